@@ -1,4 +1,4 @@
-"""Compare weights with what a recipe, rules, a plan, their layers, a contract or others say.
+"""Compare weights with a recipe, rules, a plan, their layers, a contract or other weights.
 
 Read `_audit.py` first. On the way of an audit:
 

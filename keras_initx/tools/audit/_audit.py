@@ -1,4 +1,4 @@
-"""`audit`: compare weights with what rules say, or with other weights. Nothing is changed.
+"""`audit`: compare weights with rules, or with other weights. Nothing is changed.
 
 Both questions have one form: each weight, a `Subject` or a line of a contract, is tested against an
 `Expectation`. The `Comparison`s are judged together, and become the rows of an `AuditReport`.
@@ -7,7 +7,7 @@ Both questions have one form: each weight, a `Subject` or a line of a contract, 
     with like    _pair_contracts: both sides, measured and paired -> judge -> make_all_rows
 
 A *law* is the distribution that an initializer draws from. A *draw* is one array of random values;
-several draws of a weight tell what is random in it. Weights are *one draw* if one follows from the
+several draws of a weight show its random part. Weights are *one draw* if one follows from the
 other: it is equal but for a factor, or is its beginning.
 """
 
@@ -63,11 +63,11 @@ Like: TypeAlias = Contract | ContractSource
 
 
 class _Side(NamedTuple):
-    """One of the two things that are compared, while it is open.
+    """One of the two sides of a comparison, while it is open.
 
     Attributes:
-        content: A contract, what a model holds, or arrays by name.
-        text: Where it says how weights should be: `"in the contract"`.
+        content: A contract, the weights and layers of a model, or arrays by name.
+        text: The words for the source of the expected weights: `"in the contract"`.
     """
 
     content: Contract | Inventory | Mapping[str, Any]
@@ -78,11 +78,11 @@ class _PairedContracts(NamedTuple):
     """The contracts of both sides.
 
     Attributes:
-        ours: That of the weights that are audited.
-        theirs: That of the weights that they should be like.
-        pairs: Which weight of ours is which of theirs.
-        inventory: What the audited model holds, `None` of anything else.
-        source: Where it says how the weights should be, see `AuditReport`.
+        ours: The contract of the audited weights.
+        theirs: The contract of the expected weights.
+        pairs: Our weights, each with its counterpart among theirs.
+        inventory: The weights and layers of the audited model, `None` without a model.
+        source: The words for the source of the expected weights, see `AuditReport`.
     """
 
     ours: Contract
@@ -147,7 +147,7 @@ def _measure(content: Contract | Inventory | Mapping[str, Any]) -> Contract:
 
 
 def _check_without_like(weights: Any, rules: Any) -> None:
-    """Raise an error if one of both makes sense with `like` only."""
+    """Raise an error if an argument only makes sense with `like`."""
     if isinstance(rules, Contract):
         raise TypeError(
             "`rules` must be rules, a recipe or a plan. This is a contract: pass it as `like`. "
@@ -177,11 +177,11 @@ def _check_without_like(weights: Any, rules: Any) -> None:
 
 
 def _describe_rules(rules: RulesOrPlan | None, resolved: Any) -> str:
-    """Say who says how weights should be, see `AuditReport.source`.
+    """Name the source of the expected weights, see `AuditReport.source`.
 
     Args:
         rules: The argument of `audit`.
-        resolved: The same, but for a name the recipe, and for a path the plan.
+        resolved: The same, with the recipe in place of a name, and the plan in place of a path.
     """
     if rules is None:
         return LAYERS_SAY
@@ -213,71 +213,71 @@ def audit(
     alpha: float = 0.01,
     verbose: Verbose = "auto",
 ) -> AuditReport:
-    """Compare weights with what they should be when training starts, or with other weights.
+    """Compare weights with the values expected at the start of training, or with other weights.
 
     Use it to see whether weights start as you intend, or whether new code or libraries still draw
     them as before. Nothing is changed.
 
     - With `rules`, or without arguments, `audit` compares each weight with the law of its
-      initializer: constants, moments, bounds, shape, zeros, orthonormality. Parts and slices, such
-      as gates and units, are compared too.
+      initializer: constants, moments, bounds, shape, zeros, orthonormality. It also compares parts
+      and slices, such as gates and units.
     - With `like`, `audit` measures the law of each weight from other weights. It also reports
       weights that are new, missing, or have another shape or dtype.
     - Both report weights and slices that are equal and should be independent.
 
-    The probability of any false alarm is at most `alpha`, for a model of any size. Deviations below
+    For a model of any size, the probability of any false alarm is at most `alpha`. Deviations below
     1 %, in 16 bits below 2 %, are not reported. Weights of unknown law are listed as not compared.
 
     Args:
-        weights: What to audit:
+        weights: The weights to audit. One of:
 
             - a built Keras model, or the path of a saved one;
             - the path of a file of arrays (`.safetensors`, `.npz`, `.weights.h5`), of an index
               (`.index.json`) or of a folder, or a list of files;
             - a dict from names to arrays;
             - with `like`, also a contract, its path, or a function that makes weights.
-        rules: What the weights should be drawn by:
+        rules: The rules that the weights should follow. One of:
 
-            - by default, what each layer declares: its initializer, called as the layer does;
-            - rules or a recipe, as for `initialize`, for a model;
+            - `None`: the initializer of each layer, called as the layer does;
+            - rules or a recipe, see `initialize`, for a model;
             - a plan of `initialize`, or the path of a saved one.
-        like: What the weights should be like:
+        like: The weights to compare with. One of:
 
             - a `contract`, or its path;
             - other weights, in all forms of `weights`;
-            - a function that makes weights, of which a contract is made.
-        seed: The seed that you passed to `initialize`. Then each weight must have the very values
-            that this seed gives. A plan has its own.
-        roles: For a recipe, what it cannot know of weights, as for `initialize`.
-        alpha: The probability of any alarm if all weights are as they should be, between 0 and 1.
-        verbose: Whether to show progress: `"auto"` on a terminal, unless
-            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
+            - a function that makes weights. `audit` makes a contract of it.
+        seed: The seed that you passed to `initialize`. Then each weight must have exactly the
+            values of this seed. A plan has its own seed.
+        roles: For a recipe, the roles of weights that it cannot recognize, see `initialize`.
+        alpha: The probability of any alarm if all weights are correct, between 0 and 1.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless you called
+            `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
     Returns:
         An `AuditReport`.
 
     Raises:
         TypeError: If an argument has the wrong type, or only makes sense without or with `like`.
-        ValueError: If an argument is out of range, both `rules` and `like` are passed, the model is
+        ValueError: If an argument is out of range, you pass both `rules` and `like`, the model is
             not built, a file cannot be read, a rule matches no weight, a weight of a plan is
             missing or has another shape, or `rules` are not a plan and `weights` are arrays.
 
     Note:
-        Weights that no rule matches are compared with what their layers declare. With a plan, each
-        weight is compared with its line, and must have the very values of the plan; names of arrays
-        must be its paths, with `/` or `.`.
+        A weight without a matching rule is compared with the initializer of its layer. With a plan,
+        each weight must have exactly the values of its line. Then the names of arrays must be the
+        paths of the plan, with `/` or `.`.
 
-        With `like`, each weight is compared with the one of its name, with `/` or `.`. Layers with
-        automatic names are paired by the order in which Keras saves them, or are left with a
-        reason. If one side is a model, names of arrays may also be those of its own `.weights.h5`,
-        or of its variables, as in `{weight.path: array}`. Weights of one name in several layers are
-        judged together too. The summary names weights that have too few values to show a factor of
-        1.2.
+        With `like`, each weight is compared with the weight of the same name, with `/` or `.`.
+        Layers with automatic names are paired by the order in a file of Keras, or not compared for
+        a stated reason. If one side is a model, you may also use the names of its own
+        `.weights.h5`, or of its variables, `{weight.path: array}`. Weights with the same name in
+        several layers are also tested together. The summary names weights that have too few values
+        to show a factor of 1.2.
 
-        One weight at a time is in memory, in addition to those of a model. Of large weights, a
-        sample of 65,536 values is compared with the distribution. Moments are those of at most
-        262,144 values, zeros and extremes those of all. If several names have one array in memory,
-        for example a tied table, the first is compared.
+        One weight at a time is in memory, in addition to the weights of a model. From a large
+        weight, `audit` compares 65,536 values with the distribution. Moments use at most 262,144
+        values, zeros and extremes use all. If several names have one array in memory, for example a
+        tied table, the first is compared.
 
     Example:
         >>> import keras_initx
@@ -299,8 +299,9 @@ def audit(
         Statistics 6 (1979). Box, "Non-normality and tests on variances", Biometrika 40 (1953).
 
     See Also:
-        `contract`, which measures how weights are drawn, to save it. `initialize`, which draws
-        weights by rules. `keras_initx.testing`, which raises in a test if weights are off.
+        `contract` measures how weights are drawn, and saves it. `initialize` draws weights by
+        rules. `keras_initx.testing` raises in your tests if weights are off. The page "Audit
+        weights" explains each verdict.
     """
     check_number("alpha", alpha, positive=True)
     if alpha >= 1:
@@ -330,7 +331,7 @@ def _audit_by_rules(
     roles: RolesGiven | None,
     alpha: float,
 ) -> AuditReport:
-    """Compare weights with what rules, a plan or their layers say."""
+    """Compare weights with rules, a plan or their layers."""
     resolved = resolve_rules(rules, seed)
     comparisons = []
     paths_by_sample: dict[bytes, list[str]] = {}
@@ -367,7 +368,7 @@ def _test_subject(subject: Subject, expectation: Expectation) -> Comparison:
 
 
 def _mention_labels(subject: Subject, comparison: Comparison) -> Comparison:
-    """Say of equal units of a last layer that their labels differ, so that training parts them."""
+    """Add to equal units of a last layer that their labels differ, so training separates them."""
     last_axis = f"along axis {len(subject.shape) - 1} equal"
     outcomes = []
     for outcome in comparison.outcomes:
@@ -408,7 +409,7 @@ def _note_equal_sizes(rows: Sequence[WeightAudit]) -> list[str]:
 
 
 def _note_pairs(pairs: Pairs) -> list[str]:
-    """Make a sentence of each note, on all weights that it is about, and add the remarks."""
+    """Make a sentence from each note for all its weights, and add the remarks."""
     paths_by_note: dict[str, list[str]] = {}
     for path, note in pairs.notes.items():
         paths_by_note.setdefault(note, []).append(path)
@@ -425,10 +426,11 @@ def _note_unbuilt(inventory: Inventory | None) -> list[str]:
 def _count_branches(inventory: Inventory | None) -> dict[str, int]:
     """Return the number of branches on the way of each kernel that ends one, by its path.
 
-    They are those that recipes count. If it is not known which kernels end one, nothing is.
+    Recipes count branches in the same way. If it is unknown which kernels end a branch, the result
+    is empty.
 
     Args:
-        inventory: What the model holds; `None` of arrays.
+        inventory: The weights and layers of the model; `None` for arrays.
     """
     if inventory is None:
         return {}

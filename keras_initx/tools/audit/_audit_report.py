@@ -1,4 +1,4 @@
-"""The result of `audit`: a row for each weight, and a table of groups of those that are off."""
+"""The result of `audit`: a row for each weight, and a table of groups with problems."""
 
 import html
 import itertools
@@ -32,24 +32,24 @@ class WeightAudit:
     """The audit of one weight.
 
     Attributes:
-        path: Its path in the model, or the name of the array.
+        path: Its path in your model, or the name of the array.
         shape: Its shape.
         dtype: The name of its dtype.
         initializer: The initializer that it should come from, as text, or `None` if it was not
             compared.
-        expected_std: The standard deviation that it should have, or `None` if it is not known.
-        std: The standard deviation that it has, or `None` if it was not read.
+        expected_std: The expected standard deviation, or `None` if it is not known.
+        std: The actual standard deviation, or `None` if it was not read.
         ratio: `std / expected_std`, or `None`.
-        verdict: What is wrong, e.g. `"scale"`; empty if it is as it should be.
+        verdict: The problem, e.g. `"scale"`; empty if there is none.
         evidence: The numbers.
-        cause: What explains them, if a single cause does, otherwise empty.
+        cause: The cause of these numbers, if a single cause explains them, otherwise empty.
         reason: Why it was not compared, otherwise empty.
-        resolution: The smallest factor of its scale that would be seen in 95 of 100 cases, if it
-            was compared with a contract or other weights.
-        is_unchanged: Whether all values are bit for bit those that are expected, or `None` if
+        resolution: The smallest factor of its scale that the audit would report in 95 of 100 cases,
+            if it was compared with a contract or other weights.
+        is_unchanged: Whether all values are equal to the expected values bit for bit, or `None` if
             these are not known.
-        rows_unchanged: The number of slices along the first axis of which all values are, of a
-            weight with two axes or more that has changed since a plan or a seed.
+        rows_unchanged: For a changed weight with two axes or more and a plan or a seed: the number
+            of slices along the first axis that are equal bit for bit.
     """
 
     path: str
@@ -69,7 +69,7 @@ class WeightAudit:
 
     @property
     def text(self) -> str:
-        """What is wrong, with the numbers and the cause; empty if it is as it should be."""
+        """The problem, with the numbers and the cause; empty if there is none."""
         parts = [f"{self.path}: {self.verdict}", self.evidence, self.cause]
         return ", ".join(part for part in parts if part) if self.verdict else ""
 
@@ -79,7 +79,7 @@ class Group:
     """Weights that differ in the same way.
 
     Attributes:
-        names: Their names; with `*` where the names of several differ in a number only.
+        names: Their names. `*` stands in place of a number if only this number differs.
         weights: The weights, the worst first.
     """
 
@@ -161,16 +161,16 @@ _NAMED = 3
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AuditReport(Tabular[Group], Judgement):
-    """The result of `audit`, shown as a table of what is off, the worst first.
+    """The result of `audit`, shown as a table of problems, the worst first.
 
-    Weights that differ in the same way are one row, with their number and what their names have in
-    common. CSV and JSON have a row for each weight.
+    One row has all weights that differ in the same way, with their number and the common part of
+    their names. CSV and JSON have a row for each weight.
 
     Attributes:
         rows: A `WeightAudit` for each weight, in the order of the layers or of the file.
-        source: Who says how the weights should be, e.g. `"the rules say"` or `"in the contract"`.
-        notes: Which layers of a model are not built, and which fans of rules are guessed by the
-            shape, as lines of text.
+        source: The source of the expected weights, e.g. `"the rules say"` or `"in the contract"`.
+        notes: Lines of text: the layers of your model that are not built, and the fans that rules
+            guess from the shape.
     """
 
     rows: list[WeightAudit]
@@ -179,17 +179,17 @@ class AuditReport(Tabular[Group], Judgement):
 
     @property
     def problems(self) -> list[WeightAudit]:
-        """The weights that are not as they should be."""
+        """The rows of the weights that are not as expected."""
         return [weight for weight in self.rows if weight.verdict]
 
     @property
     def _unknown_to_recipe(self) -> list[str]:
-        """The paths of weights that a recipe leaves out, because it does not know what they are."""
+        """The paths of weights that a recipe leaves out, because it does not recognize them."""
         return [weight.path for weight in self.rows if weight.reason == NOT_KNOWN]
 
     @property
     def not_compared(self) -> list[WeightAudit]:
-        """The weights of which it is not known how they should be."""
+        """The weights that were not compared, because their expected values are not known."""
         unknown = []
         for weight in self.rows:
             if not weight.verdict and (weight.initializer is None or weight.reason):
@@ -198,11 +198,11 @@ class AuditReport(Tabular[Group], Judgement):
 
     @property
     def unchanged(self) -> list[str]:
-        """The paths of the weights that are bit for bit as expected, where their bits are known.
+        """The paths of the weights that are equal to the expected weights bit for bit.
 
-        They are known with a plan, a seed, a contract of one draw or other weights: of weights that
-        were drawn from one seed, these have never changed. Otherwise the list is empty, which does
-        not say that all have.
+        `audit` knows the expected bits from a plan, a seed, a contract of one draw or other
+        weights. If you drew your weights from one seed, training has never changed the listed ones.
+        Without known bits the list is empty, and does not tell you whether weights have changed.
         """
         return [weight.path for weight in self.rows if weight.is_unchanged]
 
@@ -302,7 +302,7 @@ class AuditReport(Tabular[Group], Judgement):
         return text
 
     def _resolution_text(self) -> str:
-        """Say which weights have too few values to show a change that others show."""
+        """Name the weights with too few values for a change that other weights would show."""
         factors = {}
         for weight in self.rows:
             if weight.resolution is not None and round(weight.resolution, 2) > _COARSE:
@@ -319,7 +319,7 @@ class AuditReport(Tabular[Group], Judgement):
         )
 
     def _unchanged_text(self) -> str:
-        """Say how many weights are the same bit for bit, if that is known and not all are."""
+        """Say how many weights are equal bit for bit, if bits are known and some differ."""
         known = [weight for weight in self.rows if weight.is_unchanged is not None]
         count = len(self.unchanged)
         rows = sum(weight.rows_unchanged or 0 for weight in known if not weight.is_unchanged)
@@ -332,7 +332,7 @@ class AuditReport(Tabular[Group], Judgement):
 
 
 def _describe_verdict(group: Group) -> str:
-    """Say what is wrong with the weights of a group, and why."""
+    """Describe the problem of a group of weights, and its cause."""
     worst = group.worst
     if not worst.verdict:
         return f"(not compared: {worst.reason})"

@@ -1,4 +1,4 @@
-"""Compare values with those expected, by the kinds of both. `_TESTS` lists all tests.
+"""Compare actual values with expected values, by the kinds of both. `_TESTS` lists all tests.
 
     expected    actual      compared by
     fixed       any         whether the values are the same
@@ -6,7 +6,7 @@
     random      constant    the probability that all values are equal
     random      random      all tests
 
-`judge` decides for all weights at once which outcomes are reported.
+`judge` selects the reported outcomes for all weights at once.
 """
 
 from dataclasses import replace
@@ -96,11 +96,11 @@ _OTHER_DISTRIBUTION = 1e-3
 
 
 def compare_profiles(expected: Profile, actual: Profile, dtype: DType) -> tuple[Outcome, ...]:
-    """Run all tests of a weight that apply, none if too little is known.
+    """Run all tests of a weight that apply, none if too few facts are known.
 
     Args:
-        expected: What its values should be.
-        actual: What was measured of its values, of one draw at least.
+        expected: The expected profile.
+        actual: The measured profile, of one draw at least.
         dtype: The less exact of both dtypes.
     """
     if _is_not_finite(expected, actual):
@@ -124,7 +124,7 @@ def compare_profiles(expected: Profile, actual: Profile, dtype: DType) -> tuple[
 
 
 def _is_not_finite(expected: Profile, actual: Profile) -> bool:
-    """Return whether values are not finite and were, or must be."""
+    """Return whether values are not finite although they were, or must be."""
     if actual.reason == LOST:
         return True
     if expected.reason in (NOT_FINITE, INFINITE, LOST):
@@ -156,7 +156,7 @@ def _compare_with_fixed(expected: Profile, actual: Profile, dtype: DType) -> Out
 
 
 def _are_near(expected: tuple[float, ...], actual: tuple[float, ...], dtype: DType) -> bool:
-    """Return whether the values that were kept are equal, up to rounding."""
+    """Return whether the kept values are equal, up to rounding."""
     if not expected or len(expected) != len(actual):
         return False
     before, now = np.array(expected), np.array(actual)
@@ -165,7 +165,6 @@ def _are_near(expected: tuple[float, ...], actual: tuple[float, ...], dtype: DTy
 
 
 def _compare_with_constant(value: float | None, actual: Profile, dtype: DType) -> Outcome:
-    """Compare with values that were all equal."""
     assert value is not None
     evidence = f"some values are not {value:.4g}"
     if actual.value is not None:

@@ -77,11 +77,13 @@ _COLUMNS = (
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Contract(WeightTable[WeightContract]):
-    """How the weights of a model are drawn, in the form of all results.
+    """How the weights of your model are drawn, in the form of all results.
+
+    `print` shows you each weight with its law. `save` writes a file that you can review and edit.
 
     Attributes:
         rows: A `WeightContract` for each weight, in the order of the model or the file.
-        draws: The number of draws that it was measured from.
+        draws: The number of draws that were measured.
         equal: Sets of the paths of random weights that are equal in each draw.
         one_draw: Sets of the paths of random weights that are one draw each time: equal but for a
             factor, or for their lengths.
@@ -117,7 +119,7 @@ class Contract(WeightTable[WeightContract]):
 
         Raises:
             OSError: If the file cannot be read.
-            ValueError: If there is none, or it is incomplete or of another version.
+            ValueError: If the file has no contract, or is incomplete or of another version.
         """
         return read_contract("path", str(path))
 
@@ -187,33 +189,30 @@ def contract(
     seed: int = 0,
     verbose: Verbose = "auto",
 ) -> Contract:
-    """Measure how the weights of a model are drawn, to compare other versions of it by `audit`.
+    """Measure how the weights of your model are drawn, to compare later versions of it by `audit`.
 
     Use it before you change code or update a library: save the contract, and audit the new weights
-    with `like`. `build` makes the model anew for each draw, after `keras.utils.set_random_seed`,
-    which also seeds Python, NumPy and the backend.
+    with `like`. `contract` calls `build` for each draw, after `keras.utils.set_random_seed`.
 
-    - Several draws tell random weights from weights that are the same each time, such as a table of
-      positions or weights with a fixed seed.
-    - One draw, of a model or a file, does not tell them apart: all weights that are not constant
+    - Several draws distinguish random weights from weights that are the same each time, such as a
+      table of positions.
+    - One draw, of a model or a file, cannot distinguish them. All weights that are not constant
       count as random.
 
-    For each weight the contract keeps moments, 113 quantiles, zeros, extremes, the deviations of
-    parts and whether it is orthonormal, in about two kilobytes; for one draw also a digest. One
-    weight at a time is in memory, in addition to the model. The global random generators and the
-    counters of automatic names are the same afterward.
+    The page "Audit weights" lists the measured properties. A weight takes about two kilobytes in
+    the file.
 
     Args:
-        build: What to measure:
+        build: The weights to measure. One of:
 
             - a function without arguments that returns a built Keras model, or a dict from names to
               arrays, such as the `state_dict()` of a torch module;
             - one draw: a model, the path of a saved model or of files of arrays, or a dict from
               names to arrays, see `audit`.
         draws: How often to call the function.
-        seed: An integer in `[0, 2**32)`, from which the seeds of the draws are derived.
-        verbose: Whether to show progress: `"auto"` on a terminal, unless
-            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
+        seed: An integer in `[0, 2**32)`, the root of the seeds of all draws.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless you called
+            `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
     Returns:
         A `Contract`, with `save`.
@@ -239,7 +238,7 @@ def contract(
         True
 
     See Also:
-        `audit`, which compares weights with a contract.
+        `audit` compares your weights with a contract.
     """
     check_count("draws", draws)
     check_root("seed", seed)
@@ -289,9 +288,10 @@ def _select_common_sets(draws: Sequence[list[list[str]]], random: set[str]) -> l
 
 
 def _find_mostly_varying(draws_by_weight: Sequence[Sequence[WeightContract]]) -> tuple[str, ...]:
-    """Find what is probably another in each draw of most weights: `"scale"`, `"mean"`.
+    """Find the moments that probably vary between draws for most weights: `"scale"`, `"mean"`.
 
-    Then it is so for all weights: draws of few values may be similar by chance.
+    Then they count as varying for all weights, because draws of few values may be similar by
+    chance.
     """
     counts: Counter[str] = Counter()
     random_weights = 0
@@ -358,7 +358,7 @@ def _check_same_weights(draws: Sequence[Contract]) -> None:
 
 
 def is_contract(content: Any) -> bool:
-    """Return whether what a JSON file holds is a contract."""
+    """Return whether a JSON file has a contract."""
     return FORMAT.is_in(content)
 
 
@@ -384,7 +384,7 @@ def read_contract(name: str, path: str) -> Contract:
 
 @dataclass(frozen=True)
 class ContractExpectation(Expectation):
-    """How a weight is drawn by a contract.
+    """The expected values of a weight by a contract.
 
     Attributes:
         line: The weight in the contract.
@@ -400,7 +400,7 @@ class ContractExpectation(Expectation):
 
     @property
     def text(self) -> str | None:  # type: ignore[override]
-        """How it is drawn by the contract, in words."""
+        """The law of the weight in the contract, in words."""
         return None if self.line.kind == "unknown" else self.line.text
 
     @property
@@ -431,9 +431,10 @@ class ContractExpectation(Expectation):
         )
 
     def _adapt_to_one_draw(self, weight: WeightContract) -> Profile:
-        """Return the profile of a weight, changed in what one draw of either side cannot tell.
+        """Return the profile of a weight, without facts that one draw of either side cannot show.
 
-        It does not tell fixed values from random ones, nor levels of a law from copies.
+        One draw does not distinguish fixed values from random ones, nor levels of a law from
+        copies.
         """
         actual = weight.profile
         are_drawn = self.line.kind == "random" and actual.has_distribution
@@ -487,7 +488,7 @@ class ContractExpectation(Expectation):
 
 
 def _forget_positions(profile: Profile) -> Profile:
-    """Leave out of a profile what may have another position in each draw."""
+    """Drop from a profile all facts whose position may vary from draw to draw."""
     crowded = profile.crowded if profile.crowded == NOTHING else None
     return replace(profile, zeros_at=None, crowded=crowded)
 
@@ -499,7 +500,7 @@ def compare_contracts(
 
     Args:
         actual: The weights.
-        expected: What they should be.
+        expected: The expected weights.
         names: The paths of their counterparts, by the paths of the weights.
     """
     line_by_path = {weight.path: weight for weight in expected.rows}

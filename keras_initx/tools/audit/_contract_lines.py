@@ -13,8 +13,8 @@ A file has a line for people, and after all lines a list of numbers that only te
       "hidden/bias": []
     }
 
-What a person changes in a line counts: another mean or standard deviation moves the numbers, and
-another law replaces them.
+A person may edit a line: another mean or standard deviation moves the numbers, and another law
+replaces them.
 """
 
 import math
@@ -75,12 +75,12 @@ class WeightContract:
     """How one weight is drawn.
 
     Attributes:
-        path: Its path in the model, or the name of the array.
+        path: Its path in your model, or the name of the array.
         shape: Its shape.
         dtype: The name of its dtype.
-        profile: What is known of its values.
-        place: Its path by the types and ranks of layers, by which it is found in another model, see
-            `canonical_weight_paths`. That of an array is its name.
+        profile: The known facts about its values.
+        place: Its path by the types and ranks of layers, see `canonical_weight_paths`. It finds the
+            weight in another model. An array has its name.
     """
 
     path: str
@@ -128,7 +128,7 @@ def _shorten(value: float) -> float:
 
 
 def _list_numbers(profile: Profile) -> Iterator[float | None]:
-    """List the numbers of a profile, none if there is nothing more to say than in the line.
+    """List the numbers of a profile, none if the line already has all facts.
 
     They are: mean, std, zeros, size, total, outliers, bits, independent, kurtosis; lowest, highest;
     connections; quantiles; how many spot values, parts and ends follow, and these.
@@ -159,7 +159,7 @@ def read_line(line: Mapping[str, Any]) -> WeightContract:
     Raises:
         KeyError: If something is missing.
         TypeError: If something has another type.
-        ValueError: If no weight can be as the line says.
+        ValueError: If the line describes an impossible weight.
     """
     unknown = sorted(line.keys() - _KEYS)
     if unknown:
@@ -201,7 +201,7 @@ def _make_hashable(value: Any) -> Any:
 
 
 def _profile_statement(law: IndependentLaw, dtype: DType, shape: Shape) -> Profile:
-    """Make the profile of a law that a person states, as exactly known as from one draw.
+    """Make the profile of a law that a person states, with the exactness of one draw.
 
     The numbers that they state are rounded, so that the ends of the law are not known.
     """
@@ -227,7 +227,7 @@ def _profile_statement(law: IndependentLaw, dtype: DType, shape: Shape) -> Profi
 
 
 def _read_numbers(kind: str, numbers: Sequence[float | None], texts: Mapping[str, Any]) -> Profile:
-    """Read a profile from numbers in the order in which `_list_numbers` yields them."""
+    """Read a profile from numbers in the order of `_list_numbers`."""
     rest = iter(numbers)
 
     def take(count: float) -> list[Any]:
@@ -276,15 +276,15 @@ def _read_moments(
 
     Raises:
         KeyError: If there is no deviation, and values are not equal.
-        ValueError: If they are not those of such values.
+        ValueError: If such values cannot have these moments.
     """
     moments = {"mean": 0.0, "zeros": 0.0, **({"std": 0.0} if are_equal else {}), **line}
     is_std = moments["std"] == 0 if are_equal else moments["std"] > 0
     if not is_std or not 0 <= moments["zeros"] <= 1:
         kind, std = ("equal values", "0") if are_equal else ("random values", "positive")
         raise ValueError(
-            f"std={moments['std']!r} and zeros={moments['zeros']!r} of {kind}, of which the std "
-            f"must be {std}, and zeros between 0 and 1"
+            f"std={moments['std']!r} and zeros={moments['zeros']!r} of {kind}. Their std must be "
+            f"{std}, and zeros between 0 and 1"
         )
     return [float(moments[name]) for name in names]
 
@@ -292,7 +292,7 @@ def _read_moments(
 def _apply_moments(measured: Profile, line: Mapping[str, Any]) -> Profile:
     """Take the moments of a line into a profile, if a person has changed them.
 
-    Then the values are others, and ends that would follow from rounded numbers are not known.
+    Then the values differ, and their ends are unknown, because the stated numbers are rounded.
     """
     changed = {}
     stated = _read_moments(line, _MOMENTS, are_equal=not measured.std)

@@ -1,7 +1,7 @@
 """The distribution of values: its scale, its mean and its shape; of the whole, and of parts.
 
-The tests begin with `compare_`; see `property_test`. In them `before` is what is expected, of draws
-that were measured or of a law, and `now` what the audited weight has.
+The tests begin with `compare_`; see `property_test`. In their texts, `before` is the expectation,
+from measured draws or a law, and `now` is the audited weight.
 """
 
 import math
@@ -99,9 +99,9 @@ def compare_means(expected: Profile, actual: Profile) -> Outcome | None:
 def compare_shapes(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the standardized distributions (Kolmogorov and Smirnov).
 
-    Those of families that initializers draw from are nearer to each other for being standardized by
-    their own moments. Others may be farther, as with long tails or a peak: these must differ as
-    they are too.
+    Families of initializers become more similar if each is standardized by its own moments. Other
+    distributions may become less similar, for example with long tails or a peak. These must also
+    differ without standardization.
     """
     if min(expected.independent, actual.independent) < FEWEST_OF_SHAPE:
         return None
@@ -120,7 +120,7 @@ def compare_shapes(expected: Profile, actual: Profile) -> Outcome | None:
 
 
 def measure_excess_of_shape(expected: Profile, actual: Profile) -> float:
-    """Measure how many times as far two samples differ as independent ones would on average."""
+    """Measure the distance of two samples, relative to the average of independent samples."""
     return (
         _measure_distance(expected, actual)
         * math.sqrt(_count_effective(expected, actual))
@@ -173,7 +173,7 @@ _FIRST_SLICES = 2
 def find_equal_norms(reading: Reading) -> str:
     """Find slices that all have one norm, in words, empty if there are none.
 
-    If units have one norm, their heads have too: of such, the most slices are named.
+    If units have one norm, their heads have one too. Then only the most numerous slices are named.
     """
     for slices in reversed(slice_axes_and_groups(reading.values, fewest=2)):
         for errors in (_ERRORS_OF_VALUES / math.sqrt(slices.size), _ERRORS_OF_NORMS):
@@ -206,7 +206,7 @@ def _compute_norms(values: Array) -> Array:
 
 @property_test()
 def compare_norms(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether slices have one norm that had not, or no longer have."""
+    """Test whether slices have one norm and had not, or the reverse."""
     before, now = expected.norms, actual.norms
     if before is None or now is None or before == now:
         return None
@@ -252,7 +252,7 @@ def measure_parts(reading: Reading) -> tuple[Parts, ...]:
 
 
 def choose_part_counts(length: int) -> list[int]:
-    """Choose in how many parts an axis of a length is divided: `6 -> [6]`, `17 -> [12]`."""
+    """Choose the numbers of parts for an axis of a length: `6 -> [6]`, `17 -> [12]`."""
     equal = 1
     for count in range(2, min(length, _MOST_PARTS) + 1):
         if length % count == 0:
@@ -269,7 +269,7 @@ def make_parts_of_law(mean: float, std: float, size: int, shape: Shape) -> tuple
     Args:
         mean: The mean of the law.
         std: Its standard deviation.
-        size: The values that a part stands for.
+        size: The number of values in a part.
         shape: The shape of the array.
     """
     statistics = []
@@ -284,9 +284,9 @@ class _MatchedParts:
     """Equal parts of a weight along one axis, on both sides.
 
     Attributes:
-        expected: The parts that are expected.
+        expected: The expected parts.
         actual: The parts of the audited weight.
-        expected_size: The number of independent values of a part that is expected.
+        expected_size: The number of independent values of an expected part.
         actual_size: The number of independent values of a part of the weight.
         zeros: The larger share of zeros, which are among the values of a part.
     """
@@ -308,7 +308,7 @@ class _MatchedParts:
 
 
 def _match_parts(expected: Profile, actual: Profile) -> Iterator[_MatchedParts]:
-    """Yield the parts that are known of both sides and have enough values."""
+    """Yield the parts that both sides have, with enough values."""
     actual_parts = {parts.key: parts for parts in actual.parts}
     # How many zeros a law has at most does not say how many there are.
     zeros = actual.zeros if expected.law is not None else max(expected.zeros, actual.zeros)
@@ -366,8 +366,8 @@ def _may_be_chance(parts: _MatchedParts, expected: Profile, actual: Profile) -> 
 def compare_parts_and_slices(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the scale and the mean of parts and slices, relative to how the whole differs.
 
-    All parts and all slices along all axes are one test: half of the probability of an alarm is
-    that of parts.
+    All parts and all slices along all axes are one test. Half of the probability of an alarm
+    belongs to parts.
     """
     if compare_constant_parts(expected, actual) is not None:
         return None

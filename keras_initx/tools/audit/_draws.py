@@ -1,4 +1,4 @@
-"""What several draws of a weight say about it together, and what differs between them.
+"""Merge several draws of a weight, and find the differences between them.
 
 draws                        together
 equal values                 "fixed", such as a table of positions
@@ -35,11 +35,11 @@ _FEWEST_OF_PART = 8
 
 
 def merge_draws(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile:
-    """Combine what several draws of a weight say about it.
+    """Combine the profiles of several draws of a weight.
 
     Args:
         draws: One draw or more.
-        varies: What is known to be another in each draw, even if these do not show it.
+        varies: The moments that vary from draw to draw, even if these draws do not show it.
     """
     if len(draws) == 1:
         return draws[0]
@@ -97,7 +97,7 @@ def _merge_unless_random(draws: Sequence[Profile]) -> Profile | None:
 def _have_levels(draws: Sequence[Profile]) -> bool:
     """Return whether values are equal because the law has few levels, and not because of copies.
 
-    Levels are equal in all draws, and copies of what is drawn are not. Values that depend on their
+    Levels are equal in all draws, but copies of drawn values are not. Values that depend on their
     index, such as rows of one sign, are not independent either.
     """
     if all(draw.independent == draw.size for draw in draws):
@@ -115,7 +115,7 @@ def _have_levels(draws: Sequence[Profile]) -> bool:
 
 
 def _have_one_mean(parts: Sequence[Parts]) -> bool:
-    """Return whether the means of parts differ within each draw as those of independent values."""
+    """Return whether the means of parts vary within each draw as for independent values."""
     spread = degrees = 0.0
     for parts_of_draw in parts:
         means = np.array(parts_of_draw.means)
@@ -126,7 +126,7 @@ def _have_one_mean(parts: Sequence[Parts]) -> bool:
 
 
 def _have_one_size(draws: Sequence[Profile], parts: Sequence[Parts]) -> bool:
-    """Return whether the mean squares of parts differ as those of independent values.
+    """Return whether the mean squares of parts vary as for independent values.
 
     The mean of `n` squares has the variance `(kurtosis - 1) std^4 / n`.
     """
@@ -142,7 +142,7 @@ def _have_one_size(draws: Sequence[Profile], parts: Sequence[Parts]) -> bool:
 
 
 def _count_independent(draws: Sequence[Profile]) -> float:
-    """Count the independent values that would tell as much as all draws."""
+    """Count the independent values with the same information as all draws."""
     independent = sum(draw.independent for draw in draws)
     error = _average_error(draws)
     if not error or not all(draw.std for draw in draws):
@@ -164,7 +164,7 @@ def _compute_p_value(spread: float, degrees: int) -> float:
 
 
 def find_varying(draws: Sequence[Profile], chance: float) -> tuple[str, ...]:
-    """Find what is another in each draw of a random weight, see `Profile.varies`.
+    """Find the moments that vary from draw to draw of a random weight, see `Profile.varies`.
 
     Args:
         draws: Two draws or more.
@@ -190,7 +190,7 @@ def find_varying(draws: Sequence[Profile], chance: float) -> tuple[str, ...]:
 
 
 def _parts_vary(draws: Sequence[Profile], parts: Sequence[Parts]) -> bool:
-    """Return whether parts have other scales in each draw, relative to that of the whole.
+    """Return whether the scales of parts, relative to the whole, vary from draw to draw.
 
     The variance of the logarithm of a standard deviation of n values with kurtosis k is
     (k - 1) / 4 / (n - 1).

@@ -1,8 +1,8 @@
-"""Values that are equal to each other, within a weight and in several.
+"""Find equal values, within a weight and in several weights.
 
-There are three kinds: slices that repeat others (`find_repeated`), single values that are there
-several times (`count_independent`), and weights that are *one draw*: one is a multiple of the
-other, or its beginning (`group_one_draw`). Values that are equal by chance or by rounding are none.
+There are three kinds: slices that repeat others (`find_repeated`), single values that occur several
+times (`count_independent`), and weights that are *one draw*: one is a multiple of the other, or its
+beginning (`group_one_draw`). Values that are equal by chance or by rounding do not count.
 
     Slices of an array (3, 4, 5) along axis 1    values (3, 4, 5): before, slices, after
     Slices along the axes 1 to 2, such as heads  values (3, 20, 1)
@@ -42,7 +42,7 @@ class Slices:
     """The slices of an array along an axis, or along several that follow each other.
 
     Attributes:
-        values: The array as `[before, number, after]`, where the middle axis counts the slices.
+        values: The array as `[before, number, after]`. The middle axis counts the slices.
         axes: The first of these axes, and the one after the last.
         lengths: Their lengths.
     """
@@ -63,7 +63,6 @@ class Slices:
 
     @property
     def text(self) -> str:
-        """What they are, in words."""
         first, end = self.axes
         where = f"axis {first}" if end == first + 1 else f"axes {first} to {end - 1}"
         return f"{self.number} slices along {where}"
@@ -73,7 +72,7 @@ class Slices:
         return f"[{', '.join(map(str, np.unravel_index(index, self.lengths)))}]"
 
     def sample(self, count: int) -> Array:
-        """Take at most so many values of each, at even distances, as `[values, number]`."""
+        """Take a limited number of values of each, at even distances, as `[values, number]`."""
         if count >= self.size:
             return self.take(slice(None))
         flat = np.linspace(0, self.size - 1, count).astype(int)
@@ -139,7 +138,7 @@ def count_bits(reading: Reading) -> int:
 
 
 def are_exact(expected: Profile, actual: Profile) -> bool:
-    """Return whether both have so many bits that no two values are equal by rounding."""
+    """Return whether both have enough bits, so that no two values are equal by rounding."""
     return min(expected.bits, actual.bits) > BITS_OF_RANDOM
 
 
@@ -171,7 +170,7 @@ _PARTS = (8, 4, 3, 2)
 
 
 def find_repeated(reading: Reading) -> Finding:
-    """Find what is equal within an array, and cannot be so by chance.
+    """Find equal values within an array that cannot be equal by chance.
 
     `"copies"` are equal parts along an axis, for example shards that were drawn with one seed.
     `"equal slices"` may be equal but for the sign: slices along each axis, such as units, inputs or
@@ -202,7 +201,7 @@ def _estimate_chance_of_equal_values(reading: Reading) -> float:
 
 
 def _cannot_be_chance(count: int, surprise: float, slices: int) -> bool:
-    """Return whether two of so many slices cannot be equal by chance.
+    """Return whether two of these slices cannot be equal by chance.
 
     Args:
         count: The number of values of a slice that are not 0.
@@ -232,7 +231,7 @@ def _find_equal_slices(slices: Slices, surprise: float) -> list[tuple[int, int]]
     """Find slices that are equal or opposite to an earlier one, each with the index of that one.
 
     The first values of all slices are hashed, and only slices with equal hashes are read. Slices
-    that may be equal by chance are left out.
+    that may be equal by chance do not count.
     """
     if not _cannot_be_chance(slices.size, surprise, slices.number):
         return []
@@ -282,14 +281,14 @@ def _describe_pairs(slices: Slices, pairs: Sequence[tuple[int, int]]) -> str:
 
 @property_test(needs=Known.KIND)
 def compare_repeated(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether slices repeat others that did not, or no longer do."""
+    """Test whether slices repeat others and did not, or the reverse."""
     if not (are_exact(expected, actual) or expected.repeated == NOTHING):
         return None
     return compare_findings(expected.repeated, actual.repeated)
 
 
 def compare_findings(expected: Finding | None, actual: Finding | None) -> Outcome | None:
-    """Compare what is equal in slices on both sides, `None` if that is not known."""
+    """Compare the equal slices of both sides, `None` if they are not known."""
     if expected is None or actual is None or expected == actual:
         return None
     verdict, evidence = actual
@@ -306,7 +305,7 @@ _COPIES = 0.6
 
 
 def count_independent(reading: Reading) -> float:
-    """Count the independent values that would tell as much as those that are there."""
+    """Count the independent values with the same information as all values."""
     ordered, size = reading.ordered, reading.sample.size
     if count_bits(reading) > BITS_OF_RANDOM:
         return size * ((1 + int(np.count_nonzero(np.diff(ordered)))) / ordered.size)
@@ -314,7 +313,7 @@ def count_independent(reading: Reading) -> float:
 
 
 def _count_copies(values: Array) -> int:
-    """Count how often each value is there, once or more, if few bits make values equal too."""
+    """Count the copies of each value, although few bits make values equal, too."""
     counts = np.unique(values, return_counts=True)[1]
     if counts.size < _FEWEST_DIFFERENT:
         return 1
@@ -333,7 +332,7 @@ def estimate_chance_of_equal_weights(profile: Profile) -> float:
 
 
 def compute_largest_atom(profile: Profile) -> float:
-    """Compute the share of the most frequent value, of those that the quantiles are of."""
+    """Compute the share of the most frequent value among the values of the quantiles."""
     quantiles = np.array(profile.quantiles)
     last = np.searchsorted(quantiles, quantiles, side="right") - 1
     # Of two equal values that follow each other, quantiles between them are equal.
@@ -342,7 +341,7 @@ def compute_largest_atom(profile: Profile) -> float:
 
 @property_test()
 def compare_copies(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether single values are there several times."""
+    """Test whether single values occur several times."""
     shares = actual.independent / actual.size, expected.independent / expected.size
     are_enough = min(expected.size, actual.size) >= FEWEST_OF_SHAPE
     if not (are_enough and are_exact(expected, actual)) or shares[0] >= _COPIES * shares[1]:
@@ -381,7 +380,7 @@ _USUAL_DESCENTS = range(3, 13)
 def encode_signs(reading: Reading) -> str:
     """Write the signs of the first 64 values that are not 0, in 16 hexadecimal digits.
 
-    Empty if there are fewer, or if they tell less than independent signs.
+    Empty if there are fewer, or if they have less information than independent signs.
     """
     values = _take_first(reading, _SIGNS)
     are_negative = values < 0
@@ -452,7 +451,7 @@ def group_one_draw(profiles: Iterable[tuple[str, Profile]]) -> list[list[str]]:
 
 
 def are_independent(draws: Iterable[Profile]) -> bool:
-    """Return whether the signs of draws differ as often as those of independent ones."""
+    """Return whether the signs of draws differ as often as for independent draws."""
     codes = [int(draw.signs, 16) for draw in draws if draw.signs]
     pairs = itertools.combinations(codes, 2)
     return all((first ^ second).bit_count() in _USUAL_CHANGES for first, second in pairs)

@@ -1,8 +1,8 @@
-"""The ends of a distribution: values beyond those of other draws, or beyond what laws allow.
+"""Test the ends of a distribution: values beyond other draws, or beyond the limits of laws.
 
 Four topics, from the outermost value to whole slices: the lowest and the highest value; outliers,
 which are more than 12 deviations from the median; the slices that are farthest from the whole; and
-slices that are *crowded*, in which one value is more frequent than by chance.
+*crowded* slices, with one value that is more frequent than by chance.
 """
 
 import math
@@ -108,7 +108,7 @@ def _count_beyond(profile: Profile, other: Profile) -> float:
 
 @property_test(needs=Known.KIND, unless_varying=("scale", "mean"))
 def compare_extremes(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether single values are farther out than the laws that are possible allow."""
+    """Test whether single values are farther out than all possible laws allow."""
     known = find_known(expected, actual)
     is_known = known == Known.DISTRIBUTION and not (expected.frames or actual.frames)
     are_few = known == Known.KIND and expected.law is not None
@@ -142,7 +142,7 @@ def _compute_chance_by_law(law: IndependentLaw, expected: Profile, actual: Profi
 
 
 def _compute_chance_by_draws(law: IndependentLaw, expected: Profile, actual: Profile) -> float:
-    """Compute that probability if mean, deviation and bounds of a symmetric law are of draws.
+    """Compute that probability if draws gave the mean, deviation and bounds of a symmetric law.
 
     Draws may have ended far from a bound, and new values do not: all orders of both are equally
     probable, and gaps between values have exponential distributions.
@@ -223,7 +223,7 @@ def compare_outliers_with_law(expected: Profile, actual: Profile) -> Outcome | N
 
 @property_test(unless_varying=("scale", "mean"))
 def compare_outliers(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test the number of outliers, compared with that of other draws."""
+    """Test the number of outliers, compared with other draws."""
     if expected.law is not None or not (expected.outliers or actual.outliers):
         return None
     return Outcome(
@@ -252,7 +252,7 @@ _THEIR_OWN = 0.01
 def measure_ends(reading: Reading) -> tuple[Ends, ...]:
     """Measure the slices along each axis that are farthest from the others.
 
-    With zeros or outliers, the farthest are those that have them, and say nothing of the others.
+    With zeros or outliers, the farthest slices have them, and tell nothing about other slices.
     """
     if reading.is_sparse or reading.outliers or reading.values.ndim < 2:
         return ()
@@ -276,8 +276,8 @@ def _find_farthest(numbers: Array) -> Farthest:
 def compare_slices(expected: Profile, actual: Profile) -> Iterator[Outcome]:
     """Compare the slices that are farthest from the whole.
 
-    They are compared if values are independent, of a family without long tails, and if the slices
-    that are expected have no scales of their own.
+    They are compared if values are independent and of a family without long tails, and if the
+    expected slices have no scales of their own.
     """
     has_long_tails = expected.law is not None and expected.kurtosis > _KURTOSIS_OF_NORMAL
     has_copies = actual.independent < _INDEPENDENT * actual.size
@@ -296,9 +296,9 @@ def compare_slices(expected: Profile, actual: Profile) -> Iterator[Outcome]:
 
 
 def _compare_farthest(ends: Ends, profile: Profile) -> Iterator[Outcome]:
-    """Compare the lowest and the highest scale and mean of a slice with those of the whole.
+    """Compare the lowest and the highest scale and mean of a slice with the whole.
 
-    Of values that are as far in as uniform ones, the scale varies less than of normal ones.
+    The scale of slices varies less for uniform values than for normal values.
     """
     degrees = ends.size - 1
     error = compute_error_of_ratio(math.inf, degrees)
@@ -343,7 +343,7 @@ _MOST_NAMED = 3
 
 
 def find_crowded(reading: Reading) -> Finding:
-    """Find slices in which one value is more frequent than by chance.
+    """Find slices with one value that is more frequent than by chance.
 
     The verdict is `"zeros"` if the value is 0 in all of them, `"constant"` if all values of such
     slices are equal, otherwise `"copies"`. Slices that are equal as a whole come first.
@@ -372,7 +372,7 @@ def find_crowded(reading: Reading) -> Finding:
 
 
 def _estimate_largest_share(reading: Reading) -> float:
-    """Estimate the share of the most frequent value, or take the one expected."""
+    """Estimate the share of the most frequent value, or take the expected share."""
     if reading.largest_share is not None:
         return reading.largest_share
     sample = sample_values(reading.values)
@@ -402,7 +402,7 @@ def _find_crowded_slices(slices: Slices, frequent: float) -> dict[int, float]:
 
 
 def _compute_most_by_chance(size: int, slices: int, frequent: float) -> int:
-    """Compute how often a value may be among `size` values of one of the slices by chance."""
+    """Compute how often chance may repeat a value among `size` values of one slice."""
     bound = math.log(slices / frequent / IMPOSSIBLE)
     for count in range(1, size + 1):
         share = count / size
@@ -427,7 +427,7 @@ def _describe_crowded(slices: Slices, value_by_index: dict[int, float]) -> str:
 
 @property_test(needs=Known.KIND)
 def compare_crowded(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether one value is too frequent in slices in which it was not, or no longer is."""
+    """Test whether one value has become too frequent in slices, or no longer is."""
     # Levels that depend on the place: a row of values of one size has one of them in half of its
     # places.
     if expected.has_levels and "scale" in expected.varies:

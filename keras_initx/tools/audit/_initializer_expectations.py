@@ -1,4 +1,4 @@
-"""What an initializer says of the values of a weight, from the most exact to nothing.
+"""The expectations of a weight's values from its initializer, from exact values to nothing.
 
     FixedValues           zeros, Identity: the values themselves
     LawExpectation        HeNormal, Orthogonal: a law that has a formula
@@ -6,8 +6,8 @@
     DrawsExpectation      the initializer of a user: what three draws tell
     NotKnown              a weight that no rule reaches, with the reason
 
-`DeclaredFallback` asks the layer if a weight is not as a rule says: then perhaps the rule was not
-applied.
+`DeclaredFallback` compares with the layer if a weight differs from its rule, because perhaps nobody
+applied the rule.
 """
 
 import copy
@@ -68,7 +68,7 @@ _PLAUSIBLE = 1e-5
 
 @dataclass(frozen=True)
 class NotKnown(Expectation):
-    """Nothing is known of a weight, with the reason."""
+    """A weight without any expectation, with the reason."""
 
     reason: str
 
@@ -98,7 +98,7 @@ class InitializerExpectation(Expectation):
     def read(self, weight: Subject) -> Array:
         """Read the values of a weight.
 
-        A process that shares it with others reads its own, if these have the law by themselves.
+        If processes share the weight, a process reads its own part, if this part alone has the law.
         """
         if weight.values.is_shared and isinstance(self.law, IndependentLaw):
             return np.concatenate([values.reshape(-1) for _, values in weight.values.parts()])
@@ -199,9 +199,9 @@ class LawExpectation(InitializerExpectation):
 
 @dataclass(frozen=True)
 class DrawsExpectation(InitializerExpectation):
-    """Random values of which no more is known than what three draws tell.
+    """Random values that are only known from three draws.
 
-    They are drawn from a copy of the initializer with other seeds.
+    A copy of the initializer draws them, with other seeds.
     """
 
     def test(self, weight: Subject) -> Comparison:
@@ -234,7 +234,7 @@ class DrawsExpectation(InitializerExpectation):
         return Comparison(weight, self, actual, expected, outcomes, reason, sample=sample)
 
     def _test_fixed(self, weight: Subject, expected: Profile) -> Comparison:
-        """Test a weight whose draws are equal: what ignores its seed may have had another state."""
+        """Test a weight whose draws are equal. An initializer may have had other state."""
         actual = profile_array(weight.values.read_stored(), weight.dtype)
         if actual.digest == expected.digest:
             return Comparison(weight, self, actual, expected, (proven("values"),))
@@ -313,7 +313,7 @@ class _Piece(NamedTuple):
     """A piece of a weight that has a law of its own.
 
     Attributes:
-        name: Which one it is, in words: `"part 2 of 4 along axis 1"`.
+        name: Its position, in words: `"part 2 of 4 along axis 1"`.
         law: Its law, `None` if it is not known.
         values: Its values.
         draws: The same piece of each draw.
@@ -328,7 +328,7 @@ class _Piece(NamedTuple):
 def _split_by_law(
     law: Law | None, values: Array, draws: Sequence[Array], name: str = ""
 ) -> Iterator[_Piece]:
-    """Cut values and draws where their law is cut; a piece may be cut again."""
+    """Cut values and draws like their law. A piece may be cut again."""
     if not isinstance(law, SlicesLaw):
         yield _Piece(name, law, values, draws)
         return
@@ -342,7 +342,7 @@ def _split_by_law(
 
 
 def _map_generators(initializer: Any, seed: int) -> dict[int, Any]:
-    """Make a generator for each of an initializer, by its identity, as `deepcopy` takes them."""
+    """Make new generators for an initializer, in the form of the memo of `deepcopy`."""
     generators = {}
     for inner in initializers_within(initializer):
         for value in vars(inner).values():
@@ -383,14 +383,15 @@ def _digest_sample(values: Array) -> bytes:
 
 @dataclass(frozen=True)
 class DeclaredFallback(Expectation):
-    """What a rule or a layer says, and if values are not so, what the layer declares.
+    """The initializer of a rule or a layer, with the layer's own initializer as a fallback.
 
     Attributes:
-        stated: What the rule or the layer says.
-        declared: Function that returns what the layer declares: as Keras calls its initializer, and
-            with the fans of the layer. Keras takes fans of the shape, also of depthwise kernels.
-        is_rule: Whether a rule says it, so that what the layer declares is only an explanation.
-        alpha: See `audit`. No test fails whose probability is larger.
+        stated: The initializer of the rule or the layer.
+        declared: Function that returns the layer's own initializer in two forms: as Keras calls it,
+            and with the fans of the layer. Keras takes fans from the shape, even for depthwise
+            kernels.
+        is_rule: Whether a rule states the initializer. Then the layer's own is only an explanation.
+        alpha: See `audit`. A test with a larger probability does not fail.
     """
 
     stated: InitializerExpectation
@@ -400,7 +401,7 @@ class DeclaredFallback(Expectation):
 
     @property
     def text(self) -> str:  # type: ignore[override]
-        """What the rule or the layer says."""
+        """The initializer of the rule or the layer, in words."""
         return self.stated.text
 
     def test(self, weight: Subject) -> Comparison:

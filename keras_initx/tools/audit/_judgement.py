@@ -1,4 +1,4 @@
-"""What a weight should be, tests of several weights together, and the judgement of all at once.
+"""The expectation of a weight, tests of several weights, and the judgement of all at once.
 
     Expectation   what a weight should be; `test` makes a Comparison of a weight
     Comparison    a weight with the Outcomes of its tests
@@ -40,16 +40,17 @@ from keras_initx.tools.audit._subjects import Subject
 
 
 class Expectation(abc.ABC):
-    """What a weight should be.
+    """The expected values of a weight.
 
     Attributes:
-        text: What it should be, in words, or `None` if nothing is known.
-        path: The path of the weight in a contract, if that may be another than the one tested.
+        text: The expectation in words, or `None` if nothing is known.
+        path: The path of the weight in a contract, if it may differ from the tested path.
         dtype: The dtype of the weight in a contract.
-        initializer: The initializer that the weight should come from, if that is known.
-        is_measured: Whether it was measured from draws, and is no more exact than these.
-        has_parts: Whether parts have scales of their own, so that the whole has none to explain.
-        has_guessed_fans: Whether its scale follows from fans that are guessed by the shape.
+        initializer: The initializer that the weight should come from, if it is known.
+        is_measured: Whether it was measured from draws, and is only as exact as these.
+        has_parts: Whether parts have scales of their own. Then the scale of the whole explains
+            nothing.
+        has_guessed_fans: Whether its scale follows from fans that are guessed from the shape.
     """
 
     text: str | None = None
@@ -62,7 +63,7 @@ class Expectation(abc.ABC):
 
     @abc.abstractmethod
     def test(self, weight: Any) -> "Comparison":
-        """Measure a weight, and test whether it is as expected."""
+        """Measure a weight, and test whether it meets the expectation."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,14 @@ class Comparison:
 
     Attributes:
         weight: The weight.
-        expectation: What it should be.
+        expectation: Its expectation.
         actual: Its values.
-        expected: What they should be, or `None` if nothing is known of it.
-        outcomes: What the tests say.
+        expected: The expected values, or `None` if nothing is known of them.
+        outcomes: The outcomes of the tests.
         reason: Why it was not compared.
-        declared: The initializer of its layer, if a rule has another and the values are those of
-            the layer.
-        is_unchanged: Whether it has the bits that are expected, or `None` if these are not known.
+        declared: The initializer of its layer, if a rule has another and the values come from the
+            layer's own.
+        is_unchanged: Whether it has the expected bits, or `None` if these are not known.
         rows_unchanged: The number of slices along the first axis that have their bits.
         sample: A digest of some of its values, if they are random and an initializer was expected.
     """
@@ -101,24 +102,24 @@ class Comparison:
 
     @property
     def expected_path(self) -> str:
-        """The path of the weight that is expected."""
+        """The path of the expected weight."""
         return self.expectation.path or self.path
 
     @property
     def dtypes(self) -> list[DType]:
-        """Its dtype, and the one expected if that is known."""
+        """Its dtype, and the expected dtype if there is one."""
         return [self.weight.dtype, self.expectation.dtype or self.weight.dtype]
 
     @property
     def text(self) -> str | None:
-        """What is expected, in words, or `None` if nothing is known of it."""
+        """The expectation in words, or `None` if nothing is known of it."""
         if self.expectation.text is None and self.is_proven:
             return "fixed"
         return self.expectation.text
 
     @property
     def is_proven(self) -> bool:
-        """Whether the values are those expected, not only of the same law."""
+        """Whether the values are exactly the expected values, and not only of the same law."""
         return any(outcome.proof for outcome in self.outcomes)
 
     @property
@@ -133,7 +134,7 @@ class Comparison:
 
     @functools.cached_property
     def scale(self) -> Scale | None:
-        """The scale of a random weight, relative to the one expected."""
+        """The scale of a random weight, relative to the expected scale."""
         if self.expected is None or not self.are_random or self.reason:
             return None
         if self.expectation.has_parts:
@@ -161,8 +162,8 @@ class JointTest:
     """A test of several weights.
 
     Attributes:
-        paths: The paths of those that are not as expected if it fails.
-        outcome: What it says.
+        paths: The paths of the weights that differ if the test fails.
+        outcome: The outcome.
         scale: Their common scale, if it tests that.
     """
 
@@ -179,8 +180,8 @@ class JudgedWeight:
         comparison: The weight.
         failed: The outcomes of the tests that failed.
         joint_scale: The common scale of the weights of its name in several layers, if there is one.
-        resolution: The smallest factor of the scale that would be seen, in 95 of 100 cases, if what
-            is expected was measured.
+        resolution: The smallest factor of the scale that the tests would report in 95 of 100 cases,
+            if the expectation was measured.
     """
 
     comparison: Comparison
@@ -213,11 +214,11 @@ def find_changed_equality(
     """Test weights that have values in common and should not, or the reverse.
 
     Args:
-        comparisons: The weights. Those that are new are not among them: two buffers may be equal by
-            intention.
-        actual: Which have values in common.
-        expected: Which should have.
-        count: The number of all weights, each of which could have the values by chance.
+        comparisons: The weights. New weights are not among them, because two buffers may be equal
+            by intention.
+        actual: The groups of weights that have values in common.
+        expected: The groups of weights that should have values in common.
+        count: The number of all weights. Each could have the values by chance.
     """
     equal = set()
     for weight, other, are_together in _find_regrouped(comparisons, actual.equal, expected.equal):
@@ -260,7 +261,7 @@ def _find_regrouped(
     actual: Sequence[Sequence[str]],
     expected: Sequence[Sequence[str]],
 ) -> Iterator[_Regrouped]:
-    """Find weights that are in one group with another and should not be, or the reverse."""
+    """Find weights that share a group with another weight and should not, or the reverse."""
     groups_now, groups_before = _index_groups(actual), _index_groups(expected)
     first_now: dict[int, Comparison] = {}
     first_before: dict[int, Comparison] = {}
@@ -288,7 +289,7 @@ def _index_groups(groups: Sequence[Sequence[str]]) -> dict[str, int]:
 
 
 def _describe_one_draw(weight: Comparison, other: Comparison) -> str:
-    """Say how the values of a weight follow from those of another."""
+    """Say how the values of a weight follow from the values of another."""
     text = f"one draw with {other.path!r}"
     if weight.actual.total != other.actual.total:
         text += ", of which one is the beginning of the other"
@@ -297,7 +298,7 @@ def _describe_one_draw(weight: Comparison, other: Comparison) -> str:
 
 
 def _estimate_factor(ours: Profile, theirs: Profile) -> float:
-    """Estimate by which factor values follow from others of one draw, 1 if it is not known."""
+    """Estimate the factor between values and others of one draw, 1 if it is not known."""
     if ours.total == theirs.total and theirs.std:
         factor = ours.std / theirs.std
         return -factor if are_opposite(ours, theirs) else factor
@@ -315,7 +316,7 @@ def _equality_test(weight: Comparison, evidence: str, chance: float) -> JointTes
 def group_by_name(
     comparisons: Sequence[Comparison], actual: SharedValues, expected: SharedValues
 ) -> list[list[Comparison]]:
-    """Group weights whose scales are known and that have one name in several layers.
+    """Group weights with known scales that have the same name in several layers.
 
     Args:
         comparisons: The weights.
@@ -383,7 +384,7 @@ def _compute_p_value(scale: Scale) -> float:
 
 
 def _is_shared_by_others(group: Sequence[Comparison], common: Scale) -> bool:
-    """Return whether the others are not as expected either, without the weight that is farthest."""
+    """Return whether the other weights differ too, without the farthest weight."""
     _, *others = sorted(
         (weight.scale for weight in group if weight.scale is not None),
         key=lambda scale: -math.copysign(scale.log / scale.error, scale.log * common.log),
@@ -397,13 +398,13 @@ def judge(
     groups: Sequence[Sequence[Comparison]],
     alpha: float,
 ) -> list[JudgedWeight]:
-    """Decide which tests failed, for all weights at once.
+    """Select the tests that failed, for all weights at once.
 
     Args:
         comparisons: The weights.
         joint: The tests of several of them.
-        groups: Weights whose scales are tested together. Those whose scale fails alone are no
-            evidence against the others.
+        groups: Weights whose scales are tested together. If the scale of a weight fails alone, it
+            is no evidence against the others.
         alpha: The probability of any failure by chance.
     """
     outcomes = [joint_test.outcome for joint_test in joint]
@@ -464,7 +465,7 @@ def _fails_by_scale(weight: Comparison, improbable: set[int]) -> bool:
 def _select_improbable(tested: Sequence[Outcome], count: int, alpha: float) -> set[int]:
     """Return the ids of the outcomes that are too improbable for so many tests.
 
-    They have ids, because outcomes of several weights may be equal to each other.
+    Ids are needed, because outcomes of several weights may be equal to each other.
     """
     corrected = holm([outcome.p for outcome in tested], count)
     improbable = set()

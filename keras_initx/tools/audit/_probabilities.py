@@ -1,7 +1,7 @@
 """Probabilities that tests need, computed from numbers alone.
 
-What ends with `_p_value` is the probability, if nothing is wrong, of a difference as large as the
-one that was observed. `_tail` is the probability of a larger value of a distribution.
+A function `..._p_value` returns the probability of a difference as large as observed, if nothing is
+wrong. A function `..._tail` returns the probability of a larger value of a distribution.
 """
 
 import functools
@@ -35,7 +35,7 @@ def variance_ratio_p_value(ratio: float, first: float, second: float) -> float:
     Args:
         ratio: The ratio.
         first: The degrees of freedom of its numerator.
-        second: Those of its denominator. One of both may be infinite.
+        second: The degrees of freedom of its denominator. One of both may be infinite.
     """
     if ratio < 1:
         ratio, first, second = 1 / ratio, second, first
@@ -59,9 +59,9 @@ def student_p_value(t: float, degrees: float) -> float:
 
 
 def rate_p_value(first: float, first_total: int, second: float, second_total: int) -> float:
-    """Return the probability of two counts as different, if both have one rate.
+    """Return the p-value for two counts under the hypothesis of one rate.
 
-    It is twice that of the nearer end of a binomial distribution.
+    It is twice the probability of the nearer tail of a binomial distribution.
 
     Args:
         first: How many of the first sample are of a kind.
@@ -105,7 +105,7 @@ def fisher_p_value(count: int, size: int, other_count: int, other_size: int) -> 
 
 
 def compute_chance_of_all(share: float, size: float, new_size: int) -> float:
-    """Compute the probability that all new values are of a kind of which earlier ones had a share.
+    """Compute the probability that all new values are of a kind, from its share in earlier values.
 
     All orders of both together are equally probable.
 
@@ -121,7 +121,7 @@ def compute_chance_of_all(share: float, size: float, new_size: int) -> float:
 
 
 def compute_chance_of_any(number: float, share: float) -> float:
-    """Compute the probability of any of so many values, if one has the probability `share`."""
+    """Compute the probability of any of several values, if each has probability `share`."""
     return -math.expm1(number * math.log1p(-min(share, 0.5)))
 
 
@@ -133,7 +133,7 @@ def holm(p_values: Sequence[float], number: int | None = None) -> list[float]:
 
     Args:
         p_values: The probabilities of tests.
-        number: The number of tests. Default: that of the probabilities that are not NaN.
+        number: The number of tests. Default: the number of probabilities that are not NaN.
     """
     corrected = [math.nan] * len(p_values)
     known = [int(i) for i in np.argsort(p_values) if not math.isnan(p_values[i])]

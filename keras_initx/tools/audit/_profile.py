@@ -1,14 +1,14 @@
-"""What is known of the values of a weight: from a law, from draws of it, or from a file.
+"""The known facts about the values of a weight: from a law, from its draws, or from a file.
 
-A `Reading` is an array with the values of it that are measured. A `Profile` has what was measured,
-or what a law says, as infinitely many values of it would. Of a kernel of `Dense(64)`, for example:
+A `Reading` is an array with its measured values. A `Profile` has the measurements, or the same
+facts about infinitely many values of a law. For a kernel of `Dense(64)`, for example:
 
     Profile(kind="random", size=3072, mean=0.0012, std=0.13, kurtosis=1.8, bits=23,
             quantiles=(-0.229, ...), parts=(Parts(axis=0, ...), ...), ...)
 
 *Parts* are equal pieces of a weight along an axis, such as gates. *Slices* are all pieces of length
-one, such as units, of which a profile has the farthest: the `Ends`. A weight of several draws has a
-profile that is merged from theirs, by the rule that each field states.
+one, such as units. A profile has the farthest slices: the `Ends`. The profile of several draws is
+merged from the profiles of all, by the rule of each field.
 """
 
 import functools
@@ -48,12 +48,12 @@ class Reading:
         largest_share: The share of the most frequent value that is expected, `None` if it is not
             known.
         zeros: The share of zeros.
-        sample: Some of those that count for the moments, in float64: without outliers, and without
-            zeros if there are many.
+        sample: Some of the values that count for the moments, in float64: without outliers, and
+            without zeros if there are many.
         ordered: Some of these, in increasing order.
         outliers: The number of outliers.
         median: Their median, also with outliers.
-        reach: How far from it a value is no outlier, 0 if that is not known.
+        reach: The largest distance from the median without being an outlier, 0 if it is not known.
     """
 
     values: Array
@@ -73,7 +73,7 @@ class Reading:
 
 
 def make_reading(values: Array, dtype: DType, largest_share: float | None = None) -> Reading:
-    """Choose what is measured of values, of which not all are equal. See `Reading`."""
+    """Choose the measurements for values that are not all equal. See `Reading`."""
     zeros = 1 - np.count_nonzero(values) / values.size
     is_sparse = zeros > SHARE_OF_ZEROS
     sample = sample_for_moments(values[values != 0] if is_sparse else values).astype("float64")
@@ -92,7 +92,7 @@ def make_reading(values: Array, dtype: DType, largest_share: float | None = None
 
 
 def compute_reach(low: float, high: float) -> float:
-    """Compute how far from the median a value is no outlier, by the quartiles of all."""
+    """Compute the largest distance from the median that makes no outlier, from the quartiles."""
     return _FAR * (high - low) / _INTERQUARTILE
 
 
@@ -120,7 +120,7 @@ def sample_values(values: Array, size: int = SAMPLE, run: int = 64) -> Array:
 
 
 def epsilon(dtype: DType) -> float:
-    """Return the distance of 1 to the next larger number of `dtype`, at least that of float32."""
+    """Return the float spacing of `dtype` at 1, or of float32 if that is larger."""
     return max(EPSILONS.get(dtype, 0.0), EPSILONS["float32"])
 
 
@@ -158,8 +158,8 @@ class Parts:
 
     Attributes:
         axis: The axis.
-        size: The number of values of a part that the numbers are of; of nearly equal ones, that of
-            the smallest.
+        size: The number of measured values in a part; in the smallest part if they are nearly
+            equal.
         means: The mean of each part.
         stds: The standard deviation of each part.
     """
@@ -171,12 +171,12 @@ class Parts:
 
     @property
     def key(self) -> tuple[int, int]:
-        """The axis and the number of parts, by which those of two weights belong together."""
+        """The axis and the number of parts. Parts of two weights with equal keys are compared."""
         return self.axis, len(self.stds)
 
     @staticmethod
     def merge(draws: Sequence["Parts"]) -> "Parts":
-        """Combine what several draws say of the same parts."""
+        """Combine the same parts of several draws."""
         means = np.array([draw.means for draw in draws])
         stds = np.array([draw.stds for draw in draws])
         mean = means.mean(axis=0)
@@ -200,7 +200,7 @@ class Ends:
 
     Attributes:
         axis: The axis.
-        size: The number of values of a slice that the numbers are of.
+        size: The number of measured values of a slice.
         number: The number of slices.
         means: The lowest and the highest mean of a slice.
         stds: The lowest and the highest standard deviation of a slice.
@@ -214,7 +214,7 @@ class Ends:
 
     @staticmethod
     def merge(draws: Sequence["Ends"]) -> "Ends":
-        """Combine what several draws say of the slices along one axis: the farthest of all."""
+        """Combine the slices along one axis from several draws: the farthest of all."""
         number = sum(draw.number for draw in draws)
         means = _merge_farthest([draw.means for draw in draws])
         stds = _merge_farthest([draw.stds for draw in draws])
@@ -261,18 +261,19 @@ def _profile_field(default: Any, merged: MergeRule | None = None) -> Any:
     """Make a field of a profile.
 
     Args:
-        default: What it is where nothing is known.
-        merged: What several draws of a random weight say of it together. `None`: nothing.
+        default: Its value if nothing is known.
+        merged: Function that merges the values of several draws of a random weight. `None`: the
+            merged value is unknown.
     """
     return field(default=default, metadata={"merged": merged})
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What is known of the values of a weight.
+    """The known facts about the values of a weight.
 
-    Where more than 0.5 % of the values are zero, as in a sparse kernel, moments and quantiles are
-    those of all others. Outliers, which are more than 12 deviations from the median, count for the
+    If more than 0.5 % of the values are zero, as in a sparse kernel, moments and quantiles describe
+    all other values. Outliers, which are more than 12 deviations from the median, count for the
     extremes only.
 
     Attributes:
@@ -281,37 +282,40 @@ class Profile:
         value: The value of a constant.
         digest: The digest of the values, see `InitializationPlan.save`, if all draws have it.
         spot_values: Some of the values, at even distances.
-        size: The number of values that the moments are of.
-        independent: The number of independent values that would tell as much.
+        size: The number of values that the moments describe.
+        independent: The number of independent values with the same information.
         mean: Their mean.
         std: Their standard deviation, 0 if it is not known.
         kurtosis: Their fourth moment, in standard deviations.
         total: The number of all values.
         zeros: The share of zeros among all values.
-        zeros_at: A digest of which values are zero, if that is the same in all draws.
+        zeros_at: A digest of the positions of zeros, if they are the same in all draws.
         connections: The number of values along the first axis, and of values along the last, that
             are not zero for each index; -1 if it varies, or if hardly any are zero.
         outliers: The number of outliers among all values.
         lowest: The lowest of all values.
         highest: The highest of all values.
-        bits: The number of bits of the mantissa that are used.
+        bits: The number of used bits of the mantissa.
         quantiles: 113 quantiles, more of them in the tails.
         parts: The values of equal parts along each axis.
-        ends: The values of slices along each axis, by the farthest; empty if it is not known.
-        frames: If the values are orthonormal, the number of blocks beside each other along the last
-            axis of which each is, 1 if all together are, and the axis along which they are:
+        ends: The farthest values of slices along each axis; empty if they are not known.
+        frames: For orthonormal values, the number of orthonormal blocks next to each other along
+            the last axis (1 if the whole is orthonormal), and the axis of the orthonormal vectors:
             `"first"` or `"last"`. Otherwise `None`.
         norms: Slices that all have one norm, in words, empty if there are none; `None` if it
             differs from draw to draw, or is not known.
-        repeated: What is equal within the weight, `"copies"` or `"equal slices"`, and where, both
-            empty if nothing is; `None` as for `norms`.
-        crowded: In which slices one value is too frequent, see `find_crowded`; as `repeated`.
+        repeated: Equal values within the weight: `"copies"` or `"equal slices"`, and their
+            position. Both are empty if there are none; `None` if it differs from draw to draw, or
+            is not known.
+        crowded: The slices with a value that is too frequent, see `find_crowded`. Empty and `None`
+            have the same meaning as in `repeated`.
         signs: The signs of the first values of one draw, see `encode_signs`.
         ranks: The order of the first values of one draw, see `encode_ranks`.
-        varies: What is another in each draw, more than of independent values: `"scale"`, `"mean"`.
-        has_levels: Whether draws have the values in common that are there several times, such as
-            -0.1 and 0.1. Then equal values are independent, and no copies.
-        law: The law, if it is known from one.
+        varies: The moments that vary more from draw to draw than for independent values: `"scale"`,
+            `"mean"`.
+        has_levels: Whether several draws repeat the same values, such as -0.1 and 0.1. Then equal
+            values are independent, and no copies.
+        law: The law, if an initializer states one.
     """
 
     kind: str = _profile_field("unknown", _merge_equal)
@@ -347,7 +351,7 @@ class Profile:
 
     @property
     def has_distribution(self) -> bool:
-        """Whether moments and quantiles are known."""
+        """Whether it has moments and quantiles."""
         return bool(self.quantiles)
 
     @property
@@ -381,7 +385,7 @@ class Profile:
         return 1 / math.sqrt(2 * max(degrees, 1.0))
 
     def with_moments(self, mean: float, std: float) -> "Profile":
-        """Shift and scale what is known of the values to another mean and standard deviation."""
+        """Shift and scale all facts about the values to another mean and standard deviation."""
         factor = std / self.std if self.std else 1.0
 
         def move(values: Sequence[float]) -> tuple[float, ...]:
@@ -414,7 +418,7 @@ class Profile:
         )
 
     def with_levels(self) -> "Profile":
-        """Count values that are equal as independent, because the law has few levels."""
+        """Count equal values as independent, because the law has few levels."""
         return replace(self, has_levels=True, independent=float(self.size))
 
     @property
@@ -424,7 +428,7 @@ class Profile:
 
     @functools.cached_property
     def laws(self) -> tuple[IndependentLaw, ...]:
-        """The law, or those of the families that the values may be of."""
+        """The law, or the laws of all families that the values may come from."""
         if self.law is not None:
             return (self.law,)
         size = int(min(self.independent, SAMPLE))
@@ -450,7 +454,7 @@ class Profile:
 
     @property
     def _has_long_tails(self) -> bool:
-        """Whether values are farther out, and nearer to the mean, than normal ones."""
+        """Whether values are farther out, and nearer to the mean, than normal values."""
         if self.kurtosis > 3 + _LONG_TAILS * math.sqrt(24 / self.independent):
             return True
         if math.isinf(self.highest - self.lowest):
@@ -476,7 +480,7 @@ class Profile:
 
 
 def list_family_laws(mean: float, std: float) -> Iterator[IndependentLaw]:
-    """Yield the laws that initializers draw from, with this mean and standard deviation."""
+    """Yield the laws of initializers with this mean and standard deviation."""
     yield NormalLaw(mean, std)
     yield TruncatedLaw(-2.0, 2.0, mean, std)
     width = math.sqrt(3) * std
@@ -484,7 +488,7 @@ def list_family_laws(mean: float, std: float) -> Iterator[IndependentLaw]:
 
 
 def round_numbers(value: Any) -> Any:
-    """Round the numbers of a profile to seven digits, as files have them: both say the same."""
+    """Round the numbers of a profile to seven digits, so that it is equal to its file."""
     if isinstance(value, float):
         return float(f"{value:.7g}")
     if isinstance(value, Farthest):
@@ -512,8 +516,8 @@ class Scale:
 
     Attributes:
         log: Its logarithm, without bias.
-        expected_degrees: The degrees of freedom of the variance that is expected.
-        actual_degrees: Those of the variance found. Both are infinite where the variance is exact.
+        expected_degrees: The degrees of freedom of the expected variance; infinite if it is exact.
+        actual_degrees: The degrees of freedom of the actual variance; infinite if it is exact.
     """
 
     log: float
@@ -534,7 +538,7 @@ class Degrees(NamedTuple):
 
 
 def estimate_scale(expected: Profile, actual: Profile) -> Scale:
-    """Compare two standard deviations, both of which are known."""
+    """Compare two known standard deviations."""
     degrees = estimate_degrees(expected, actual)
     log = math.log(estimate_variance(actual) / estimate_variance(expected))
     # The mean of the logarithm of a variance is lower than that of the variance:
@@ -549,7 +553,7 @@ def compute_error_of_ratio(first: float, second: float) -> float:
 
     Args:
         first: The degrees of freedom of one.
-        second: Those of the other.
+        second: The degrees of freedom of the other.
     """
     return math.sqrt(0.5 / first + 0.5 / second)
 
@@ -564,7 +568,8 @@ def estimate_variance(profile: Profile) -> float:
 def estimate_degrees(expected: Profile, actual: Profile) -> Degrees:
     """Estimate the degrees of freedom of two variances.
 
-    The variance of n values with kurtosis k varies as of 2 * n / (k - 1) normal ones (Box, 1953).
+    The variance of n values with kurtosis k varies like that for 2 * n / (k - 1) normal values
+    (Box, 1953).
     """
     if expected.frames and actual.frames:
         return Degrees(math.inf, math.inf)

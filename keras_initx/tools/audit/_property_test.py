@@ -1,4 +1,4 @@
-"""The form of a test of a property: when it applies, and what it says.
+"""The form of a test of a property: its conditions and its outcome.
 
 A test is a function `compare_...(expected, actual)` of two profiles, with the decorator
 `property_test`. It returns an `Outcome`, which is reported if it fails:
@@ -50,16 +50,16 @@ _VERDICTS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a test of one property says.
+    """The outcome of a test of one property.
 
     Attributes:
-        verdict: What is wrong if it fails, e.g. `"scale"`.
+        verdict: The problem if the test fails, e.g. `"scale"`.
         evidence: The numbers, in words.
         p: The probability of such values; 0 if they are impossible.
-        deviation: How far they are off, relative to what is expected.
-        cause: What explains it, if the test tells.
-        proof: What proves that the values are those expected, otherwise empty: equal `"values"`, up
-            to rounding; `"bits"`; or the `"digest"` of a plan.
+        deviation: Their deviation, relative to the expectation.
+        cause: The cause, if the test finds one.
+        proof: The proof that the values are the expected values, otherwise empty: equal `"values"`,
+            up to rounding; `"bits"`; or the `"digest"` of a plan.
     """
 
     verdict: str
@@ -71,17 +71,17 @@ class Outcome:
 
     @property
     def rank(self) -> tuple[int, float]:
-        """The rank among the outcomes of a weight, of which the first that failed is reported."""
+        """The rank among the outcomes of a weight. The first failed outcome is reported."""
         return _VERDICTS.index(self.verdict), self.p
 
 
 def proven(proof: str) -> Outcome:
-    """Return the outcome if the values are those expected."""
+    """Return the outcome for exactly the expected values."""
     return Outcome("values", "", p=1.0, deviation=0.0, proof=proof)
 
 
 def smallest_effect(dtypes: Iterable[DType]) -> float:
-    """Return the deviation of weights with these dtypes below which nothing is reported."""
+    """Return the smallest reported deviation of weights with these dtypes."""
     return SMALL if {"float16", "bfloat16"}.isdisjoint(dtypes) else _SMALL_IN_16_BITS
 
 
@@ -106,7 +106,7 @@ ONCE = 0.5
 
 
 class Known(enum.IntEnum):
-    """How much is known of values on both sides: each level has those before it."""
+    """How many facts are known on both sides. Each level includes the levels before it."""
 
     KIND = 0  # perhaps of a few values only
     VALUES = 1
@@ -115,7 +115,7 @@ class Known(enum.IntEnum):
 
 
 def find_known(expected: Profile, actual: Profile) -> Known:
-    """Say how much is known of both sides."""
+    """Find the level of facts that is known on both sides."""
     if min(expected.size, actual.size) < FEWEST:
         return Known.KIND
     if not (expected.std and actual.std):
@@ -130,9 +130,9 @@ def property_test(
     """Make a decorator for a test of a property, which then returns `None` if it does not apply.
 
     Args:
-        needs: How much must be known of both sides.
-        unless_varying: The test does not apply if one of these, `"scale"` or `"mean"`, is another
-            in each draw, see `Profile.varies`.
+        needs: The level of facts that both sides must have.
+        unless_varying: The test does not apply if one of these, `"scale"` or `"mean"`, varies from
+            draw to draw, see `Profile.varies`.
     """
 
     def decorate(test: PropertyTest) -> PropertyTest:

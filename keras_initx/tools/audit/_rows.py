@@ -1,13 +1,13 @@
-"""The rows of a report: the worst test of each weight that failed, and what explains it.
+"""The rows of a report: the worst failed test of each weight, and its cause.
 
-A *cause* is a mistake that would make just the scale that a weight has, for example
+A *cause* is a mistake that would give a weight exactly its present scale, for example
 
     depth scaling 1/sqrt(8) not applied        the weight is sqrt(8) times as large as a rule says
     fan_out instead of fan_in                  a rule of the variance family with other fans
     swapped with 'b/kernel'                    each of two has the scale of the other
 
-Many causes are proposed, each with the standard deviation that it would make. Those that fit up to
-the error of the weight are named, if a single one is left.
+Many causes are proposed, each with the standard deviation that it would make. A cause is reported
+if it alone fits within the error of the weight.
 """
 
 import itertools
@@ -51,12 +51,12 @@ _FAMILIES: dict[str, tuple[float, FanMode]] = {
 def find_causes(
     weights: Sequence[JudgedWeight], count_branches: Callable[[], Mapping[str, int]]
 ) -> list[str]:
-    """Find what explains each weight that is off, empty if nothing does.
+    """Find the cause of each weight that is off, empty if there is none.
 
     Args:
         weights: All weights.
         count_branches: Returns the number of branches of the model by the path of each kernel that
-            ends one, as far as that is known. It is called if a scale is off.
+            ends one, as far as it can. It is called if a scale is off.
     """
     off = [judged for judged in weights if "scale" in judged.verdicts]
     branches = count_branches() if off else {}
@@ -113,7 +113,7 @@ def _has_expected_shape(judged: JudgedWeight) -> bool:
 
 
 def _explain_by_family(judged: JudgedWeight) -> str:
-    """Say which family of distributions values are of instead of another, if they are.
+    """Say that values come from another family of distributions, if they do.
 
     Then their distribution has another shape, or other bounds at the same scale.
     """
@@ -130,7 +130,7 @@ def _explain_by_family(judged: JudgedWeight) -> str:
 def _choose_causes(
     judged: JudgedWeight, off: Sequence[JudgedWeight], fitting: Mapping[int, Sequence[str]]
 ) -> Sequence[str]:
-    """Choose among the causes of the scale of a weight. One that explains others is first."""
+    """Choose among the causes of the scale of a weight. A cause of other causes comes first."""
     path = judged.comparison.path
     swapped = []
     for other in off:
@@ -171,14 +171,14 @@ def _are_swapped(judged: JudgedWeight, other: JudgedWeight) -> bool:
 def _find_own_causes(
     judged: JudgedWeight, scales: Mapping[float, str], depth: int, count: int
 ) -> list[str]:
-    """Find what explains the scale of a weight by itself.
+    """Find causes for the scale of a weight alone.
 
     Args:
         judged: The weight.
         scales: The rules of the model, by their standard deviations.
-        depth: How many residual branches there are if it is known to end one, otherwise 0.
-        count: The same; if no branches are known, how many weights are in its group. Rules that
-            differ by the root of this number scale by the depth.
+        depth: The number of residual branches if the weight certainly ends one, otherwise 0.
+        count: The same number; without branches, the number of weights in its group. If rules
+            differ by the root of this number, they scale by the depth.
     """
     scale = judged.joint_scale or judged.comparison.scale
     if scale is None:
@@ -219,7 +219,7 @@ def _select_near(log_std: float, causes: Iterator[_Cause], tolerance: float) -> 
 def _propose_by_depth(
     expected: float, judged: JudgedWeight, scales: Mapping[float, str], depth: int, count: int
 ) -> Iterator[_Cause]:
-    """Propose a factor of depth, or that the weight is as other weights of the model should be."""
+    """Propose a factor of depth, or the expected scale of other weights of the model."""
     if _get_initializer(judged) is None and depth > 1:
         yield _Cause(f"factor 1/sqrt({depth}) for the depth left out", expected * depth**0.5)
     if depth > 1:
@@ -278,7 +278,7 @@ def _propose_other_fans(
 
 
 def _propose_products_of_axes(expected: float, shape: Shape) -> Iterator[_Cause]:
-    """Propose that one product of lengths of axes was taken as the fan, and before another.
+    """Propose that another product of lengths of axes was taken as the fan.
 
     A ratio that is a power of 2 has too many other causes.
     """
@@ -320,7 +320,7 @@ def make_rows(
 
 
 def _make_row(judged: JudgedWeight, cause: str) -> WeightAudit:
-    """Make the row of a weight; `cause` is what explains its scale or its distribution."""
+    """Make the row of a weight; `cause` explains its scale or its distribution."""
     comparison = judged.comparison
     std = comparison.actual.std_of_all
     expected_std = None if comparison.expected is None else comparison.expected.std_of_all
@@ -355,12 +355,12 @@ def make_all_rows(
     reasons: Mapping[str, str],
     count_branches: Callable[[], Mapping[str, int]],
 ) -> list[WeightAudit]:
-    """Make the rows of all weights, and then of those that are missing.
+    """Make the rows of all weights, and then of missing weights.
 
     Args:
         weights: The weights that have a counterpart, judged.
         actual: All weights.
-        expected: All weights that are expected.
+        expected: All expected weights.
         reasons: Why the counterpart of a weight is not known, by its path.
         count_branches: See `find_causes`.
     """

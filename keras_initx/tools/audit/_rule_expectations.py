@@ -1,4 +1,4 @@
-"""What each weight should be, if rules, a recipe, the layers or a plan say so.
+"""The expectation of each weight from rules, a recipe, the layers or a plan.
 
 rules, a recipe    the law of the initializer of the first rule that matches
 seed, a plan       also the very values: `PlannedValues`
@@ -49,14 +49,15 @@ from keras_initx.tools.initialize._rules import RulesOrPlan
 
 @dataclass(frozen=True)
 class PlannedValues(Expectation):
-    """The very values of a plan or a seed; of other values, it is tested how they differ in law.
+    """The exact values of a plan or a seed. Other values are tested by their law.
 
     Attributes:
         stated: The initializer that draws the values.
         planned: Draws the values.
-        source: What they follow from: `"plan"` or `"seed"`.
-        by_law: Tests other values, `None` if some values are cut, so that no law is known.
-        alpha: See `audit`. No test fails whose probability is larger.
+        source: The source of the values: `"plan"` or `"seed"`.
+        by_law: Tests other values. `None` if some values are cut off, because then the law is not
+            known.
+        alpha: See `audit`. A test with a larger probability does not fail.
     """
 
     stated: InitializerExpectation
@@ -89,8 +90,8 @@ class PlannedValues(Expectation):
     def _test_bits(self, weight: Subject) -> Comparison:
         """Test whether a weight has the values.
 
-        They are compared in the parts in which they lie on devices, so that no process needs those
-        of others. If the digest is known and equal, nothing is drawn.
+        Each process compares its own parts on its own devices. If the digest is known and equal,
+        nothing is drawn.
         """
         planned = replace(self.planned)  # a copy, with which the values that it keeps are freed
         moments = Moments()
@@ -140,7 +141,7 @@ class PlannedValues(Expectation):
         return ""
 
     def _count_differing(self, drawn: Array, values: Array) -> int:
-        """Count the values that are not those drawn, but for the last bits of matrix products."""
+        """Count the values that differ from the drawn ones by more than their drawing may round."""
         drawn = np.asarray(drawn, values.dtype)
         differ = drawn != values
         if not is_exact(self.stated.initializer):
@@ -159,7 +160,7 @@ def _compute_digest(values: Array, dtype: DType) -> str:
 
 
 def _is_transposed(drawn: Array, values: Array) -> bool:
-    """Return whether values are those that were drawn, with axes in another order."""
+    """Return whether values are the drawn values with axes in another order."""
     flat = values.reshape(-1)
     for order in itertools.permutations(range(drawn.ndim)):
         changed = drawn.transpose(order)
@@ -170,7 +171,7 @@ def _is_transposed(drawn: Array, values: Array) -> bool:
 
 
 def _count_equal_rows(drawn: Array, values: Array) -> int | None:
-    """Count the slices along the first axis that are as drawn, `None` for a vector."""
+    """Count the slices along the first axis with the drawn values, `None` for a vector."""
     if values.ndim < 2:
         return None
     differ = values.reshape(len(values), -1) != drawn.reshape(len(values), -1)
@@ -179,12 +180,12 @@ def _count_equal_rows(drawn: Array, values: Array) -> int | None:
 
 @dataclass(frozen=True)
 class ExpectedWeights:
-    """The weights that are audited, while they are open, with what is expected of them.
+    """The audited weights, while they are open, with their expectations.
 
     Attributes:
         weights: The weights, each with its expectation.
-        notes: What is guessed, as lines of text.
-        inventory: What the model holds, `None` for arrays.
+        notes: The guesses, as lines of text.
+        inventory: The weights and layers of the model, `None` for arrays.
     """
 
     weights: list[tuple[Subject, Expectation]]
@@ -200,7 +201,7 @@ def open_expectations(
     roles: RolesGiven | None,
     alpha: float,
 ) -> Iterator[ExpectedWeights]:
-    """Open what is audited for the duration of the block, with what each weight should be.
+    """Open the audited weights for the duration of the block, with their expectations.
 
     Args:
         weights: See `audit`.
@@ -263,7 +264,7 @@ def _expect_by_plan(
     alpha: float,
     layers: "_LayerDeclarations | None" = None,
 ) -> ExpectedWeights:
-    """Find what the lines of a plan say of weights.
+    """Find the expectation of each weight in the lines of a plan.
 
     Raises:
         ValueError: If a weight has another shape than in the plan, or is missing.
@@ -305,14 +306,14 @@ def _choose_expectation(
     alpha: float,
     layers: "_LayerDeclarations | None",
 ) -> Expectation:
-    """Choose what a weight should be, from what a rule or a line of a plan gives it.
+    """Choose the expectation of a weight from its rule or its line of a plan.
 
     Args:
         subject: The weight.
-        planned: What it should get.
-        source: `"plan"` or `"seed"` if the very values follow from that, otherwise empty.
+        planned: The planned initializer of the weight.
+        source: `"plan"` or `"seed"` if that decides the exact values, otherwise empty.
         alpha: See `audit`.
-        layers: What the layers of the model declare, `None` for arrays.
+        layers: The declarations of the layers of the model, `None` for arrays.
     """
     if planned.initializer is None:
         return NotKnown(planned.row.reason)
@@ -332,7 +333,7 @@ def _choose_expectation(
 
 
 class _LayerDeclarations:
-    """What layers declare, read at the first question because layers may have to be copied."""
+    """The initializers that layers declare. Reading them may copy layers, so it happens late."""
 
     def __init__(self, weights: Sequence[ModelWeight]) -> None:
         self._weights = {weight.path: weight for weight in weights}
@@ -342,7 +343,7 @@ class _LayerDeclarations:
         return find_layer_initializers(list(self._weights.values()))
 
     def expect_declared(self, subject: Subject) -> Iterator[InitializerExpectation]:
-        """Yield what the layer of a weight declares: as Keras calls it, and with its fans."""
+        """Yield expectations from the layer of a weight: as Keras calls it, and with its fans."""
         declared, _ = self._initializers[subject.path]
         initializers = [declared]
         if isinstance(declared, keras.initializers.Initializer):

@@ -1,7 +1,7 @@
-"""What is audited: weights of a model, or arrays by name; and the profiles of their values.
+"""The audited weights of a model, or arrays by name, and the profiles of their values.
 
-A `Subject` is a weight or an array that is audited, whose values are read when they are needed. A
-`Profile` has what is known of values: measured in an array, or computed from a law.
+A `Subject` is an audited weight or array. Its values are read when they are needed. A `Profile` has
+the known facts about values: measured in an array, or computed from a law.
 """
 
 import contextlib
@@ -87,7 +87,7 @@ _MOST_ZEROS_ELSE = 1e-4
 
 
 def profile_array(stored: Array, dtype: DType) -> Profile:
-    """Measure an array in its own dtype: what one draw says."""
+    """Measure an array in its own dtype, as one draw."""
     if 0 in stored.shape:
         return Profile("unknown", "empty")
     if dtype not in DTYPES:
@@ -107,12 +107,12 @@ def _to_floats(array: Array) -> Array:
 
 
 def profile_values(values: Array, dtype: DType, share: float | None = None) -> Profile:
-    """Measure numbers, of which there is one at least. The profile has no digest.
+    """Measure one number or more. The profile has no digest.
 
     Args:
         values: An array in float32 or float64.
         dtype: The dtype that they were rounded to.
-        share: The share of the most frequent value that is expected, if that is known.
+        share: The expected share of the most frequent value, if it is known.
     """
     lowest = float(values.min())
     highest = float(values.max())
@@ -161,7 +161,7 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
     """Compute the profile of infinitely many values of a law, in an array of a shape.
 
     The fourth moment is summed over the grid: each step between two points has its probability at
-    its middle, and the first point what is below it.
+    its middle, and the first point has all probability below it.
     """
     endless = Profile(
         "random",
@@ -270,9 +270,9 @@ class Subject:
         dtype: The name of its dtype.
         values: Its values.
         reason: Why it is not compared with others, otherwise empty.
-        weight: The weight of a model, `None` of an array.
-        canonical_path: Its path by the types and ranks of layers, by which it is found in another
-            model, see `canonical_weight_paths`. That of an array is its name.
+        weight: The weight of a model, `None` for an array.
+        canonical_path: Its path by the types and ranks of layers, see `canonical_weight_paths`. It
+            finds the weight in another model. An array has its name.
     """
 
     path: str
@@ -288,12 +288,12 @@ class Subject:
             object.__setattr__(self, "canonical_path", self.path)
 
     def describe_not_finite(self) -> str:
-        """Say which values are not finite and cannot be meant, empty if there are none."""
+        """Say which values are not finite without intention, empty if there are none."""
         problem = None if self.weight is None else find_not_finite(self.weight, here=True)
         return "" if problem is None or problem.may_be_meant else str(problem)
 
     def makes_output(self) -> bool:
-        """Return whether its layer is known to make an output of the model, without another."""
+        """Return whether its layer certainly makes an output of the model directly."""
         if self.weight is None:
             return False
         model = self.weight.layers[0]
@@ -302,7 +302,7 @@ class Subject:
 
     @property
     def shard_shape(self) -> Shape:
-        """The shape of what lies on one device, its own where devices do not share it."""
+        """The shape of the part on one device, or its own shape if devices do not share it."""
         return self.values.shard_shape
 
     @property
@@ -323,9 +323,9 @@ def _is_readable(dtype: DType) -> bool:
 
 @contextlib.contextmanager
 def open_weights(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, Any]]:
-    """Open what is audited for the duration of the block: what a model holds, or arrays by name.
+    """Open the audited weights for the block: a model's inventory, or arrays by name.
 
-    The arrays are not read. A dict is returned as it is, also for what its values share.
+    The arrays are not read. A dict is returned itself, so that shared values stay shared.
 
     Args:
         name: Name of the argument in error messages.
@@ -357,7 +357,7 @@ def key_by_paths(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict[
     """Call arrays by the paths of the weights of a model, as far as their names tell them.
 
     Returns:
-        The arrays, of which those of no weight keep their names; and what pairs them with weights.
+        The arrays, and the pairs with weights. An array without a weight keeps its name.
     """
     pairs = source_names_by_path(arrays, inventory)
     arrays_by_path = {path: arrays[name] for path, name in pairs.names.items()}
@@ -379,7 +379,7 @@ def _to_lazy_arrays(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
 
 
 def list_subjects(content: Inventory | Mapping[str, Any]) -> list[Subject]:
-    """List the weights of what `open_weights` has opened."""
+    """List the weights that `open_weights` has opened."""
     if isinstance(content, Inventory):
         canonical_paths = canonical_weight_paths(content, content.weights)
         return [weight_subject(weight, canonical_paths[weight.path]) for weight in content.weights]

@@ -1,8 +1,8 @@
-"""Zeros: how many there are, and where; and frames, which are orthonormal blocks of a weight.
+"""The number and positions of zeros, and frames, which are orthonormal blocks of a weight.
 
 A *frame* is a matrix whose rows or columns are orthonormal. A weight may have several next to each
 other along its last axis, one for each gate: `(4, "last")`. *Connections* are the values that are
-not zero: of a kernel of `Sparse(8)`, each unit has 8.
+not zero. In a kernel of `Sparse(8)`, each unit has 8.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ def find_frames(reading: Reading) -> tuple[int, str] | None:
 
 
 def choose_frame_tolerance(dtype: DType) -> float:
-    """Choose how far values may be from orthonormal ones by rounding."""
+    """Choose the tolerance for the rounding of orthonormal values."""
     return max(1e-3, 8 * epsilon(dtype))
 
 
@@ -81,7 +81,7 @@ _ZEROS_IN_16_BITS = 2.0**-7
 
 
 def digest_zero_positions(reading: Reading) -> str | None:
-    """Hash which values are zero, `None` if hardly any are."""
+    """Hash the positions of zeros, `None` if hardly any values are zero."""
     if not reading.is_sparse:
         return None
     are_zero = np.packbits(reading.values == 0)
@@ -106,7 +106,7 @@ def count_connections(reading: Reading) -> tuple[int, ...]:
 
 @property_test()
 def compare_zeros_with_law(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test the number of zeros, if a law says how many there are by rounding."""
+    """Test the number of zeros, if a law predicts how many rounding makes."""
     if expected.law is None:
         return None
     count = round(actual.zeros * actual.total)
@@ -119,7 +119,7 @@ def compare_zeros_with_law(expected: Profile, actual: Profile) -> Outcome | None
 
 @property_test()
 def compare_zero_positions(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether other values are zero than in all draws."""
+    """Test whether zeros have other positions than in all draws."""
     if expected.zeros_at in (None, actual.zeros_at):
         return None
     # If a value is 0 in some draws, each draw may be the one that differs from the others.
@@ -161,7 +161,7 @@ def _compare_connections(expected: Profile, actual: Profile, axis: int) -> Outco
 def _compute_chance_of_count(count: int, profile: Profile) -> float:
     """Compute the probability that each index has so many connections, 1 if the count varies.
 
-    If zeros are random, a few indices have one count by chance: that of the binomial distribution.
+    If zeros are random, a few indices have one count by chance, by the binomial distribution.
     """
     if count < 1:
         return 1.0
@@ -174,7 +174,7 @@ def _compute_chance_of_count(count: int, profile: Profile) -> float:
 
 @property_test()
 def compare_zero_shares(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test the share of zeros, compared with that of other draws."""
+    """Test the share of zeros, compared with other draws."""
     if expected.law is not None or compare_zero_positions(expected, actual) is not None:
         return None
     # Rounding to 16 bits makes zeros, on one backend more than on another.

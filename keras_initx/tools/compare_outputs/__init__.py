@@ -1,14 +1,14 @@
-"""Compare the outputs of layers, and the first step of training, with those of another model.
+"""Compare the outputs of layers, and the first step of training, with another model.
 
-Read `_compare.py` first: what `record_outputs` and `compare_outputs` do, step by step.
+Read `_compare.py` first. It has the steps of `record_outputs` and `compare_outputs`.
 
 Outputs: `_recorded.py` records calls, `_counterparts.py` decides which calls are compared,
-`_tolerance.py` measures how far two tensors are apart, `_flow.py` knows which call depends on
-which, `_reasons.py` finds settings that differ.
+`_tolerance.py` measures the difference of two tensors, `_flow.py` finds the calls that a call
+depends on, `_reasons.py` finds settings that differ.
 
 The first step: `_first_step.py` takes it with a Keras model, `_module_step.py` with a module of
 torch, whose arrays `_mapped_step.py` maps to weights. `_compared_step.py` compares two steps,
-`_known_causes.py` finds what torch does differently.
+`_known_causes.py` finds known differences between torch and Keras.
 """
 
 from keras_initx.tools.compare_outputs._compare import compare_outputs as compare_outputs

@@ -1,4 +1,4 @@
-"""Record the outputs of all layers of a model, and compare them with those of another.
+"""Record the outputs of all layers of a model, and compare them with another model.
 
 `compare_outputs` goes these steps:
 
@@ -8,8 +8,8 @@
 4. find the first difference, go back to its origin, and collect what differs there
 5. take the first step of training, if the other model has one (`FirstStep`, `compare_steps`)
 
-`ours` and `here` are of the model, `theirs`, `others` and `there` of what it is compared with. A
-*maker* of a tensor is the call that has first returned it.
+`ours` and `here` belong to the model; `theirs`, `others` and `there` belong to the other side. The
+*maker* of a tensor is the first call that has returned it.
 """
 
 import contextlib
@@ -88,13 +88,14 @@ from keras_initx.tools.load_pretrained._array_names import NamesDict
 
 
 def find_first_difference(comparisons: list[CallComparison], flow: Flow) -> int | None:
-    """Find the index of the call in which the first difference arises, `None` without one.
+    """Find the index of the call where the first difference arises, `None` without one.
 
-    That is the first call above its tolerance, or the maker of its inputs if those differ by half
-    of the tolerance, and so on. The row of such a maker is changed to one that differs.
+    It is the first call above its tolerance. If the inputs of this call already differ by half of
+    the tolerance, it is the maker of these inputs, and so on. The row of such a maker is changed to
+    one that differs.
 
     Args:
-        comparisons: All calls, in the order in which they have ended.
+        comparisons: All calls, ordered by their ends.
         flow: How the calls depend on each other.
     """
     answers = [comparison.row.answer for comparison in comparisons]
@@ -118,7 +119,7 @@ def _find_differing_makers(
 ) -> list[int]:
     """Find the calls that have made the inputs of a call, and differ by half of the tolerance.
 
-    A maker that was not compared is passed over, to the makers of its inputs.
+    In place of a maker that was not compared, the makers of its inputs count.
     """
     differing = []
     visited = set()
@@ -141,10 +142,10 @@ def _find_differing_makers(
 def narrow_down_origin(
     comparisons: Sequence[CallComparison], index: int, flow: Flow, others: Sequence[RecordedCall]
 ) -> Stretch:
-    """Find the calls in which the difference of a row may arise, in addition to its own call.
+    """Find the calls where the difference of a row may arise, in addition to its own call.
 
-    In both models these are calls that were not compared, that the call depends on, or may depend
-    on, and that no equal call depends on.
+    In both models these are calls that were not compared. The call depends on them, or may depend
+    on them, and no equal call does.
 
     Args:
         comparisons: All calls.
@@ -187,9 +188,9 @@ def has_equal_inputs(comparison: CallComparison) -> bool:
 def _find_suspects(
     flow: Flow, index: int, equal_indices: Sequence[int], is_inside: bool
 ) -> list[int]:
-    """Find the calls that a call may depend on, itself too, without those that cannot be at fault.
+    """Find the calls that may have caused a difference in a call, with the call itself.
 
-    What an equal call depends on is not at fault.
+    A call cannot be the cause if an equal call depends on it.
 
     Args:
         flow: How the calls of a model depend on each other.
@@ -206,7 +207,7 @@ def _find_suspects(
 def _name_last_equal(
     comparisons: Sequence[CallComparison], index: int, flow: Flow, equal_indices: Sequence[int]
 ) -> tuple[str, ...]:
-    """Name the equal calls after which the difference arises."""
+    """Name the last equal calls before the difference."""
     used = flow.certain[index] if flow.certain[index] != 1 << index else flow.possible[index]
     before = [number for number in equal_indices if used >> number & 1]
     if not before:
@@ -230,12 +231,12 @@ def collect_reasons(
     *,
     is_same_framework: bool,
 ) -> list[str]:
-    """Collect what differs in the first row that differs, as clauses. They are facts, no guesses.
+    """Collect the differences in the first row that differs, as clauses. They are facts.
 
     Args:
         comparisons: All calls.
         index: The index of the row.
-        between: Where the difference arises.
+        between: The stretch of calls where the difference arises.
         others: The calls of the other model.
         is_same_framework: Whether both models are of Keras.
     """
@@ -322,30 +323,31 @@ def record_outputs(
 ) -> RecordedOutputs:
     """Record the outputs of all layers of a model in one forward pass.
 
-    Then `compare_outputs` names the first layer of another model that differs: of the same model on
-    another backend or with another version of Keras, or of a model that got these weights.
+    Use it to compare models by `compare_outputs`, which names the first layer that differs: your
+    model on another backend or with another version of Keras, or a model that got its weights.
 
-    The record keeps the moments of each tensor, and at most 4096 of its values in float32. The
+    The record keeps the moments of each tensor, and at most 4096 of its values in float32. Your
     model does not change.
 
-    With targets, the record has the first step of training too: the outputs in training, the loss,
-    the gradient of each weight, and its update by a copy of the optimizer, at its start. Keras then
-    draws the same random numbers in each run and on each backend.
+    If you pass targets, the record has the first step of training too: the outputs in training, the
+    loss, the gradient of each weight, and its update by a copy of the optimizer in its first state.
+    Keras then draws the same random numbers on each backend.
 
-    A module of torch takes the step with `loss` and `optimizer`. It stays as it was, to the bit.
+    For a module of torch, pass `loss` and `optimizer`. The module stays as it was, to the bit.
     Gradients and updates are kept whole up to four million values.
 
     Args:
         model: A built Keras model, or a module of torch on any backend. Both run in inference mode.
             Modules have the names of `named_modules()`.
-        x: The inputs. For a Keras model: what `fit` takes, see `diagnose`. For a module of torch:
+        x: The inputs. For a Keras model: the same as for `fit`, see `diagnose`. For a module of
+            torch:
 
             - an array or a tensor,
             - a tuple or list of these, passed by position,
             - a dict of these, passed by name.
-        y: The targets. For a compiled Keras model: as for `fit`, unless `x` has them. A model with
-            the loss of `add_loss` alone needs none. For a module of torch: arrays or tensors, also
-            in a list or dict.
+        y: The targets. For a compiled Keras model: the same as for `fit`, unless `x` has them. A
+            model whose only loss comes from `add_loss` needs none. For a module of torch: arrays or
+            tensors, also in a list or dict.
         loss: For a module of torch with targets: a function of its outputs and of `y` that returns
             a single number, such as `torch.nn.MSELoss()`.
         optimizer: For a module of torch, one of:
@@ -356,9 +358,9 @@ def record_outputs(
             - `None`: no updates are recorded.
 
     Returns:
-        `RecordedOutputs` with a row for each call, in the order in which calls end: a layer stands
-        after those inside it. Operations of `keras.ops` in a functional model are rows, others are
-        part of the layer that calls them. A layer that is called twice has two rows.
+        `RecordedOutputs` with a row for each call, ordered by the ends of calls. So a layer comes
+        after the layers inside it. Operations of `keras.ops` in a functional model have rows, other
+        operations are part of the layer that calls them. A layer with two calls has two rows.
 
     Raises:
         TypeError: If `model` is neither, `x` is not an array, or `loss` or `optimizer` of a module
@@ -377,7 +379,8 @@ def record_outputs(
         >>> outputs.save("outputs.npz")
 
     See Also:
-        `compare_outputs`, and the page on the first step of training.
+        `compare_outputs` compares a model with the record. The page "Same outputs, another loss
+        curve" compares the first step of training.
     """
     if is_torch_module(model):
         return _record_module(model, x, y, loss, optimizer)
@@ -409,24 +412,26 @@ def compare_outputs(
 ) -> OutputsReport:
     """Name the first layer of a model whose outputs differ from the outputs of another model.
 
-    Use it after loading, to prove that a ported, grown or loaded model computes what the source
-    computed, and to find where it does not.
+    Use it after loading. It proves that your model computes the same as its source, or finds the
+    layer that does not.
 
     A row differs if its values differ by more than the tolerance for their dtype (5e-6 in float32),
-    as a share of the root mean square of their channel. A row has the largest tolerance of all rows
-    that it depends on.
+    as a share of the root mean square of their channel. A row has the largest tolerance among the
+    rows that it depends on.
 
-    A row that is all zero, all the same value, or the same for all examples proves nothing: its
-    answer is `"not known"`. Rows that are random by other means than `keras.random` have it too.
+    A row that is all zero, all the same value, or the same for all examples proves nothing. Its
+    answer is `"not known"`. Rows with other random numbers than `keras.random` have it too.
 
-    If only moved axes fit, for example for images of torch, they are moved, and the row says so.
+    If outputs only fit with moved axes, such as images of torch, the axes are moved, and the row
+    tells you so.
 
-    With targets, `report.step` compares the first step of training, which takes eight steps more.
+    If you pass targets, `report.step` compares the first step of training. For this,
+    `compare_outputs` takes eight more steps.
 
     Args:
         model: A built Keras model.
-        x: Its inputs, the same as those of the other model, see `record_outputs`.
-        like: What to compare with. One of:
+        x: Its inputs, the same as for the other model, see `record_outputs`.
+        like: The model or the outputs to compare with. One of:
 
             - the result of `record_outputs`, or the path of its file,
             - another Keras model,
@@ -435,9 +440,9 @@ def compare_outputs(
         y: The targets, for a compiled model, if `like` has a step or is another compiled model. See
             `record_outputs`.
         names: The names of layers in `like` by patterns: `{"block_*": "blocks.{0}"}`, with all
-            forms of `names` of `load_pretrained`. A pattern covers what is inside of the layer, and
-            `None` leaves it out. Without `names`, equal paths are compared.
-        tolerance: The tolerance for all floats, in place of that for their dtype.
+            forms of `names` of `load_pretrained`. A pattern also covers all layers inside of the
+            layer. `None` skips them. Without `names`, equal paths are compared.
+        tolerance: The tolerance for all floats, in place of the tolerance for their dtype.
 
     Returns:
         `OutputsReport` with a row for each call. The first difference arises in the row `first`.
@@ -462,8 +467,9 @@ def compare_outputs(
         'dense'
 
     See Also:
-        `load_pretrained`, `keras_initx.testing.assert_same_outputs`, and the page on comparing
-        outputs, which says how calls, shapes and automatic names are matched.
+        `load_pretrained` loads weights, `keras_initx.testing.assert_same_outputs` compares outputs
+        in your tests. The page "Compare outputs, layer by layer" tells you how calls, shapes and
+        automatic names are matched.
     """
     inventory = _check_model(model)
     if tolerance is not None:
@@ -573,7 +579,7 @@ def _take_and_compare_step(
 
 
 def _find_draw_obstacle(ours: RecordedOutputs, others: RecordedOutputs) -> str:
-    """Say why random numbers in inference are not the same in both, empty if they are."""
+    """Say why random numbers in inference differ between both, empty if they are the same."""
     if ours.draws.is_random and others.framework != "keras":
         return "it draws numbers here"
     is_same_backend = ours.backend == others.backend
@@ -584,9 +590,9 @@ def _find_random_calls(inventory: Inventory, x: Any, *, has_equal_draws: bool) -
     """Find the calls whose outputs change when the model is called again.
 
     Args:
-        inventory: What the model holds.
+        inventory: The weights and layers of the model.
         x: Its inputs.
-        has_equal_draws: Whether what `keras.random` draws is the same in both calls.
+        has_equal_draws: Whether `keras.random` draws the same numbers in both calls.
     """
     states = generator_states(list_layers(inventory.model))
     with HOOKS, backend.globals_preserved(), preserve_variables(states):
@@ -716,7 +722,7 @@ def _open_like(inventory: Inventory, batch: Batch, like: LikeOutputs) -> Recorde
 
 
 def _record_array(name: Any, value: Any, inventory: Inventory) -> RecordedCall:
-    """Record the call of a layer of which only the output is known, an array."""
+    """Record the call of a layer when only its output is known, an array."""
     model = inventory.model
     check_type("like", name, str, "a dict with names as keys")
     values = read_values(value)
@@ -748,7 +754,7 @@ def _build_report(
     Args:
         ours: The calls of the model.
         others: The calls of the other model.
-        counterparts: Which calls are compared.
+        counterparts: The pairs of calls.
         tolerance: See `compare_outputs`.
         random: Dict from calls whose outputs are random to the reason.
     """

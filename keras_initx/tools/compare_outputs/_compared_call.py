@@ -20,7 +20,7 @@ class CallComparison(NamedTuple):
 
     Attributes:
         call: The call.
-        other: What it was compared with, if there is one.
+        other: Its counterpart, if there is one.
         row: Its row.
         inputs: Its inputs, paired with the inputs of the other.
     """
@@ -45,8 +45,8 @@ def compare_call(
     Args:
         call: The call.
         other: Its counterpart, if there is one.
-        tolerance: The tolerance for floats, `None` for that of their dtype.
-        remark: Why it has no counterpart, or what is not sure about it.
+        tolerance: The tolerance for floats, `None` for the tolerance of their dtype.
+        remark: Why it has no counterpart, or a doubt about it.
         is_same_framework: Whether both are calls of Keras.
         has_varied: Whether the examples of the inputs of the model differ.
     """
@@ -134,7 +134,7 @@ def _list_remarks(
 def _compare_before_activation(
     call: RecordedCall, other: RecordedCall, tolerance: float | None
 ) -> TensorPair | None:
-    """Compare two calls before the activation, if only one of them is known to have one.
+    """Compare two calls before the activation, if only one of them has a known activation.
 
     A dense layer with a ReLU is compared with a dense layer whose ReLU is a layer of its own. The
     result is `None` if both have an activation, or none.
@@ -156,7 +156,7 @@ def _compare_before_activation(
 
 
 def is_equal_before_activation(comparison: CallComparison) -> bool:
-    """Say whether both calls are known to have an activation, and are equal before it."""
+    """Say whether both calls have a known activation, and are equal before it."""
     ours = comparison.call.before_activation
     theirs = None if comparison.other is None else comparison.other.before_activation
     if ours is None or theirs is None:
@@ -166,7 +166,7 @@ def is_equal_before_activation(comparison: CallComparison) -> bool:
 
 
 def find_flattening_order(comparison: CallComparison) -> str:
-    """Find the order in which equal, flat inputs are flattened there, empty if it is the same."""
+    """Find the other model's flattening order of equal, flat inputs, empty if it is the same."""
     for pair in comparison.inputs:
         if pair.difference is not None and not pair.differs:
             order = pair.difference.order

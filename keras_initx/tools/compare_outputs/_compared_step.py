@@ -1,7 +1,7 @@
 """Compare the first steps of two models: loss, gradients, updates, settings.
 
-A *change* is a gradient or an update, `here` is the model, `there` is what it is compared with. Two
-changes are equal if the root mean square of their difference is at most the largest of
+A *change* is a gradient or an update. `here` is the model, `there` is the other side. Two changes
+are equal if the root mean square of their difference is at most the largest of
 
     times * rounding    what rounding was measured to make of it, in more runs on both sides
     share * size        what such runs miss
@@ -44,11 +44,11 @@ from keras_initx.tools.compare_outputs._training_settings import compare_trainin
 
 
 class _Limits(NamedTuple):
-    """Up to what difference two changes are equal.
+    """The limits for the difference of two equal changes.
 
     Attributes:
-        times: So many times what rounding makes of a change.
-        share: This share of the larger change.
+        times: A multiple of the rounding of a change.
+        share: A share of the larger change.
     """
 
     times: float
@@ -79,7 +79,8 @@ def compare_steps(
         here: The step.
         there: The step that it is compared with.
         find_counterpart: Function that maps the path of a weight to its counterpart, or `None`.
-        tolerance: The tolerance of the outputs and the loss, `None` for that of their dtype.
+        tolerance: The tolerance of the outputs and the loss, `None` for the tolerance of their
+            dtype.
         tolerances: The tolerances of the outputs, by their labels: the largest of all calls that
             an output depends on.
         backends: The backends of both.
@@ -223,7 +224,7 @@ def _compare_updates(
     sum_tolerance: float,
     obstacle: str,
 ) -> StepChange | None:
-    """Compare what a step adds to a weight, or a call to a state; `None` if it is frozen."""
+    """Compare the change of a weight by a step, or of a state by a call; `None` if it is frozen."""
     if weight.kind == "frozen":
         return None
     if weight.kind == "trained":
@@ -264,7 +265,7 @@ def _compare_changes(
     limits: _Limits,
     least: float = 0.0,
 ) -> StepChange:
-    """Compare the gradient or the update of a weight with that of its counterpart.
+    """Compare the gradient or the update of a weight with its counterpart.
 
     Args:
         weight: The weight.
@@ -308,7 +309,7 @@ def _compare_changes(
 
 
 def _find_ratio(values: Array, expected: Array, rounding: float) -> float | None:
-    """Find the factor by which all values are larger than `expected`, if there is one.
+    """Find the common factor between all values and `expected`, if there is one.
 
     It is the factor of least squares, `values @ expected / expected @ expected`.
     """
@@ -372,7 +373,7 @@ def _compare_losses(here: RecordedStep, there: RecordedStep, tolerance: float) -
 
 
 def _describe_factor(ratio: float, counts: Mapping[int, str]) -> str:
-    """Say by which factor a loss is larger, and what the batch has as many of."""
+    """Give the factor between two losses, and the things in the batch with this count."""
     number = ratio if ratio >= 1 else (1 / ratio if ratio > 0 else 0.0)
     whole = round(number)
     if whole < 2 or abs(number - whole) > 1e-4 * whole:

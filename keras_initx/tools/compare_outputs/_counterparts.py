@@ -1,4 +1,4 @@
-"""Decide which calls of one model are compared with which calls of another.
+"""Pair the calls of one model with the calls of another.
 
 A *call* is one use of a layer, an operation or a module in a forward pass. `names` maps patterns
 for paths of layers, or of weights, to names in the other model; dots and slashes are the same:
@@ -32,7 +32,7 @@ _LayerNames: TypeAlias = Mapping[str, str | None]
 
 @dataclass
 class Counterparts:
-    """What calls are compared with.
+    """The counterparts of calls.
 
     Attributes:
         calls: The calls of the other model by the calls of this one.
@@ -52,7 +52,7 @@ def find_counterparts(
     tolerance: float | None,
     weights: Sequence[ModelWeight] = (),
 ) -> Counterparts:
-    """Find the calls that those of a model are compared with.
+    """Find the counterparts of the calls of a model.
 
     The whole model is always compared with the whole other model.
 
@@ -65,7 +65,7 @@ def find_counterparts(
         weights: The weights of the model, which patterns may match too.
 
     Raises:
-        TypeError: If `names` is no dict as that of `load_pretrained`.
+        TypeError: If `names` is not a dict in the form of `load_pretrained`.
         ValueError: If a pattern matches no path, or leads to no name.
     """
     model_path = next(call.key.name for call in calls if call.is_model)
@@ -90,7 +90,7 @@ def find_counterparts(
 def find_counterpart_path(
     path: str, counterparts: Counterparts, names: NamesDict | None
 ) -> str | None:
-    """Find the path of the weight of the other model that a weight is compared with, if any.
+    """Find the path of the counterpart of a weight in the other model, if there is one.
 
     It follows the innermost layer of the weight that has a counterpart.
 
@@ -218,7 +218,7 @@ class _PatternMatch(NamedTuple):
     """A path that a pattern covers.
 
     Attributes:
-        texts: What each `*` stands for.
+        texts: The text that each `*` matches.
         rest: The path within the layer that the pattern matches, empty for this layer itself:
             `"norm"` if `block_*` covers `block_3/norm`.
     """
@@ -239,7 +239,7 @@ def _match_outermost_layer(pattern: str, path: str) -> _PatternMatch | None:
 def _match_by_patterns(
     paths: Iterable[str], others: Mapping[str, object], names: _LayerNames
 ) -> dict[str, str]:
-    """Match the paths of layers with the names in the other model that `names` leads to.
+    """Match the paths of layers with names in the other model, by `names`.
 
     A pattern that leads to a recorded name for no path at all is an error.
     """

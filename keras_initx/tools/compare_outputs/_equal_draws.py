@@ -1,10 +1,10 @@
 """Draw random numbers that are the same in each run of a model, on every backend.
 
 The numbers depend on the shape, and on the *rank* of the generator: its position among the
-generators that draw numbers of this shape, ordered by the first draw of each. Two dropouts of
-shape (4, 8) in a model have the ranks 0 and 1. So it does not matter under which names and in which
-order layers were made, or how often they draw: a loop of torch draws in each step, a program of JAX
-once. Numbers that are drawn independently stay independent.
+generators that draw numbers of this shape, ordered by the first draw of each. Two dropouts of shape
+(4, 8) in a model have the ranks 0 and 1. So the names of layers, their order of creation and the
+number of their draws do not matter: a loop of torch draws in each step, a program of JAX once.
+Numbers that are drawn independently stay independent.
 """
 
 import contextlib
@@ -26,13 +26,13 @@ _Draw = Callable[..., Tensor]
 
 @dataclass
 class Draws:
-    """What a model has drawn in a pass.
+    """The random numbers that a model has drawn in a pass.
 
     Attributes:
         is_random: Whether a random generator has drawn.
-        repeated: The names of the layers in which one generator draws numbers of one shape at
-            several places. They would be the same numbers.
-        by_backend: What has drawn numbers that no two backends have in common, in words.
+        repeated: The names of the layers that draw numbers of one shape at several places from one
+            generator. The numbers would be the same.
+        by_backend: The sources of numbers that differ from backend to backend, in words.
     """
 
     is_random: bool = False
@@ -43,7 +43,7 @@ class Draws:
     _generators: list[Any] = field(default_factory=list)
 
     def find_obstacle(self, other: "Draws", *, is_same_backend: bool) -> str:
-        """Say why this and another model do not draw the same numbers, empty if they do."""
+        """Say why this and another model draw different numbers, empty if they draw the same."""
         for draws in (self, other):
             if draws.repeated:
                 return draws.obstacle_in_itself
@@ -80,11 +80,11 @@ class Draws:
 
 @contextlib.contextmanager
 def equal_draws() -> Iterator[Draws]:
-    """Yield a context in which `keras.random` draws such numbers in this thread, for one pass.
+    """Yield a context that lets `keras.random` draw such numbers in this thread, for one pass.
 
     Dropout, and uniform, normal and integer numbers, are the same on every backend. Other functions
-    of `keras.random` get an equal seed, of which each backend makes other numbers. An integer seed
-    stays. Other means of drawing stay random.
+    of `keras.random` get an equal seed, but each backend makes other numbers from it. An integer
+    seed stays. Other means of drawing stay random.
     """
     draws = Draws()
 

@@ -1,14 +1,14 @@
 """Take the first step of training of a Keras model, record it, and put everything back.
 
-A *step* is one call in training, the loss, the gradient of each weight, and what the optimizer adds
-to it (its *update*). A weight is *trained* (the optimizer changes it), *frozen*, or *state* (the
+A *step* is one call in training, the loss, the gradient of each weight, and its *update*: the
+change by the optimizer. A weight is *trained* (the optimizer changes it), *frozen*, or *state* (the
 call changes it, such as a moving average). One weight of a `RecordedStep`:
 
     RecordedWeight("dense/kernel", "trained", (3, 2), "float32", gradient, update, rounding)
 
-Gradients are kept by an optimizer that takes no step, updates are made by a copy of the model's own
-optimizer. So both are computed as in training, on every backend. An *obstacle* is the reason, in
-words, why something is not known; it is empty if nothing stands in the way.
+An optimizer that takes no step records the gradients. A copy of the model's own optimizer makes the
+updates. So both are computed like in training, on every backend. An *obstacle* is the reason, in
+words, why a value is not known. It is empty if the value is known.
 """
 
 import collections
@@ -71,7 +71,7 @@ _MOVED = 16
 def may_take_step(model: keras.Model, batch: Batch, *, is_required: bool) -> bool:
     """Say whether a model may take a step on a batch: it is compiled, and has what its loss needs.
 
-    That is targets, or no compiled loss: then `fit` takes no targets, and `add_loss` may have a
+    A loss needs targets. Without a compiled loss, `fit` takes no targets, and `add_loss` may have a
     loss.
 
     Args:
@@ -104,7 +104,7 @@ class FirstStep:
     """The first step of a compiled model on a batch.
 
     Args:
-        inventory: What the model holds, which is built.
+        inventory: The weights and layers of the model, which is built.
         batch: Inputs, targets and weights of the examples, as tensors.
         indices_by_path: Dict from the paths of weights to the flat indices of the values that are
             kept, for weights for which these do not follow from the shape.
@@ -140,12 +140,11 @@ class FirstStep:
     def record(self, *, is_whole: bool = False) -> RecordedStep:
         """Take the step and record it, or why it is not known. Nothing has changed afterward.
 
-        How much of it is rounding is measured in `RUNS` more runs, from weights that are changed by
-        no more than rounding.
+        `RUNS` more runs measure its rounding, from weights that differ by no more than rounding.
 
         Args:
-            is_whole: Whether to measure the rounding of the loss, of state and of updates too.
-                Each side measures that of gradients; the side that compares measures the rest, for
+            is_whole: Whether to measure the rounding of the loss, of state and of updates too. Each
+                side measures the rounding of gradients. The comparing side measures the rest, for
                 both.
         """
         obstacle = self._find_model_obstacle() or self._find_call_obstacle()
@@ -170,7 +169,7 @@ class FirstStep:
         return replace(step, weights=weights, loss_rounding=deviation)
 
     def record_calls(self) -> list[RecordedCall]:
-        """Record the calls of the model in training, the last of which is its own."""
+        """Record the calls of the model in training. The last call is its own."""
         paths = name_operations(self._inventory)
         recorder = Recorder(self._model, paths, canonicalize_operations(self._inventory))
         with backend.full_precision(), equal_draws():
@@ -344,7 +343,7 @@ class FirstStep:
         return gradients
 
     def _compute_updates(self) -> "_Updates":
-        """Take a step with a copy of the optimizer of the model, at its start."""
+        """Take a step with a copy of the optimizer of the model, in its first state."""
         optimizer = self._model.optimizer
         if optimizer is None:
             return _Updates("the model has no optimizer")
@@ -375,11 +374,11 @@ class FirstStep:
 
 
 class _Updates(NamedTuple):
-    """What a step adds to the weights that are trained.
+    """The change of each trained weight by a step.
 
     Attributes:
         obstacle: Why it is not known, empty if it is.
-        by_id: Dict from the ids of variables to what is added to them.
+        by_id: Dict from the ids of variables to their changes.
     """
 
     obstacle: str = ""
@@ -400,10 +399,10 @@ class _TrainingCall(Watcher):
         outputs: Dict from the labels of its outputs (`"0"`, `"logits"`) to tensors.
         has_loss: Whether there is any loss.
         loss: The loss.
-        added: What regularizers and `add_loss` add to it.
+        added: The part of the loss from regularizers and `add_loss`.
         summed: How many values a normalization sums for one statistic, at most.
         new: The new values of the states.
-        draws: What the call has drawn.
+        draws: The random numbers of the call.
     """
 
     def __init__(
@@ -498,9 +497,9 @@ def _compute_rounding(weight: ModelWeight) -> float:
 
 
 def _name_counts(y: Any) -> dict[int, str]:
-    """Name what there is in the targets by its count: a sum is so many times its mean.
+    """Name each count in the targets, because a sum is so many times its mean.
 
-    Of targets of shape (32, 10): `{32: "examples", 320: "values in the targets", ...}`.
+    For targets of shape (32, 10): `{32: "examples", 320: "values in the targets", ...}`.
     """
     names: dict[int, str] = {}
     for target in keras.tree.flatten(y):

@@ -1,8 +1,8 @@
 """How the calls of a record depend on each other: by the tensors that they return and get.
 
-Calls have the indices in which they have ended: in `net(gate, act(gate))` they are gate 0, act 1,
-net 2. A set of calls is a number whose bit `i` stands for call `i`: `act` depends on 0b011. The
-*maker* of a tensor is the first call that has returned it.
+Calls are numbered by their ends: in `net(gate, act(gate))` they are gate 0, act 1, net 2. A set of
+calls is a number whose bit `i` means call `i`: `act` depends on 0b011. The *maker* of a tensor is
+the first call that has returned it.
 """
 
 import math
@@ -22,14 +22,14 @@ class Flow:
     """The calls that each call of a record depends on, as sets in the bits of numbers.
 
     Args:
-        calls: The calls, in the order in which they have ended.
+        calls: The calls, ordered by their ends.
 
     Attributes:
         calls: The same.
-        certain: The calls that each call has certainly used: itself, the calls inside it whose
-            outputs are its own, the calls whose outputs it gets, and the calls that these used.
-        possible: The calls that it may have used: all calls inside it too, and all that ended
-            before if it gets a tensor that is neither from a call nor an input of the model.
+        certain: The calls that each call has certainly used: itself, the calls inside it that make
+            its own outputs, the calls that make its inputs, and the calls that these used.
+        possible: The calls that it may have used. These are also all calls inside it. If it gets a
+            tensor of unknown origin, these are also all calls that ended before.
     """
 
     def __init__(self, calls: Sequence[RecordedCall]) -> None:
@@ -91,12 +91,12 @@ def propagate_tolerances(
 ) -> list[float]:
     """Compute the tolerance for floats of each call: the largest of all that it may depend on.
 
-    The tolerance of a call by itself is that of its dtype, or more if it sums many values.
+    The tolerance of a call by itself is the tolerance of its dtype, or more if it sums many values.
 
     Args:
         flow: How the calls depend on each other.
-        tolerance: The tolerance that a user passes for all.
-        backends: The backends on which both models have run.
+        tolerance: The user's tolerance for all floats, if there is one.
+        backends: The backends of both models.
     """
     tolerances: list[float] = []
     largest_so_far = [0.0]
@@ -124,10 +124,12 @@ def propagate_tolerances(
 def find_output_tolerances(
     calls: Sequence[RecordedCall], tolerance: float | None, backends: Collection[str] = ()
 ) -> dict[str, float]:
-    """Find the tolerance of each output of a model, by its label: of all that it depends on.
+    """Find the tolerance of each output of a model, by its label.
+
+    An output has the largest tolerance of all calls that it depends on.
 
     Args:
-        calls: The calls of the model, the last of which is its own.
+        calls: The calls of the model. The last call is its own.
         tolerance: See `propagate_tolerances`.
         backends: See `propagate_tolerances`.
     """
@@ -142,11 +144,11 @@ def find_output_tolerances(
 
 
 def _estimate_sum_factor(call: RecordedCall, backends: Collection[str]) -> float:
-    """Estimate how many times the tolerance of a value the sums of a call have.
+    """Estimate the tolerance of the sums of a call, in tolerances of one value.
 
-    Its settings and shapes say what it sums: the window of a kernel or a pooling, a group, the axes
-    of a normalization, or all that the output has less. JAX adds one value after the other in
-    windows, and TensorFlow along all axes but the last.
+    The settings and shapes of the call tell how many values it sums: the window of a kernel or a
+    pooling, a group, the axes of a normalization, or all axes that the output lacks. JAX adds one
+    value after the other in windows, and TensorFlow along all axes but the last.
     """
     tensor = next(iter(call.inputs.values()), None)
     output = next(iter(call.outputs.values()), None)

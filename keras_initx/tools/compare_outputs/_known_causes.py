@@ -1,4 +1,4 @@
-"""Find what torch does differently from Keras in a step, and name it only if the values show it.
+"""Find differences between torch and Keras in a step that the values prove.
 
 At the first step an update is a formula of the gradient `g` alone, with the rate `r`:
 
@@ -7,8 +7,9 @@ At the first step an update is a formula of the gradient `g` alone, with the rat
     RMSprop of Keras    -r g / sqrt((1 - rho) g**2 + epsilon)
     RMSprop of torch    -r g / (sqrt((1 - alpha) g**2) + eps)
 
-A cause is named if the formulas of both sides give both updates, and if the formula of torch gives
-another update once it does what Keras does. So each cause is a fact on these values, and no guess.
+A cause is reported if two conditions hold. The formulas of both sides give both updates. The
+formula of torch gives another update with the setting of Keras. So each cause is a fact about these
+values, and no guess.
 
 Sources: `torch/optim/adam.py`, `torch/optim/rmsprop.py`, `aten/src/ATen/native/Normalization.cpp`
 of torch 2; `keras/src/optimizers/adam.py` and `rmsprop.py` of Keras 3.
@@ -55,8 +56,8 @@ class Cause(NamedTuple):
     """A cause of another update.
 
     Attributes:
-        text: A sentence without a stop, on what both sides do.
-        remedy: What to do, in the imperative, empty if nothing is known.
+        text: A sentence without a stop, about both sides.
+        remedy: The fix, in the imperative, empty if there is none.
     """
 
     text: str
@@ -93,14 +94,14 @@ class KnownCauses:
 
 
 class _UpdateRule(NamedTuple):
-    """What an optimizer does at its first step.
+    """The formula of the first step of an optimizer.
 
     Attributes:
         name: The name of its class.
         settings: Its settings, in the words of Keras.
-        is_inside: Whether epsilon is where Keras has it: for Adam before its bias correction, for
-            RMSprop under the root.
-        is_decoupled: Whether the decay is taken from the weights, as Keras does.
+        is_inside: Whether epsilon has the same position as in Keras: for Adam before its bias
+            correction, for RMSprop under the root.
+        is_decoupled: Whether the decay is subtracted from the weights, as Keras does.
     """
 
     name: str
@@ -114,7 +115,7 @@ class _UpdateRule(NamedTuple):
         return float(value) if isinstance(value, int | float) else 0.0
 
     def compute_update(self, gradient: Array, weight: Array) -> Array | None:
-        """Compute what the step adds to a weight, `None` if no formula is known.
+        """Compute the change of a weight by the step, `None` if no formula is known.
 
         With the rate `r`, the decay `d` and the weight `w`:
 
@@ -161,14 +162,14 @@ def find_known_causes(
     rows: Sequence[StepRow],
     calls: Sequence[RecordedCall],
 ) -> KnownCauses:
-    """Find why weights with equal gradients, and moving variances, get other updates than there.
+    """Find why weights with equal gradients, and moving variances, get other updates than in torch.
 
     Args:
         here: The step of the model, with all of its settings.
         there: The step of the module.
         weights: The weights with the arrays of the module, by path.
-        inventory: What the model holds.
-        rows: How the steps compare.
+        inventory: The weights and layers of the model.
+        rows: The comparisons of the step.
         calls: The calls of the model in training.
     """
     causes = KnownCauses()
@@ -209,8 +210,8 @@ def _find_causes(
 ) -> list[Cause]:
     """Find the causes of another update.
 
-    First the rule of Keras must give the update here, and the rules of torch the update there. Then
-    each difference of the rules is tried by itself.
+    First the rule of Keras must give the update of the model, and the rules of torch the update of
+    the module. Then each difference of the rules is tried alone.
     """
     theirs = mapped.recorded
     if ours.gradient is None or ours.update is None or theirs.update is None:
@@ -292,7 +293,7 @@ class _ArrayUpdates:
         return total
 
     def list_changes(self, ours: _UpdateRule) -> list[tuple[Cause, Array | None]]:
-        """List each cause with the updates that torch would make if it did as Keras there."""
+        """List each cause with the updates that torch would make with Keras' formula."""
         if not self._updates:
             return []
         theirs = self._updates[0].rule

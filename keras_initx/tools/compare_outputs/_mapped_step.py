@@ -1,7 +1,7 @@
 """Map the step of a module of torch to the weights that its arrays are loaded into.
 
-`load_pretrained` itself says where the values of the arrays go, so there is no second map. It gets
-a *probe*, an array of numbers, and zeros for all other arrays:
+`load_pretrained` itself moves the values of the arrays, so there is no second map. It gets a
+*probe*, an array of numbers, and zeros for all other arrays:
 
     fc.weight = [[1, 2], [3, 4]]  ->  fc/kernel = [[1, 3], [2, 4]]
 
@@ -46,11 +46,11 @@ class Summand(NamedTuple):
 
 
 class MappedWeight(NamedTuple):
-    """A weight whose values are those of arrays.
+    """A weight whose values come from arrays.
 
     Attributes:
         recorded: Its record, under the names of the arrays.
-        indices: The flat indices of its values that are kept, `None` if none are known.
+        indices: The flat indices of its kept values, `None` if they are unknown.
         summands: The arrays, whose values are summed.
     """
 
@@ -81,7 +81,7 @@ class MappedStep(NamedTuple):
 
 
 class _Probe:
-    """An array whose values are the numbers of these values, or what they are set to."""
+    """An array whose values are numbered from 1, or set to given values."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
@@ -90,7 +90,7 @@ class _Probe:
 
     @property
     def numbers(self) -> Array:
-        """The number of each value, from 1: 0 stands for none."""
+        """The number of each value, from 1. The number 0 means none."""
         return np.arange(1.0, math.prod(self.shape) + 1).reshape(self.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -102,7 +102,7 @@ def map_step(step: RecordedStep, inventory: Inventory, names: NamesDict | None) 
 
     Args:
         step: The step, which has arrays.
-        inventory: What the model holds.
+        inventory: The weights and layers of the model.
         names: See `load_pretrained`.
 
     Raises:
@@ -178,8 +178,8 @@ def _classify(arrays: Sequence[RecordedArray]) -> Kind:
 def _number_values(assignment: Assignment, probes: Sequence[_Probe]) -> list[Array] | None:
     """Number the values of a weight by the values of each array, from 1, and 0 for none.
 
-    Two tests tell that a weight is nothing but values of arrays, or sums of them: its values are
-    whole numbers of the probe, and random arrays lead to the values that the numbers say. If one
+    Two tests show that a weight only has values of arrays, or their sums. Its values are whole
+    numbers of the probe. Random arrays lead to the values that the numbers predict. If a test
     fails, the result is `None`.
     """
     array = assignment.array
@@ -232,7 +232,7 @@ def _combine_gradients(summands: Sequence[Summand], size: int) -> RecordedChange
 
 
 def _sum_updates(summands: Sequence[Summand], size: int) -> RecordedChange | None:
-    """Sum what a step adds to the arrays of a weight."""
+    """Sum the changes of the arrays of a weight by a step."""
     changes = []
     values = np.zeros(summands[0].indices.size, "float64")
     for array, indices in summands:

@@ -1,4 +1,4 @@
-"""Make an optimizer of torch at its start, of copies of the parameters, and read its settings.
+"""Make an optimizer of torch in its first state for copies of parameters, and read its settings.
 
 Settings are in the words of Keras: `{"lr": 1e-3, "betas": (0.9, 0.999)}` becomes
 `{"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999}`.
@@ -38,7 +38,7 @@ class ModuleOptimizer:
 
     Attributes:
         groups: The settings of its groups, in the words of Keras.
-        settings: Settings that are the same in all groups, by the names that a model's have.
+        settings: Settings that are the same in all groups, by their names in Keras.
         unread: Settings that differ between groups, in words.
 
     Raises:
@@ -147,7 +147,7 @@ def _copy_parameter(parameter: Any) -> Any:
 
 
 def _translate_settings(name: str, group: Mapping[str, Any]) -> Settings:
-    """Translate the settings of a group that Keras has too to its words."""
+    """Translate the settings of a group to Keras' words, if Keras has them."""
     settings: dict[str, Any] = {}
     for torch_name, keras_names in {**_WORDS, **_OWN_WORDS.get(name, {})}.items():
         if torch_name not in group:

@@ -49,13 +49,14 @@ ModuleLoss: TypeAlias = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class _Run:
-    """What a step computes.
+    """The results of a step.
 
     Attributes:
         outputs: Dict from the labels of the outputs in training to tensors.
         loss: The loss.
-        gradients: The gradients of the tensors, by their names, 0 where there is none.
-        updates: What the call adds to buffers, and the optimizer to parameters, by their names.
+        gradients: The gradients of the tensors, by their names, 0 without a gradient.
+        updates: The changes of buffers by the call, and of parameters by the optimizer, by their
+            names.
     """
 
     outputs: Mapping[str, RecordedTensor]
@@ -69,12 +70,12 @@ class ModuleStep:
 
     Args:
         module: The module.
-        args: What it is called with by position.
-        kwargs: What it is called with by keyword.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
         y: The targets, as tensors.
         loss: The loss.
-        optimizer: An optimizer of its parameters, or a function that makes one of a list of them;
-            without one, no update is known.
+        optimizer: An optimizer of its parameters, or a function that makes one from a list of them.
+            Without one, no update is recorded.
 
     Raises:
         TypeError: If `optimizer` is neither.
@@ -107,7 +108,7 @@ class ModuleStep:
     def record(self) -> RecordedStep:
         """Take the step and record it, or why it is not known. The module does not change.
 
-        The rounding of gradients is measured in more runs, as for a model.
+        The rounding of gradients is measured in more runs, in the same way as in a Keras model.
         """
         obstacle = self._find_obstacle()
         if obstacle:
@@ -166,7 +167,7 @@ class ModuleStep:
         return f"computed in {min(short)}: compare in float32" if short else ""
 
     def _find_obstacle(self) -> str:
-        """Say why there is no step, or another one when the module is called again."""
+        """Say why the module has no step, or a different step at each call."""
         if not any(_classify(tensor) == "trained" for tensor in self._tensors.values()):
             return "no parameter is trained"
         results: list[dict[str, Array]] = []
@@ -202,12 +203,12 @@ class ModuleStep:
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise ValueError(
-                "`loss` must return a tensor with a single number, of the outputs and `y`. "
+                "`loss` must return a tensor with a single number, computed from outputs and `y`. "
                 f"Received: loss={self._loss!r}, which returns {shape}"
             )
         if not loss.requires_grad:
             raise ValueError(
-                "`loss` must return what was computed of the parameters, with a gradient. "
+                "`loss` must return a tensor computed from the parameters, with a gradient. "
                 f"Received: loss={self._loss!r}, which returns a tensor without one"
             )
         return recorded_outputs, loss
@@ -249,13 +250,13 @@ class ModuleStep:
 
 @contextlib.contextmanager
 def preserve_modules(*owners: Any) -> Iterator[None]:
-    """Put back all that modules and random generators hold at the end of the block.
+    """Restore all state of modules and random generators at the end of the block.
 
     In the block, parameters and buffers have copies of their values, and no gradients. So their
     memory is not touched, and a graph that a user has still computes its gradients.
 
     Args:
-        owners: Modules of torch, and other objects, which are passed over.
+        owners: Modules of torch, and other objects, which are ignored.
     """
     torch = sys.modules["torch"]
     modules = []
@@ -371,7 +372,7 @@ def _copy_tensors(nested: Any) -> Any:
 
 
 def _record_array_change(values: Array, repeats: Sequence[Array], *, is_whole: bool) -> ArrayChange:
-    """Record a gradient or an update, and what rounding makes of it in repeated runs."""
+    """Record a gradient or an update, and its rounding from repeated runs."""
     order = own_order(values.shape)
     runs = []
     for run_values in (values, *repeats):
@@ -386,7 +387,7 @@ def _record_array_change(values: Array, repeats: Sequence[Array], *, is_whole: b
 
 
 def _are_close(first: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
-    """Say whether what was computed twice is the same, up to rounding."""
+    """Say whether two computations have the same result, up to rounding."""
     if first.keys() != other.keys():
         return False
     for label, values in first.items():

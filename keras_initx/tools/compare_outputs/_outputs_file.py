@@ -111,9 +111,9 @@ def parse_step(
     """Parse the step in a file, `None` if there is none.
 
     Args:
-        content: What `serialize_step` has returned.
+        content: The result of `serialize_step`.
         tensors: The tensors in the file.
-        values: What `join_step_values` has returned.
+        values: The result of `join_step_values`.
 
     Raises:
         ValueError: If there are more or fewer values than the weights have.
@@ -275,15 +275,16 @@ def _serialize_call(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str,
 
 
 class FileContent(NamedTuple):
-    """What a file of outputs has.
+    """The content of a file of outputs.
 
     Attributes:
         calls: The calls.
-        framework: What has made them.
+        framework: The framework that has made them.
         backend: The backend that has made them.
         step: The first step, `None` if there is none.
-        draws: What was drawn.
-        environment: What has computed them, `None` if the file does not say it.
+        draws: The random numbers that were drawn.
+        environment: The versions and devices that have computed them, `None` if the file does not
+            say it.
     """
 
     calls: list[RecordedCall]

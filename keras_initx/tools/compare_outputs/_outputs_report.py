@@ -48,18 +48,18 @@ class OutputRow:
 
     Attributes:
         path: The path of the layer, or of the operation of a functional model.
-        call: Which of its calls, from 1.
+        call: The number of the call, from 1.
         kind: The name of its class.
         answer: `"equal"`, `"differs"`, `"not known"` if it is equal and proves nothing, or `"not
             compared"`.
-        how: How it was compared, what the difference looks like, or why it proves nothing or was
-            not compared.
+        how: How it was compared, the form of the difference, or why it proves nothing or was not
+            compared.
         like: The name of its counterpart, empty if there is none.
         inputs: The difference of its inputs, `None` if they were not compared.
         outputs: The difference of its outputs, `None` if they were not compared.
         tolerance: The difference above which its outputs differ.
         compared: The number of values that were compared.
-        settings: The settings in which the two differ, which may matter in another batch only.
+        settings: The settings that differ between the two. They may only matter for another batch.
         is_model: Whether it is the call of the model.
         is_whole: Whether all its outputs were compared, and prove something.
         inputs_differ: Whether its inputs differ.
@@ -84,7 +84,7 @@ class OutputRow:
 
     @property
     def name(self) -> str:
-        """The path, and which call it is if it is not the first."""
+        """The path, with the number of the call if it is not the first."""
         return self.path if self.call == 1 else f"{self.path}, call {self.call}"
 
     @property
@@ -105,12 +105,12 @@ class OutputRow:
 
 
 class Stretch(NamedTuple):
-    """Where a difference arises.
+    """The stretch of calls where a difference arises.
 
     Attributes:
         after: The last equal calls before it.
         here: The calls after them, or inside the first that differs, that were not compared.
-        there: Those of the other model.
+        there: The calls of the other model in this stretch that were not compared.
     """
 
     after: tuple[str, ...]
@@ -122,20 +122,20 @@ class Stretch(NamedTuple):
 class OutputsReport(Tabular[OutputRow], Judgement):
     """The result of `compare_outputs`, in the form of all results.
 
-    `print` shows the row in which the first difference arises, the equal rows before it, what
-    differs there, and settings that differ elsewhere. CSV and JSON have all rows.
+    `print` shows you the row where the first difference arises, the equal rows before it, the
+    differences of this layer, and settings that differ elsewhere. CSV and JSON have all rows.
 
     Attributes:
-        rows: An `OutputRow` for each call, in the order in which calls end.
-        first: The row in which the first difference arises, `None` if there is none: the first
-            that differs, or the row that has made its inputs, if they differ by half of the
-            tolerance.
-        between: Where it arises, `None` if there is none.
-        reasons: What differs there, such as settings and masks.
-        unmatched: The calls of the other model that were compared with nothing.
-        step: How the first step of training compares, `None` if it was not asked for.
-        step_left_out: Why the first step that the other model has was not compared, empty if it
-            was, or there is none.
+        rows: An `OutputRow` for each call, ordered by the ends of calls.
+        first: The row where the first difference arises, `None` without a difference. It is the
+            first row that differs, or the row that has made its inputs, if these differ by half of
+            the tolerance.
+        between: The stretch where the difference arises, `None` without a difference.
+        reasons: The differences of this row, such as settings and masks.
+        unmatched: The calls of the other model without a counterpart.
+        step: The comparison of the first step of training, `None` if you did not ask for it.
+        step_left_out: Why the first step of the other model was not compared, empty if it was, or
+            there is none.
     """
 
     rows: list[OutputRow]
@@ -148,7 +148,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
 
     @property
     def problems(self) -> list[Any]:
-        """The rows that differ, the model if it is not known to be equal, and the first step's."""
+        """The rows that differ, the model's row unless it is proven equal, and the first step's."""
         problems: list[Any] = []
         for row in self.rows:
             if row.answer == "differs" or (row.is_model and not row.is_whole):
@@ -192,7 +192,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
 
     @property
     def headline(self) -> str:
-        """What is wrong, in a few words."""
+        """The main problem, in a few words."""
         if self.first is None:
             if self.step is not None and not self.step.ok:
                 return self.step.summary

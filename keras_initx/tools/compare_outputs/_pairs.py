@@ -1,4 +1,4 @@
-"""Decide which tensors of two calls are compared, and how they differ.
+"""Pair the tensors of two calls, and measure how they differ.
 
 The *label* of a tensor names it within its call: `""`, `"0"`, `"logits"`, `"mask"`.
 """
@@ -15,7 +15,7 @@ from keras_initx.tools.compare_outputs._tolerance import (
 
 
 class TensorPair(NamedTuple):
-    """A tensor, and what it is compared with.
+    """A tensor and its counterpart.
 
     Attributes:
         label: Its label among the inputs or outputs of its call.
@@ -23,7 +23,7 @@ class TensorPair(NamedTuple):
         other_label: The label of the other tensor, `None` if there is none.
         difference: How they differ, `None` if they were not compared.
         obstacle: Why not, empty if they were.
-        tolerance: The largest difference up to which they are equal.
+        tolerance: The largest difference of equal tensors.
     """
 
     label: str
@@ -49,15 +49,15 @@ def pair_tensors(
     others: Mapping[str, RecordedTensor],
     tolerance: float | None,
 ) -> list[TensorPair]:
-    """Pair each tensor with the tensor that it is compared with.
+    """Pair each tensor with its counterpart.
 
-    That is the tensor with the same label, if both sides have the same labels. Otherwise the
-    tensors that differ least are compared, each with one other tensor.
+    If both sides have the same labels, tensors with equal labels are pairs. Otherwise the tensors
+    that differ least are compared, each with one other tensor.
 
     Args:
         tensors: The tensors by their labels.
-        others: The tensors that they are compared with, by their labels.
-        tolerance: The tolerance for floats, `None` for that of their dtype.
+        others: The tensors of the other side, by their labels.
+        tolerance: The tolerance for floats, `None` for the tolerance of their dtype.
     """
     if tensors.keys() == others.keys():
         return [

@@ -98,7 +98,7 @@ def name_operations(inventory: Inventory) -> dict[keras.Operation, str]:
 def canonicalize_operations(inventory: Inventory) -> dict[keras.Operation, str]:
     """Find the canonical paths of layers and operations, see `name_operations`.
 
-    Operations are counted by themselves, in the order in which their model has them.
+    Operations are counted separately, in the order of their model.
     """
     parts_by_layer = layer_paths(inventory)
     operations: dict[keras.Operation, tuple[PathPart, ...]] = {}

@@ -1,4 +1,4 @@
-"""Find what differs between two calls other than their values: facts, and no guesses.
+"""Find differences between two calls other than their values: facts, and no guesses.
 
 The functions return texts such as:
 
@@ -39,7 +39,7 @@ _ERF = np.vectorize(math.erf, otypes=[float])
 def compare_settings(
     ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool
 ) -> list[str]:
-    """List the settings in which two calls differ, in words.
+    """List the settings that differ between two calls, in words.
 
     Args:
         ours: A call of Keras.
@@ -63,8 +63,8 @@ def compare_settings(
 def identify_gelu(call: RecordedCall) -> str:
     """Identify how a call computes GELU: `"exact"` or `"by tanh"`, empty if it is not known to.
 
-    Its values tell, whatever computes it: a name, a function without a name, a module, an
-    operation. The formulas are
+    Its values decide, so it may be a name, a function without a name, a module or an operation. The
+    formulas are
 
         exact      x (1 + erf(x / sqrt(2))) / 2
         by tanh    x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3))) / 2
@@ -90,7 +90,7 @@ def identify_gelu(call: RecordedCall) -> str:
 
 
 def compare_gelus(ours: Iterable[RecordedCall], theirs: Iterable[RecordedCall]) -> list[str]:
-    """Say that two groups of calls compute GELU in two ways, if each uses a single way."""
+    """Report that two groups of calls compute GELU in two ways, if each uses a single way."""
     here, there = ({identify_gelu(call) for call in calls} - {""} for calls in (ours, theirs))
     if len(here) == len(there) == 1 and here != there:
         return [f"GELU: {here.pop()} here, {there.pop()} there"]
@@ -100,10 +100,10 @@ def compare_gelus(ours: Iterable[RecordedCall], theirs: Iterable[RecordedCall]) 
 def compare_masks(
     ours: RecordedCall, theirs: RecordedCall, *, is_same_framework: bool
 ) -> list[str]:
-    """List what is passed to one call and not to the other, in words.
+    """List the tensors that only one of two calls gets, in words.
 
-    Arguments of Keras and of torch have other names, but both call a mask a mask. A mask that masks
-    nothing, or all, does not count.
+    Between Keras and torch, only masks are compared. Other arguments have other names, but both
+    call a mask a mask. A mask that masks nothing, or everything, does not count.
     """
     here = _list_passed(ours, is_same_framework)
     there = _list_passed(theirs, is_same_framework)
@@ -143,7 +143,7 @@ def _format_setting(value: Any) -> str:
 
 
 class _Window(NamedTuple):
-    """What a convolution or a pooling does along one axis.
+    """The window of a convolution or a pooling along one axis.
 
     Attributes:
         length: The length of the axis.

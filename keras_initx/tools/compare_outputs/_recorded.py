@@ -42,7 +42,7 @@ class CallKey(NamedTuple):
 
     Attributes:
         name: The path of the layer, or the name of the module.
-        number: Which of its calls, from 1.
+        number: The number of the call, from 1.
     """
 
     name: str
@@ -59,17 +59,17 @@ class RecordedCall:
     """The record of a call.
 
     Attributes:
-        key: Which call it is.
+        key: The layer and the number of the call.
         kind: The name of the class of the layer, the operation or the module.
-        settings: What it was made and called with, other than tensors.
-        inputs: Dict from the names of its arguments to tensors. One that another call has returned
-            is the same object.
+        settings: Its settings and arguments, without tensors.
+        inputs: Dict from the names of its arguments to tensors. The output of another call is the
+            same object here.
         outputs: Dict from the labels of its outputs to tensors.
-        begin: How many calls had ended when it began. Those from there on are inside it.
-        before_activation: The input of its activation, `None` if it is not known to have one.
+        begin: How many calls had ended when it began. Later calls in the list are inside it.
+        before_activation: The input of its activation, `None` if no activation is known.
         is_model: Whether it is the call of the whole model.
-        canonical_path: The canonical path of the layer, by which it is found in another model with
-            other automatic names, see `canonicalize_operations`. A module or an array has its name.
+        canonical_path: The canonical path of the layer, see `canonicalize_operations`. It finds the
+            layer in another model with other automatic names. A module or an array has its name.
     """
 
     key: CallKey
@@ -91,10 +91,10 @@ class Recorder(Watcher):
         paths: Dict from the layers, operations or modules in it to their names.
         canonical_paths: Dict from the same to their canonical paths.
         other_shapes: The shapes of the tensors of the other model, without axes of length 1. Values
-            are also kept in the orders that these may have.
+            are also kept in the possible orders of these tensors.
 
     Attributes:
-        calls: What was recorded, in the order in which the calls have ended.
+        calls: The records, ordered by the ends of calls.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Recorder(Watcher):
     def _keep_tensor(
         self, values: Values, call: Call, image: Shape | None = None
     ) -> RecordedTensor:
-        """Record a tensor; one with the same values is the same object.
+        """Record a tensor. Tensors with the same values are the same object.
 
         So an input is recognized as the output of another call: by its values, because a module of
         torch may change its input in place, and Keras may cast it. A tensor whose values are all
@@ -202,7 +202,7 @@ def record_tensor(
 
     Args:
         values: Its values.
-        sample: The values that are kept, in its own order, if they were taken already.
+        sample: The kept values, in its own order, if they were taken already.
         axis: The axis of its channels.
         before_flattened: The shape of the image that was flattened to it, if it is known.
     """

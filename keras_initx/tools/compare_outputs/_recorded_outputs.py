@@ -27,9 +27,9 @@ class RecordedOutput:
 
     Attributes:
         path: The path of the layer, or the name of the module.
-        call: Which of its calls, from 1.
+        call: The number of the call, from 1.
         kind: The name of its class.
-        shape: The shape of the output, `None` if there is none of numbers.
+        shape: The shape of the output, `None` if it has no numbers.
         dtype: The name of its dtype, empty if there is none.
         mean: The mean of its values.
         std: Their standard deviation.
@@ -45,19 +45,18 @@ class RecordedOutput:
 
 
 class RecordedOutputs(Tabular[RecordedOutput]):
-    """The outputs of all layers of a model for a batch, for `compare_outputs`.
+    """The outputs of all layers of your model for a batch, for `compare_outputs`.
 
-    In the form of all results, with a row for each call in the order in which calls end.
+    It has the form of all results, with a row for each call, ordered by the ends of calls.
 
     Attributes:
         calls: The record of each call.
-        framework: What has made the outputs: `"keras"`, `"torch"`, or `"arrays"` if a user passed
+        framework: The source of the outputs: `"keras"`, `"torch"`, or `"arrays"` if you passed
             arrays.
-        backend: The backend on which Keras has made them, empty for others.
+        backend: The backend of Keras that has made them, empty for others.
         step: The record of the first step of training, `None` if it was not recorded.
-        draws: Which random numbers were drawn in inference.
-        environment: With which versions and on which devices they were computed, `None` if that is
-            not known.
+        draws: The random numbers that were drawn in inference.
+        environment: The versions and devices that have computed them, `None` if they are not known.
     """
 
     def __init__(

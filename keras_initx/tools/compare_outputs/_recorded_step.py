@@ -1,9 +1,9 @@
-"""The record of the first step of training: its types, and what is kept of arrays.
+"""The record of the first step of training: its types, and the kept values of arrays.
 
     RecordedStep(loss=1.99, weights=[RecordedWeight("dense/kernel", "trained", (3, 2), "float32",
         gradient=RecordedChange(norm=1.3, values, rounding=4e-8), update=...)], ...)
 
-A *change* is a gradient, or what a step adds to a weight.
+A *change* is a gradient, or the update of a weight by a step.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ Kind: TypeAlias = Literal["trained", "frozen", "state"]
 
 @dataclass(frozen=True, eq=False)
 class RecordedChange:
-    """What is kept of a gradient, or of what a step adds to a weight.
+    """The kept values of a gradient, or of the change of a weight by a step.
 
     Attributes:
         norm: Its norm.
@@ -158,11 +158,11 @@ class RecordedWeight:
 
     Attributes:
         path: Its path.
-        kind: What it is in training.
+        kind: Its kind in training.
         shape: Its shape.
-        dtype: The dtype in which its layer computes.
+        dtype: The dtype that its layer computes in.
         gradient: The gradient of the loss, if it is trained.
-        update: What the step adds to it, or the call to a state; `None` if it is not known.
+        update: Its change by the step, or of a state by the call; `None` if it is not known.
         rounding: By how much its values are rounded, as a root mean square. Files do not have it.
         obstacle: Why neither gradient nor update is known, empty if they may be. Files do not have
             it.
@@ -179,19 +179,19 @@ class RecordedWeight:
 
     @property
     def changes(self) -> Iterator[RecordedChange]:
-        """The gradient and the update, as far as they are known."""
+        """The gradient and the update, if they are recorded."""
         for change in (self.gradient, self.update):
             if change is not None:
                 yield change
 
 
 class ArrayChange(NamedTuple):
-    """The gradient of an array of a module of torch, or what a step adds to it.
+    """The gradient of an array of a module of torch, or its change by a step.
 
     Attributes:
         norm: Its norm.
-        values: Its values in float32, those that `RecordedStep.is_whole` says.
-        deviations: The rounding of each, measured, empty if it was not.
+        values: Its kept values in float32, see `RecordedStep.is_whole`.
+        deviations: The measured rounding of each value, empty if it was not measured.
     """
 
     norm: float
@@ -205,11 +205,11 @@ class RecordedArray:
 
     Attributes:
         name: Its name in the `state_dict()` of the module.
-        kind: What it is in training.
+        kind: Its kind in training.
         shape: Its shape.
         dtype: The name of its dtype.
         gradient: The gradient of the loss, if it is trained: 0 if it has none.
-        update: What the step adds to it, or the call to a buffer; `None` if it is not known.
+        update: Its change by the step, or of a buffer by the call; `None` if it is not known.
         group: The index of its settings in `RecordedStep.groups`, `None` without an optimizer.
         tied_to: The first name of the same tensor, empty if this is it.
     """
@@ -225,7 +225,7 @@ class RecordedArray:
 
     @property
     def changes(self) -> Iterator[ArrayChange]:
-        """The gradient and the update, as far as they are known."""
+        """The gradient and the update, if they are recorded."""
         for change in (self.gradient, self.update):
             if change is not None:
                 yield change
@@ -233,23 +233,23 @@ class RecordedArray:
 
 @dataclass(frozen=True, eq=False)
 class RecordedStep:
-    """The record of the first step of a model on a batch.
+    """The record of the first step of your model on a batch.
 
-    The step of a module of torch has arrays in place of weights: only the comparison knows which
-    weight of a model an array is.
+    The step of a module of torch has arrays in place of weights. Only the comparison pairs arrays
+    with the weights of a model.
 
     Attributes:
-        obstacle: Why nothing of it is known, empty if it was taken.
+        obstacle: Why the step could not be recorded, empty if it was.
         targets: Dict from the labels of targets to their records.
         sample_weights: The same for the weights of samples.
-        by_backend: What has drawn random numbers that no two backends have in common, in words.
+        by_backend: The sources of random numbers that differ from backend to backend, in words.
         outputs: Dict from the labels of the outputs in training to tensors.
-        loss: The loss, with all that is added to it.
+        loss: The whole loss, with all added parts.
         loss_rounding: The rounding of the loss, measured, as a standard deviation.
-        added: What regularizers and `add_loss` add to it.
+        added: The part of the loss from regularizers and `add_loss`.
         summed: How many values of the batch a normalization sums for one statistic, at most.
-        counts: Dict from numbers to what they count in the batch, such as `"examples"`.
-        weights: The weights, those of the last layer first.
+        counts: Dict from numbers to the things that they count in the batch, such as `"examples"`.
+        weights: The weights, beginning with the last layer.
         without_gradients: Why gradients are not known, empty if they are.
         without_updates: Why updates are not known, empty if they are.
         settings: The settings of the loss and the optimizer.

@@ -2,9 +2,9 @@
 
 The indices of these values follow from the number of values alone, so two runs keep the same ones.
 
-An *order* is a way to lay the values of a tensor out: torch has images of (2, 8, 8, 3) as
-(2, 3, 8, 8), `Order("channels first", view=(2, 8, 8, 3), axes=(0, 3, 1, 2), shape=(2, 3, 8, 8))`.
-The *units* of a tensor are the sizes of its channels, by which differences are measured.
+An *order* is a way to arrange the values of a tensor. For example, torch has images of (2, 8, 8, 3)
+as (2, 3, 8, 8), `Order("channels first", view=(2, 8, 8, 3), axes=(0, 3, 1, 2), shape=(2, 3, 8,
+8))`. The *units* of a tensor are the sizes of its channels, the scale for differences.
 """
 
 import functools
@@ -26,13 +26,13 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 @dataclass(frozen=True)
 class Order:
-    """An order in which the values of a tensor may be those of another one.
+    """An order of the values of a tensor that may fit another tensor.
 
     Attributes:
-        name: What differs from the own order of the tensor, empty for this order.
+        name: The difference from the own order of the tensor, empty for this order.
         view: The shape of the tensor, or of the image that was flattened to it.
-        axes: The axes of `view` from the outermost one on, as the other tensor has them.
-        shape: The shape that the other tensor has.
+        axes: The axes of `view` in the other tensor, from the outermost one on.
+        shape: The shape of the other tensor.
     """
 
     name: str
@@ -51,7 +51,7 @@ def own_order(shape: Shape) -> Order:
 
 
 def list_orders(shape: Shape, before_flattened: Shape | None = None) -> list[Order]:
-    """List the orders in which another framework may have the values of a tensor.
+    """List the possible orders of the values of a tensor in another framework.
 
     Args:
         shape: The shape of the tensor.
@@ -85,10 +85,10 @@ def squeeze_shape(shape: Shape) -> Shape:
 
 
 def choose_indices(size: int) -> Array:
-    """Choose the flat indices that are kept of a tensor with `size` values, all or `MOST_VALUES`.
+    """Choose the kept flat indices of a tensor with `size` values, all or `MOST_VALUES`.
 
-    Their distance has no divisor in common with the size. So they meet all channels, whatever their
-    number is, and all examples, equally often.
+    Their distance has no divisor in common with the size. So they cover all channels and all
+    examples equally often, whatever the number of channels is.
     """
     if size <= MOST_VALUES:
         return np.arange(size)
@@ -100,10 +100,10 @@ def choose_indices(size: int) -> Array:
 
 @functools.lru_cache(maxsize=256)
 def locate_kept_values(order: Order) -> Array:
-    """Locate the values that are kept, as flat indices of the tensor in its own order.
+    """Locate the kept values, as flat indices of the tensor in its own order.
 
     Args:
-        order: The order in which `choose_indices` counts.
+        order: The order that `choose_indices` counts in.
     """
     viewed = tuple(order.view[axis] for axis in order.axes)
     index = np.unravel_index(choose_indices(math.prod(viewed)), viewed or (1,))
@@ -113,11 +113,11 @@ def locate_kept_values(order: Order) -> Array:
 
 
 def sample_values(values: Array, order: Order) -> Array:
-    """Take the values of a tensor that are kept: integers as int64, 16 bits as float32.
+    """Take the kept values of a tensor: integers as int64, 16 bits as float32.
 
     Args:
         values: All values.
-        order: The order in which they are counted.
+        order: The order that the kept values are counted in.
     """
     kept: Array = values.reshape(-1)[locate_kept_values(order)]
     if kept.dtype.kind in "biu":
@@ -126,11 +126,11 @@ def sample_values(values: Array, order: Order) -> Array:
 
 
 class Units(NamedTuple):
-    """The sizes by which differences of the values of a tensor are measured.
+    """The scales for differences between the values of a tensor.
 
     Attributes:
         axis: The axis of its channels, `None` if it has one channel.
-        sizes: The root mean square of each channel, without what is not finite.
+        sizes: The root mean square of the finite values of each channel.
         spread: The largest difference of an example from the first one, as a share of the size of
             its channel, or of the median channel if that is larger; NaN for a single example.
     """
@@ -140,7 +140,7 @@ class Units(NamedTuple):
     spread: float
 
     def scale_at(self, indices: Array, shape: Shape) -> Array:
-        """Look up the sizes by which the values at flat `indices` are measured."""
+        """Look up the scales for the values at flat `indices`."""
         sizes = _raise_to_median(self.sizes)
         if self.axis is None:
             return np.broadcast_to(sizes, indices.shape)
@@ -194,8 +194,8 @@ class RecordedTensor:
         dtype: The name of its dtype.
         mean: The mean of all its values.
         deviation: Their standard deviation.
-        values: Dict from orders to the values that are kept in them, its own order first.
-        before_flattened: The shape of the image that was flattened to it, if it is known.
+        values: Dict from orders to the kept values in this order, its own order first.
+        before_flattened: The shape of the image that was flattened to it, if known.
         units: The sizes of its channels, `None` of a tensor in a file.
     """
 

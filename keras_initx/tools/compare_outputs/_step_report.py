@@ -42,12 +42,12 @@ class StepChange:
 
     Attributes:
         answer: `"equal"`, `"differs"` or `"not compared"`.
-        how: What the difference looks like, or why it was not compared.
+        how: The form of the difference, or why it was not compared.
         norm: The norm here, `None` if it is not known.
-        norm_there: The norm there.
+        norm_there: The norm in the other model.
         difference: The root mean square of the difference, as a share of the larger of both.
-        rounding: How large the difference may be because of rounding, in the same unit.
-        ratio: By what factor the values here are larger, if all are by the same factor.
+        rounding: The difference that rounding may cause, in the same unit.
+        ratio: The factor between the values here and there, if it is the same for all.
     """
 
     answer: Answer
@@ -98,11 +98,12 @@ class StepRow:
 
     Attributes:
         path: Its path.
-        kind: `"trained"`, `"frozen"`, or `"state"` for what a call in training changes, such as a
-            moving average.
+        kind: `"trained"`, `"frozen"`, or `"state"` for values that a call in training changes, such
+            as a moving average.
         like: The path of its counterpart, empty if there is none.
         gradient: How its gradient compares with its counterpart's, `None` unless it is trained.
-        update: What the step adds to it, or the call to a state, `None` if it is frozen.
+        update: The comparison of its change by the step, or of a state by the call; `None` if it is
+            frozen.
     """
 
     path: str
@@ -126,7 +127,7 @@ class StepRow:
 
     @property
     def text(self) -> str:
-        """What differs, in words."""
+        """The differences, in words."""
         clauses = []
         for name, change in self._changes.items():
             if change.answer == "differs":
@@ -142,7 +143,8 @@ class StepLoss:
         answer: `"equal"`, `"differs"` or `"not compared"`.
         here: The loss here.
         there: The loss there.
-        how: By which factor it differs, and what there is as often; or why it was not compared.
+        how: The factor between both, and things in the batch with this count; or why it was not
+            compared.
     """
 
     answer: Answer
@@ -163,20 +165,20 @@ class StepLoss:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StepReport(Tabular[StepRow], Judgement):
-    """The first step of a model compared with that of another, in the form of all results.
+    """The first step of your model compared with another model, in the form of all results.
 
     Attributes:
-        rows: A `StepRow` for each weight, those of the last layer first.
-        outputs: Dict from the labels of the outputs in training to how they compare.
-        loss: How the losses compare.
+        rows: A `StepRow` for each weight, beginning with the last layer.
+        outputs: Dict from the labels of the outputs in training to their comparisons.
+        loss: The comparison of the losses.
         settings: Settings of the loss and the optimizer that differ, each in words.
         unmatched: Paths of weights of the other model without a counterpart.
         obstacle: Why no step was compared, empty if one was.
         inputs: How targets and weights of samples differ, each in words.
         later: The settings that differ and make later steps differ, if the first does not.
         unread: Settings that were not compared, each in words.
-        causes: What torch is known to do differently, with the weights whose values show it, and
-            settings that are equal at the first step alone, each in words.
+        causes: Known differences from torch that the values prove, with the weights that show them,
+            and settings that are only equal at the first step, each in words.
         explained: The paths of the weights whose difference has no other cause.
     """
 
@@ -194,9 +196,9 @@ class StepReport(Tabular[StepRow], Judgement):
 
     @property
     def problems(self) -> list[Any]:
-        """What differs, and the loss or the gradients if they were not compared.
+        """The differences, and the loss or the gradients if they were not compared.
 
-        Settings that differ are a problem too, which a later step shows.
+        A setting that differs is a problem too, because a later step shows it.
         """
         if self.obstacle:
             return [Problem("first step", self.summary)]
@@ -221,7 +223,7 @@ class StepReport(Tabular[StepRow], Judgement):
 
     @property
     def first(self) -> StepRow | None:
-        """The first weight whose gradient differs, back from the loss, `None` if none does."""
+        """The weight nearest to the loss whose gradient differs, `None` without one."""
         return next(iter(_select_rows(self.rows, "gradient", "differs")), None)
 
     @property
@@ -259,7 +261,7 @@ class StepReport(Tabular[StepRow], Judgement):
         yield from (row.answer == "differs" for row in self.rows)
 
     def _list_findings(self) -> list[str]:
-        """List what is known of the step, in the order in which it is computed."""
+        """List the findings of the step, in the order of its computation."""
         if self.obstacle:
             return []
         lines = [*self.inputs, self._describe_outputs(), self.loss.text, self._describe_gradients()]
@@ -312,7 +314,7 @@ class StepReport(Tabular[StepRow], Judgement):
         return lines
 
     def _list_not_compared(self) -> list[str]:
-        """List what was not compared, by the reasons."""
+        """List the parts that were not compared, by the reasons."""
         statements = []
         for row in self.rows:
             missing = []

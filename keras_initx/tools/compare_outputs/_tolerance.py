@@ -1,4 +1,4 @@
-"""Measure how far the values of two tensors are apart, and how far rounding alone may bring them.
+"""Measure the difference between the values of two tensors, and the effect of rounding alone.
 
 With the size of its channel, the difference of two values `a` and `b` is a share `|a - b| / size`.
 The difference of two tensors is `max(rms(shares), max(shares) / 4)`.
@@ -65,14 +65,14 @@ def compute_sum_factor(count: float, *, is_in_order: bool = False) -> float:
 
 @dataclass(frozen=True)
 class Difference:
-    """How the values of a tensor differ from those of another.
+    """The difference between the values of two tensors.
 
     Attributes:
-        order: The order of the first tensor in which they were compared.
+        order: The compared order of the first tensor.
         size: The difference, see the head of this file. The size of a channel is its root mean
-            square, or that of the median channel if that is larger. It is infinite if one value is
-            not finite.
-        compared: How many values were compared: all that are kept, without values that are infinite
+            square, or the size of the median channel if that is larger. It is infinite if one value
+            is not finite.
+        compared: How many values were compared: all kept values, without values that are infinite
             or NaN in both.
         has_same_values: Whether both have the same values, up to rounding, in another order.
     """
@@ -86,14 +86,14 @@ class Difference:
 def find_least_difference(
     tensor: RecordedTensor, other: RecordedTensor, tolerance: float
 ) -> Difference | None:
-    """Find how a tensor differs from another one, in the order in which it differs least.
+    """Find how a tensor differs from another one, in the order with the least difference.
 
     The result is `None` if their shapes do not fit.
 
     Args:
         tensor: A tensor with units: it was recorded, and not read from a file.
         other: Another tensor.
-        tolerance: Up to what share of their size sorted values are the same.
+        tolerance: Sorted values are the same up to this share of their size.
     """
     differences: list[Difference] = []
     for order, values in tensor.iterate_orders(other.shape):

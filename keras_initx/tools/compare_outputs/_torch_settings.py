@@ -1,4 +1,4 @@
-"""Select the settings that an optimizer of Keras and one of torch both have, in Keras' words.
+"""Select the settings that optimizers of Keras and of torch have in common, in Keras' words.
 
 A step has them with a prefix: `{"optimizer": "Adam", "optimizer: epsilon": 1e-7, ...}`.
 """
@@ -15,13 +15,13 @@ _BEGINNING = f"{_OPTIMIZER}: "
 
 
 class SharedSettings(NamedTuple):
-    """The settings of two optimizers as far as both frameworks have them.
+    """The settings of two optimizers that both frameworks have.
 
     Attributes:
         here: The settings of Keras.
         there: The settings of torch.
         unread: Settings that cannot be compared, in words.
-        later: What else makes later steps differ, in words.
+        later: Other reasons why later steps differ, in words.
         remarks: Remarks on settings that are equal at the first step alone.
     """
 
@@ -46,7 +46,7 @@ def select_optimizer_settings(settings: Settings) -> dict[str, Any]:
 
 
 def convert_epsilon(settings: Settings) -> float:
-    """Convert the epsilon of Adam in Keras to the `eps` of torch that does the same at step 1."""
+    """Convert the epsilon of Adam in Keras to the `eps` of torch with the same effect at step 1."""
     return float(settings["epsilon"]) / math.sqrt(1 - float(settings["beta_2"]))
 
 

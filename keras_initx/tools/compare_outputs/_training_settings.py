@@ -1,6 +1,6 @@
 """Read and compare the settings of the loss and the optimizer of a model.
 
-Settings that cannot be read are named. Settings are texts and numbers by their names:
+Settings that cannot be read are listed. Settings are texts and numbers by their names:
 `{"optimizer": "SGD", "optimizer: momentum": 0.9, "loss": "mean_squared_error"}`.
 """
 
@@ -81,7 +81,7 @@ class TrainingSettings:
     def read_config(self, name: str, owner: Any) -> None:
         """Add the settings in the config of an optimizer, a schedule or a loss.
 
-        A class of a user may have none, or one that raises anything or lacks attributes.
+        A user's class may have no config, or one that raises any error or lacks attributes.
         """
         config: Any = None
         with contextlib.suppress(Exception):
@@ -122,7 +122,7 @@ def read_training_settings(model: keras.Model) -> TrainingSettings:
 
 
 def _read_optimizer(settings: TrainingSettings, optimizer: keras.optimizers.Optimizer) -> None:
-    """Add the settings of an optimizer; of its schedule by itself, because reading it may fail."""
+    """Add the settings of an optimizer, and separately of its schedule, because this may fail."""
     schedule = read_schedule(optimizer) if has_one_rate(optimizer) else None
     if schedule is None:
         settings.read_config("optimizer", optimizer)
@@ -180,7 +180,7 @@ class ComparedSettings(NamedTuple):
 
     Attributes:
         differing: The settings that differ, each in words.
-        later: Those of them that make later steps differ, because both sides have them.
+        later: The settings among them that make later steps differ, because both sides have them.
         unread: The settings that were not compared, each in words.
     """
 

@@ -64,7 +64,7 @@ class AttentionProbe(Probe):
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch the functions by which layers of users compute attention, in this thread.
+        """Watch the functions that users' layers compute attention with, in this thread.
 
         `keras.layers.Attention` returns its weights on request, so its calls request them.
         """
@@ -121,7 +121,7 @@ class AttentionProbe(Probe):
             self._add_attention(layer, queries, keys, scale)
 
     def _request_weights(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap the method of an attention layer without kernels so that its weights are noted.
+        """Wrap the method of an attention layer without kernels, to note its weights.
 
         They are not noted if the method gets more than its inputs by position.
         """
@@ -144,7 +144,7 @@ class AttentionProbe(Probe):
         """Note the attention of `layer` and its partner once both have made their outputs.
 
         Its weights are computed from the queries and keys, without masks and rotations, because
-        fast attention makes none that could be watched.
+        fast attention does not make any weights to watch.
         """
         if layer not in self.pairs:
             return
@@ -179,8 +179,8 @@ class AttentionProbe(Probe):
         Args:
             layer: The layer whose output is the input of the softmax, or goes into it.
             weights: The output of the softmax.
-            is_own: Whether its input is exactly the output of `layer`. Otherwise the code of a user
-                may have computed anything from it.
+            is_own: Whether its input is exactly the output of `layer`. If not, a user's code may
+                have computed anything from it.
         """
         shape = tuple(weights.shape)
         is_pair = layer in self.pairs
@@ -246,8 +246,8 @@ def compute_focus(queries: Tensor, keys: Tensor, scale: float | None = None) -> 
 def measure_focus(weights: Array) -> float | None:
     """Return the focus of weights, or `None` if keys are few.
 
-    Queries with fewer than `LEAST_KEYS` weights other than 0, because keys are masked, are left
-    out.
+    Queries with fewer than `LEAST_KEYS` weights other than 0, because keys are masked, do not
+    count.
 
     Args:
         weights: Array whose last axis has the keys.
@@ -266,7 +266,7 @@ def _watch_functions(
     on_softmax: Callable[[Tensor, Tensor], object],
     on_attention: Callable[[Tensor, Tensor, float | None], object],
 ) -> Iterator[None]:
-    """Watch the functions by which layers of users compute attention, in this thread.
+    """Watch the functions that users' layers compute attention with, in this thread.
 
     Args:
         on_softmax: Is called with the input and the output of a softmax.

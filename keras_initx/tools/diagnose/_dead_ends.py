@@ -1,4 +1,4 @@
-"""Dead ends: activations through which no gradient passes for any example of the batch."""
+"""Dead ends: activations that pass no gradient for any example of the batch."""
 
 import contextlib
 import math
@@ -74,7 +74,7 @@ def dead_ends(diagnosis: Diagnosis) -> list[keras.Operation]:
 def closed_activations(diagnosis: Diagnosis) -> list[keras.Operation]:
     """The dead ends, and the layers whose activation is at its limits.
 
-    Several in a row may be dead ends: only the last one gets a gradient that it could stop.
+    Several in a row may be dead ends, because only the last one gets a gradient to stop.
     """
     closed = list(dead_ends(diagnosis))
     for layer, signals in diagnosis.probe(SignalProbe).signals.items():
@@ -88,7 +88,7 @@ def closed_activations(diagnosis: Diagnosis) -> list[keras.Operation]:
 def freed_gradients(diagnosis: Diagnosis) -> dict[int, float]:
     """Dict from the id of a weight to the norm of its gradient with closed activations opened.
 
-    Activations of outputs stay closed. Without others the dict is empty.
+    Activations of outputs stay closed. If there are no other ones, the dict is empty.
     """
     outputs, norms = diagnosis.probe(OutputProbe).records, gradient_norms(diagnosis).values()
     closed = [operation for operation in closed_activations(diagnosis) if operation not in outputs]

@@ -32,17 +32,17 @@ def diagnose(
     ignore: Sequence[str] = (),
     verbose: Verbose = "auto",
 ) -> DiagnosisReport:
-    """Run a batch through `model`, and report why it will not learn, with remedies.
+    """Run a batch through your model, and report why it will not learn, with remedies.
 
-    Use it before the first `fit`, or when training fails. It changes nothing: weights, other state,
-    plain attributes of layers and random generators are as before. No other thread may call the
-    model until it returns.
+    Use it before your first `fit`, or when training fails. It changes nothing: weights, other
+    state, plain attributes of layers and random generators are as before. Do not call your model in
+    another thread until `diagnose` returns.
 
     - The model runs in training mode. Dropout is active, and batch normalization uses the
       statistics of the batch.
     - `diagnose` reduces the output of each layer to a few statistics at once.
-    - With `y`, it makes a second forward pass and a backward pass. These keep the outputs of all
-      layers in memory, as in training, and only the norm of each gradient. If layers or
+    - If you pass `y`, it makes a second forward pass and a backward pass. These keep the outputs of
+      all layers in memory, like training, and only the norm of each gradient. If layers or
       regularizers add to the loss, it makes up to two more of both.
     - It measures weights in blocks, without a copy of the whole.
 
@@ -52,8 +52,8 @@ def diagnose(
 
             - an array, or a list or dict of arrays,
             - a batch `(x, y)`,
-            - a dataset. The first batch is used, a generator loses it, and a `tf.data.Dataset` that
-              shuffles is one pass further.
+            - a dataset. `diagnose` uses the first batch. A generator loses this batch, and a
+              `tf.data.Dataset` that shuffles is one pass further.
         y: Targets, unless `x` has them. With targets, you also get gradients, and each output's
             loss compared with a blind guess.
         loss: A loss, by default the one of the compiled model or of its `compute_loss`. A loss
@@ -66,10 +66,10 @@ def diagnose(
         steps: Number of training steps to take on the batch, with a fresh copy of the optimizer.
             They show a rate that is too large, a later NaN, and weights that do not change. They
             need `y`, unless you call `fit(x)`.
-        ignore: Names of problems to leave out, such as `("large first loss",)`. Their effects are
-            left out, too.
-        verbose: Whether to show progress: `"auto"` on a terminal, unless
-            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
+        ignore: Names of problems that you do not want to see, such as `("large first loss",)`.
+            Their effects are hidden, too.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless you called
+            `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
     Returns:
         A `DiagnosisReport`, which prints as a table. `rows` has the statistics, `verdicts` the
@@ -80,9 +80,9 @@ def diagnose(
         TypeError: If `model` is not a Keras model, or `x` or `y` is not a dense array of numbers
             (`x` also of strings), or has complex values or a mask.
         ValueError: If `x` is empty, does not fit the inputs of `model`, or has another length than
-            `y`. If you pass `y` and `x` has targets, `loss` is missing or unknown, `ignore` has
-            another name than that of a problem, or an argument is out of range. On JAX, if other
-            processes hold parts of the weights.
+            `y`. If you pass `y` and `x` has targets, `loss` is missing or unknown, `ignore` has a
+            name that is not a problem, or an argument is out of range. On JAX, if other processes
+            hold parts of the weights.
 
     Example:
         >>> from keras_initx import SmallNormal
@@ -101,8 +101,8 @@ def diagnose(
         networks", AISTATS 2010, for the means and deviations of activations and gradients by layer.
 
     See Also:
-        `SignalMonitor`, which diagnoses in training, and `initialize(model, report)`, which applies
-        a remedy. The page "Diagnose a model" explains all problems.
+        `SignalMonitor` diagnoses your model in training, and `initialize(model, report)` applies a
+        remedy. The page "Diagnose a model" explains all problems.
     """
     check_type("model", model, keras.Model, "a Keras model")
     check_call(model)

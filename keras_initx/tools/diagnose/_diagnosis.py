@@ -1,9 +1,9 @@
 """A diagnosis: a model and a batch, with the measurements that rules ask for.
 
 There are two kinds of measurements. A *probe* watches the calls of one forward pass, and reduces
-tensors to numbers. A *fact* is a function of the diagnosis, which is computed when a rule first
-asks for it, and remembered. The *objective* is what training minimizes: the loss, with what
-regularizers (*penalties*) and `add_loss` add to it.
+tensors to numbers. A *fact* is a function of the diagnosis. It is computed when a rule first asks
+for it, and remembered. Training minimizes the *objective*: the loss, with the terms of regularizers
+(*penalties*) and `add_loss`.
 """
 
 import contextlib
@@ -45,8 +45,8 @@ _Value = TypeVar("_Value")
 class Probe(Watcher):
     """Watches the calls of the one forward pass, and the outputs at its end.
 
-    A probe that reads another one asks for it in `__init__`. Then the other one gets each call, and
-    the end, first.
+    A probe that reads another probe asks for it in `__init__`. Then the other probe gets each call,
+    and the end, first.
 
     Args:
         diagnosis: The diagnosis.
@@ -70,7 +70,7 @@ class Diagnosis:
     """A model and a batch, with their measurements.
 
     Args:
-        inventory: What a built model holds.
+        inventory: The weights and layers of a built model.
         x: Its inputs, as tensors.
         y: The targets, or `None` to skip losses and gradients unless steps are taken.
         loss: A loss as in `compile`, or `None` for the loss of the model.
@@ -120,7 +120,6 @@ class Diagnosis:
         self._refusal: str | None = "the pass has not begun"
 
     def probe(self, kind: type[_Probe]) -> _Probe:
-        """Return the probe of this kind."""
         if kind not in self._probes:
             if self._has_begun:
                 raise RuntimeError(f"{kind.__name__} has not seen the pass")
@@ -129,7 +128,7 @@ class Diagnosis:
         return probe
 
     def compute_fact(self, function: Callable[["Diagnosis"], _Value]) -> _Value:
-        """Return the value of a fact, which is computed now if it has not been yet."""
+        """Return the value of a fact, and compute it if necessary."""
         if function not in self._facts:
             if self._refusal is not None:
                 raise RuntimeError(f"{function.__name__} is asked for while {self._refusal}")
@@ -236,7 +235,7 @@ class Diagnosis:
     def without_penalties(self) -> Iterator[None]:
         """Take the regularizers from the weights for the duration of the block.
 
-        They pull each weight to 0, also a weight on which the loss does not depend.
+        They pull each weight to 0, even a weight that the loss does not depend on.
         """
         regularizers = [(weight, weight.regularizer) for weight in self.trained]
         try:

@@ -2,8 +2,8 @@
 
 A *part* is a slice of a kernel along some axes, such as the weights of a unit. A *label* is a
 number that equal parts share: parts a, b, a have the labels 0, 1, 0. Equal parts stay equal only if
-their gradients are equal, too. The gradients are measured with the values as they are and with
-others: a sum of parts gives equal gradients whatever the values are, and loses nothing by it.
+their gradients are equal, too. The gradients are measured with the present values and with other
+values. A sum of parts gives equal gradients whatever the values are, and this is harmless.
 """
 
 import math
@@ -175,7 +175,7 @@ def _count_equal_gradients(
 
 
 def mark_equal_rows(rows: Array, rounding: float) -> _Mask:
-    """Return for each row whether another one is equal up to rounding, relative to the largest."""
+    """Return for each row whether another row is equal up to rounding, relative to the largest."""
     is_equal = np.zeros(len(rows), bool)
     if len(rows) < 2:
         return is_equal
@@ -200,7 +200,8 @@ def mark_equal_rows(rows: Array, rounding: float) -> _Mask:
 def equal_outputs(diagnosis: Diagnosis) -> dict[keras.Layer, int]:
     """Dict from a layer to the number of units with the output of another unit of it.
 
-    The output is the one before an activation. Only layers with equal parts of a kernel are in it.
+    The output is measured before an activation. The dict only has layers with equal parts of a
+    kernel.
     """
     layers = {weight.layer.layer for weight in equal_parts(diagnosis)}
     if not layers:

@@ -1,4 +1,4 @@
-"""Inputs of kernels: their size where they come from outside, and how much examples differ.
+"""Inputs of kernels: the size of inputs from outside, and the differences between examples.
 
 A *first kernel* gets numbers from outside the model: no other kernel comes before it. Differences
 are standard deviations between examples, relative to the root mean square: 0 if all are equal.
@@ -77,7 +77,7 @@ class FirstInputs:
 
 
 class InputProbe(Probe):
-    """Measures what the first kernels of a model get.
+    """Measures the inputs of the first kernels of a model.
 
     Attributes:
         records: Dict from a layer to its `FirstInputs`.
@@ -200,7 +200,7 @@ class DifferenceProbe(Probe):
 
     Attributes:
         differences: Dict from a layer to the difference of its inputs between examples in its last
-            call. Inputs that are all 0 and single examples are left out.
+            call. Inputs that are all 0 and single examples have no entry.
         last: Dict from a module of torch to the difference of the inputs of its last kernel.
         along: Dict from a layer to a dict from an axis of positions and their number to the
             deviation along this axis, relative to the root mean square of the inputs.
@@ -271,7 +271,7 @@ _NOISES = (
 
 @fact
 def _probe_without_noise(diagnosis: Diagnosis) -> DifferenceProbe:
-    """The probe of a pass in which dropout does not make equal examples different.
+    """The probe of a pass without dropout, which would make equal examples different.
 
     For a model with dropout, this is a pass in inference mode. A model that also normalizes over
     the batch is probed in training mode, because its signals differ in inference mode.

@@ -1,4 +1,4 @@
-"""Gradients with respect to the inputs and outputs of each call: where they become NaN or end.
+"""Gradients of the inputs and outputs of each call, to find the call that makes NaN or ends them.
 
 A variable of zeros, a *shift*, is added to each input and output of floats. The gradient of a shift
 is the gradient that passes there. Calls form a tree: the call of a model has *inner* calls.
@@ -31,7 +31,7 @@ class PassedCall:
 
     Attributes:
         operation: The layer or operation.
-        caller: The call in which it was made, `None` for the call of the model.
+        caller: The call that made it, `None` for the call of the model.
         inner: The calls that were made in it.
         input_forms: The forms of its inputs of floats.
         output_forms: The forms of its outputs of floats.
@@ -56,7 +56,7 @@ class CallRecorder(Watcher):
     """Records the calls of a pass, each with its inner calls.
 
     Attributes:
-        calls: The calls, in the order in which they begin.
+        calls: The calls, ordered by their beginnings.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class CallRecorder(Watcher):
 
 
 def _list_forms(nested: Any) -> list[_Form]:
-    """Return the forms of the tensors of floats in `nested`, without those of a trace."""
+    """Return the forms of the tensors of floats in `nested`, without traced tensors."""
     forms = []
     for index, leaf in enumerate(keras.tree.flatten(nested)):
         if not isinstance(leaf, keras.Variable) and first_float(leaf) is not None:
@@ -156,7 +156,7 @@ class GradientFlow:
         diagnosis: The diagnosis.
 
     Attributes:
-        calls: The calls, in the order in which they begin.
+        calls: The calls, ordered by their beginnings.
         lost: The ids of the trained weights whose gradient is not finite.
     """
 

@@ -17,7 +17,7 @@ _FAR = 2
 
 
 def choose_linear_limit(layers: Sequence[LayerReport]) -> float:
-    """Return where the linear part ends: it holds outputs of a healthy or of the smallest layer."""
+    """Return the end of the linear part. It holds outputs of a healthy or the smallest layer."""
     deviations = [layer.after.std for layer in layers if layer.after is not None]
     return _REACH * max(1.0, min(deviations, default=1.0))
 

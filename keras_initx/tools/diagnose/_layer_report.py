@@ -10,7 +10,7 @@ from keras_initx.tools.diagnose._signal import Signal
 
 @dataclass(frozen=True)
 class GradientReport:
-    """Holds the gradient of all trainable weights of a layer, without penalties of regularizers.
+    """The gradient of all trainable weights of a layer, without penalties of regularizers.
 
     Attributes:
         norm: Norm of the gradient, NaN if the loss of the model is NaN.
@@ -26,11 +26,11 @@ class GradientReport:
 
 @dataclass(frozen=True)
 class WeightReport:
-    """Holds the statistics of one weight of a layer.
+    """The statistics of one weight of a layer in your model.
 
     Attributes:
         name: Name of the weight, `"kernel"`.
-        path: Its path in the model, by which rules of `initialize` find it.
+        path: Its path in your model. Rules of `initialize` match this path.
         shape: Its shape.
         mean: Mean of its entries.
         std: Their standard deviation.
@@ -40,7 +40,7 @@ class WeightReport:
         gradient: Norm of its gradient, or `None` without targets.
         axes: For a kernel, a tuple of input axes and a tuple of output axes.
         fan_in: For a kernel, the number of inputs of a unit, otherwise `None`.
-        gain: For a kernel, `std * sqrt(fan_in)`, the factor by which it scales its inputs; for an
+        gain: For a kernel, `std * sqrt(fan_in)`, the factor between its inputs and outputs; for an
             embedding, `std`; for a single weight its absolute value.
         zero: For a trainable kernel, or the trainable scale of a normalization, whether all entries
             are 0.
@@ -66,9 +66,9 @@ class WeightReport:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerReport:
-    """Holds the measurements of one layer.
+    """The measurements of one layer of your model.
 
-    `DiagnosisReport.to_dict` has the measurements that are printed or plotted.
+    `DiagnosisReport.to_dict` has the measurements that you see in the table and the plot.
 
     Attributes:
         name: Names of the layer and of those around it, as Keras has them: `"encoder/dense_3"`.
@@ -80,13 +80,13 @@ class LayerReport:
         before: `Signal` before the activation, or `None` if there is no activation or it is not
             accessible.
         after: `Signal` of the output, or `None` if it is not accessible.
-        signal: `Signal` before the activation, otherwise of the output; empty if neither is known.
+        signal: `Signal` before the activation, otherwise of the output; empty without either.
         saturated: Fraction of the outputs near the limits of the activation, `None` if it is
             unbounded.
         dead: Fraction of the units whose output is 0 for the whole batch although their input is
             not, `None` if no activation could cause this.
         gradient: The gradient of its weights, or `None` without any.
-        gain: Factor by which the first kernel scales its inputs, `None` without one or if
+        gain: Factor between the inputs and outputs of the first kernel, `None` without one or if
             quantized.
         weights: A `WeightReport` for each weight.
         shown: Texts of further columns of the table, by the header of the column.

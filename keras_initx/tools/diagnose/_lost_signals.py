@@ -1,4 +1,4 @@
-"""Lost signals: layers because of which a later kernel gets the same inputs for all examples.
+"""Lost signals: layers that make the inputs of a later kernel the same for all examples.
 
 A *starved* layer has a kernel with such inputs. Its *suspects* are the layers before it, in a row
 with nearly no output: small, or with a kernel of zeros. The *origin* of a small output is a suspect
@@ -122,10 +122,10 @@ def _are_same(values: Array) -> bool:
 
 
 class LostSignals(NamedTuple):
-    """The layers at which signals are lost.
+    """The layers that lose signals.
 
     Attributes:
-        causes: The layers because of which a kernel got nearly the same inputs for all examples.
+        causes: The layers that make the inputs of a kernel nearly the same for all examples.
         starved: The layers with these kernels.
         began: The layers that got nearly zero, although no signal was lost before them.
     """
@@ -137,10 +137,10 @@ class LostSignals(NamedTuple):
 
 @fact
 def lost_signals(diagnosis: Diagnosis) -> LostSignals:
-    """The layers at which signals are lost.
+    """The layers that lose signals.
 
-    Layers of zeros are the reason only if their outputs would differ between examples with other
-    numbers: a table that all examples get is the same for all, whatever it contains.
+    Layers of zeros are only a cause if their outputs would differ between examples with other
+    numbers. For example, a table that all examples get is the same for all, whatever it contains.
     """
     probe = diagnosis.probe(LostProbe)
     suspects: set[keras.Layer] = set().union(*probe.suspects.values())

@@ -1,4 +1,4 @@
-"""Weights that are not finite, and whether that is a fault: a mask may be infinite on purpose."""
+"""Weights that are not finite. This may be a fault, but a mask may be infinite on purpose."""
 
 import math
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The layers and weights of a model with their measurements: what rules ask.
+"""The layers and weights of a model with their measurements, for rules.
 
 A `MeasuredLayer` has the signals of a layer and its `MeasuredWeight`s. Each weight of the model
 belongs to one measured layer: to the layer that holds it, or to the layer around it if the forward
@@ -33,7 +33,7 @@ from keras_initx.tools.diagnose.losses.probes import OutputProbe, OutputReport, 
 
 
 class MeasuredLayer:
-    """A layer, and what a diagnosis has measured of it.
+    """A layer with the measurements of a diagnosis.
 
     An attribute that a `LayerReport` has, too, has the same name there.
 
@@ -119,12 +119,12 @@ class MeasuredLayer:
 
     @property
     def signal(self) -> Signal:
-        """`Signal` before the activation, otherwise of the output; empty if neither is known."""
+        """`Signal` before the activation, otherwise of the output; empty without either."""
         return self.before or self.after or Signal()
 
     @property
     def has_enough_values(self) -> bool:
-        """Whether its signal has enough values to be judged."""
+        """Whether its signal has enough values for a verdict."""
         return self.signal.size >= LEAST_VALUES
 
     @property
@@ -155,7 +155,7 @@ class MeasuredLayer:
 
     @property
     def is_steep(self) -> bool:
-        """Whether an activation follows the kernel that is steeper than those of Keras."""
+        """Whether the activation after the kernel is steeper than all of Keras."""
         return self.slope is not None and self.slope > 2
 
     @property
@@ -166,7 +166,6 @@ class MeasuredLayer:
     # ---------------------------------------------------------------- its weights
 
     def named(self, name: str) -> "list[MeasuredWeight]":
-        """Return its weights of this name."""
         return [weight for weight in self.weights if weight.name == name]
 
     @property
@@ -212,7 +211,7 @@ class MeasuredLayer:
 
     @property
     def gain(self) -> float | None:
-        """Factor by which the first kernel scales its inputs, `None` without one or if quantized.
+        """Factor between inputs and outputs of its first kernel. `None` without, or if quantized.
 
         The kernels of an adapter do not count: an adapter is added to another kernel.
         """
@@ -240,7 +239,7 @@ class MeasuredLayer:
 
 @dataclass(frozen=True, eq=False)
 class MeasuredWeight:
-    """A weight of a layer, and what a diagnosis has measured of it.
+    """A weight of a layer with the measurements of a diagnosis.
 
     Attributes:
         layer: The measured layer that the weight belongs to.
@@ -264,7 +263,6 @@ class MeasuredWeight:
 
     @property
     def is_kernel(self) -> bool:
-        """Whether it is a kernel."""
         return self.report.axes is not None
 
     @property
@@ -274,7 +272,6 @@ class MeasuredWeight:
 
     @property
     def is_trained(self) -> bool:
-        """Whether it is trained."""
         return self.report.trainable
 
     @functools.cached_property
@@ -284,7 +281,6 @@ class MeasuredWeight:
 
     @property
     def values(self) -> Array:
-        """Its values."""
         return backend.host_view(self.own.variable.value)
 
 

@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 
 class SignalMonitor(KerasCallback):
-    """Diagnoses the model every `every` steps of `fit`, on a fixed batch.
+    """Diagnoses your model every `every` steps of `fit`, on a fixed batch.
 
-    Use it if training gets stuck or the loss becomes NaN after some time. The first report comes
-    before the first step. It does not affect training as long as all values are finite.
+    Use it if training gets stuck or the loss becomes NaN after some time. You get the first report
+    before the first step. The monitor does not affect training as long as all values are finite.
 
     - **Logs.** Each epoch logs `"problems"`, the number of problems of the last report. With
-      `log_layers`, it also logs `"std/PATH"` and `"gradient/PATH"` for each layer with weights.
-      Callbacks after the monitor get these keys.
-    - **A guess.** After the first epoch and 50 steps, a report has a note if the loss is no better
-      than a guess by the shares of the labels.
+      `log_layers`, it also logs `"std/PATH"` and `"gradient/PATH"` by layer. Your callbacks after
+      the monitor get these keys.
+    - **A guess.** After the first epoch and 50 steps, you get a note if the loss is no better than
+      a guess by the shares of the labels.
     - **NaN.** Training stops at the first step after which the loss or a weight is not finite. The
       warning names the step and the layer. The monitor checks the loss after each step, and weights
       at each report.
@@ -49,15 +49,15 @@ class SignalMonitor(KerasCallback):
         x: The batch, or a dataset whose first batch is used, see `diagnose`.
         y: Its targets, unless `x` has them. Without targets, gradients are skipped.
         every: Number of steps between reports, a positive integer.
-        loss: A loss as for `diagnose`, by default the loss of the model.
+        loss: A loss, see `diagnose`, by default the loss of the model.
         batch_size: Number of examples to use.
-        ignore: Names of problems to leave out.
+        ignore: Names of problems that you do not want to see.
         log_layers: Whether to add measures of each layer to the logs of an epoch. The progress bar
             shows all of them.
 
     Attributes:
         history: Dict from the number of steps taken to the `DiagnosisReport` at that step.
-        stopped: The text of the warning if training was stopped, otherwise `None`.
+        stopped: The text of the warning if the monitor stopped training, otherwise `None`.
 
     Raises:
         TypeError: If `every` is not an integer, or `diagnose` refuses another argument.
@@ -76,7 +76,7 @@ class SignalMonitor(KerasCallback):
         True
 
     See Also:
-        `diagnose`, and the page "Diagnose a model".
+        `diagnose` takes one batch. The page "Diagnose a model" explains all problems.
     """
 
     def __init__(
@@ -147,9 +147,9 @@ class SignalMonitor(KerasCallback):
             self._stop("the loss")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Correct the number of steps, and add what the last report found to `logs`.
+        """Correct the number of steps, and add the problems of the last report to `logs`.
 
-        The last call of an epoch may have found fewer batches.
+        The last call of an epoch may have had fewer batches.
         """
         self._correct_steps()
         self._epochs += 1
@@ -238,8 +238,8 @@ class SignalMonitor(KerasCallback):
     def plot(self, path: str | Path | None = None) -> "Figure":
         """Plot the statistics over the training steps, as `DiagnosisReport.plot` does for layers.
 
-        Lines are the first, the middle and the last layer with weights. The shaded range is that of
-        all layers.
+        You see lines for the first, the middle and the last layer with weights. The shaded range
+        covers all layers.
         """
         import_optional("matplotlib", "plot")
         from keras_initx.tools.diagnose._plot import plot_history

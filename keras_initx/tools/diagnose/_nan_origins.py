@@ -1,4 +1,4 @@
-"""Where NaN arises in a model: the call that turns finite numbers, or a finite gradient, into NaN.
+"""Find the call that turns finite numbers, or a finite gradient, into NaN.
 
 If numbers grow until they overflow, there is no such call: smaller numbers stay finite in each.
 """
@@ -43,7 +43,7 @@ _SMALL_INPUT = 2.0**-10
 
 @dataclass(frozen=True)
 class Origin:
-    """A call in which NaN arises.
+    """A call where NaN arises.
 
     Attributes:
         call: The call. It is the call of the model if the loss has no gradient.
@@ -96,7 +96,7 @@ def _record_nonfinite(diagnosis: Diagnosis) -> "_NonfiniteRecorder":
 
 
 class _NonfiniteRecorder(CallRecorder):
-    """Records in which calls finite inputs become outputs that are not finite.
+    """Records the calls with finite inputs, and outputs that are not finite.
 
     Args:
         watch: The watch of the pass.
@@ -182,7 +182,7 @@ def _last_finite(call: PassedCall, recorder: _NonfiniteRecorder) -> keras.Operat
 def undefined_gradient(diagnosis: Diagnosis) -> Origin | None:
     """The call with a finite gradient of its outputs, and another one of its inputs or weights.
 
-    It is `None` if all gradients are finite, if they overflow, or if no call can be found.
+    It is `None` if all gradients are finite, if they overflow, or if no single call is the cause.
     """
     if not has_lost_gradients(diagnosis):
         return None

@@ -1,7 +1,7 @@
 """Normalizations that take a scale away, and the layers that get their inputs from one.
 
 A frozen batch normalization, or one that is called with `training=False`, divides by its moving
-averages: it is a linear layer. The name of a user's class does not say what it does. So each
+averages: it is a linear layer. The name of a user's class does not show its effect. So each
 normalization is called once more, with half the inputs, to see whether its outputs change.
 """
 

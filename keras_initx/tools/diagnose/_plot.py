@@ -157,7 +157,7 @@ def _summarize(layer: LayerReport, signal: Signal) -> str:
 
 
 class _Panel(NamedTuple):
-    """A panel: a measure of each layer, the scale of its axis, and the problems that it shows."""
+    """A panel: a measure of each layer, the scale of its axis, and the problems with thresholds."""
 
     title: str
     scale: Literal["linear", "log", "share"]
@@ -275,7 +275,7 @@ def _finish_panel(axis: Axes, panel: _Panel) -> None:
 
 
 def _read_measures(layers: Sequence[LayerReport | None], measure: str) -> Array:
-    """Return a measure of each layer, such as `"after.std"`, with NaN where it is not known."""
+    """Return a measure of each layer, such as `"after.std"`, or NaN if it is not known."""
     values = np.array([_read_measure(layer, measure) for layer in layers], "float64")
     return np.where(np.isfinite(values), values, np.nan)
 

@@ -1,7 +1,8 @@
 """Recurrent layers: the share of a state that gates or recurrent kernels keep.
 
 An LSTM keeps its state by the *forget* gate, a GRU by the *update* gate: a gate with bias b keeps
-sigmoid(b) of the state in a step. A layer without gates keeps what its recurrent kernel leaves.
+sigmoid(b) of the state in a step. Without gates, the recurrent kernel decides how much of the state
+a layer keeps.
 """
 
 from typing import Literal, NamedTuple, TypeAlias
@@ -107,7 +108,7 @@ def _count_equal_at_end(sequences: Array) -> int:
 
 
 class Gates(NamedTuple):
-    """The gates by which a recurrent layer keeps its state.
+    """The gates that keep the state of a recurrent layer.
 
     Attributes:
         gate: `"forget"` for an LSTM, `"update"` for a GRU.
@@ -203,7 +204,7 @@ class RecurrentKernel(NamedTuple):
 
     @property
     def forgets(self) -> bool:
-        """Whether nothing is left of the first half of the steps."""
+        """Whether the state has lost the first half of the steps."""
         return self.kept is not None and self.kept < UNREAD
 
 

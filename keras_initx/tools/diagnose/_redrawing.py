@@ -83,7 +83,7 @@ def propose_redraw(
 
 
 def list_untried(choices: Iterable[Choice], weights: Iterable[MeasuredWeight]) -> list[Choice]:
-    """Return the choices before the first whose values all trained weights have."""
+    """Return the choices before the first choice that all trained weights already follow."""
     trained = [weight for weight in weights if weight.is_trained]
     untried = []
     for choice in choices:
@@ -101,7 +101,7 @@ def _may_be_drawn_by(choice: Choice, weight: MeasuredWeight) -> bool:
 def find_larger_weights(
     choices: Collection[Choice], weights: Iterable[MeasuredWeight]
 ) -> list[MeasuredWeight]:
-    """Return the weights that are larger than with each of some choices."""
+    """Return the weights that are larger than each of some choices would make them."""
     larger = []
     for weight in weights:
         if all(compute_relative_size(weight, [choice]) > 1 + SLACK for choice in choices):
@@ -110,7 +110,7 @@ def find_larger_weights(
 
 
 def compute_relative_size(weight: MeasuredWeight, choices: Sequence[Choice]) -> float:
-    """Return the deviation of a weight over the deviation by the first choice; 1 if unknown."""
+    """Return the ratio of the deviation of a weight to that by the first choice; 1 if unknown."""
     initializer = choices[0].initializer if choices else HeNormal()
     law = _adapt_law(weight, initializer)
     if law is None or not law.std:
@@ -120,7 +120,7 @@ def compute_relative_size(weight: MeasuredWeight, choices: Sequence[Choice]) -> 
 
 
 def _adapt_law(weight: MeasuredWeight, initializer: InitializerLike) -> Law | None:
-    """Return the law by which an initializer draws a weight, `None` if it has none."""
+    """Return the law of the values that an initializer draws for a weight, `None` without one."""
     initializer = keras.initializers.get(initializer)
     axes = weight.report.axes
     if isinstance(initializer, Initializer) and axes is not None:

@@ -8,7 +8,7 @@ from keras_initx._typing import InitializerLike
 
 @dataclass(frozen=True)
 class Remedy:
-    """Says how you fix a problem. It prints as in a report.
+    """The way to fix a problem. You can print it.
 
     If you have to change more than weights, such as the data or the layers of a model, you get only
     a text.
@@ -17,8 +17,8 @@ class Remedy:
         text: The instruction, in words and code. It begins with a verb, or with the case that it is
             for.
         rules: Rules for `keras_initx.initialize`: initializers by the paths of the weights to
-            redraw. No frozen weight is among them. `initialize(model, report)` applies the rules of
-            the first problem that weights cure.
+            redraw. They never redraw a frozen weight. `initialize(model, report)` applies the rules
+            of the first problem that new weights fix.
         lsuv: Whether to call `keras_initx.lsuv` with the inputs.
         others: Other remedies, each of which fixes the problem, too. They are in the text.
         is_safe: Whether `initialize(model, report)` applies it for a note, too, because it loses

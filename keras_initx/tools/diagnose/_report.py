@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class DiagnosisReport(Judgement, Tabular[LayerReport]):
-    """Holds the result of `diagnose`: statistics of each layer, verdicts and remedies.
+    """The result of `diagnose`: statistics of each layer of your model, verdicts and remedies.
 
-    Print it to see the table and the verdicts. A notebook shows a small histogram of each layer in
-    addition, all on one axis. `plot` shows the standard deviation of each layer, the norm of its
+    Print it to see the table and the verdicts. In a notebook, you also see a small histogram of
+    each layer, all on one axis. `plot` shows the standard deviation of each layer, the norm of its
     gradient if it was measured, and histograms of layers with a problem. `to_csv` has a row for
     each layer.
 
@@ -53,12 +53,12 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         rows: A `LayerReport` for each layer that has weights or an activation, in the order of
             their outputs.
         inputs: `Signal` of the inputs, or `None` if they are integers.
-        verdicts: A list of `Verdict`, causes before effects, with those of level `"note"` last.
+        verdicts: A list of `Verdict`, causes before effects, notes last.
         losses: The loss before each of the `steps` and after the last. It is empty without steps,
             and ends with the first loss that is not finite.
 
     See Also:
-        `diagnose`, which returns it, and `initialize`, which applies its remedies.
+        `diagnose` returns it, and `initialize` applies its remedies.
     """
 
     rows: list[LayerReport]
@@ -90,13 +90,13 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         return any(verdict.level in serious for verdict in self.verdicts)
 
     def instructions(self, weights: Sequence[ModelWeight]) -> WeightRules:
-        """Return what `initialize(model, report)` does: the first remedy that weights are.
+        """Return instructions for `initialize(model, report)`: the first remedy with new weights.
 
         Args:
-            weights: All weights of the model, in the order of its layers.
+            weights: All weights of your model, in the order of its layers.
 
         Raises:
-            ValueError: If the model has other layers than those that the report measured.
+            ValueError: If your model has other layers than the report.
         """
         _check_measured(weights, self)
         rules: dict[str, InitializerLike] = {}
@@ -180,7 +180,7 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
 
     @property
     def summary(self) -> str:
-        """The number of problems, and how the loss goes, as sentences."""
+        """The number of problems, and the course of the loss, as sentences."""
         if not self.losses:
             return self._finding
         first, last = (format_number(self.losses[index]) for index in (0, -1))

@@ -1,8 +1,8 @@
 """Verdicts, and the rules that find them: causes come before effects, and hide them.
 
 A rule yields *findings* for the layers that it may report. A finding with the name of the problem
-is a *verdict*, which users see. A *cause* of a rule is another problem, as `"dead units"`, or one
-from a level on, as `"no gradient:error"`.
+is a *verdict*, which users see. A *cause* of a rule is another problem, for example `"dead units"`,
+or a problem of at least some level, for example `"no gradient:error"`.
 """
 
 import itertools
@@ -31,7 +31,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class Verdict:
-    """Names one problem in a report. It prints as in the report.
+    """One problem in a report. You can print it.
 
     Attributes:
         problem: Name of the problem, e.g. `"vanishing"`.
@@ -109,7 +109,7 @@ class LayerColumn:
 
     Attributes:
         header: Its header.
-        note: What it shows, for the legend.
+        note: Its explanation, for the legend.
         text: Function of a diagnosis and a layer that returns the text, `None` for an empty one.
     """
 
@@ -127,8 +127,8 @@ class Rule:
     """A function that finds one problem.
 
     Each cause is the name of another problem, whose rule comes before: `"dead units"`. It counts if
-    it was found as a warning or an error, or from the level on that follows a colon:
-    `"no gradient:error"`.
+    it is a warning or an error. A level after a colon is the lowest that counts: `"no
+    gradient:error"`.
 
     Attributes:
         problem: Name of the problem.
@@ -139,8 +139,8 @@ class Rule:
         columns: Columns that it adds to the table of a report.
         hides_all: Whether its problem hides all later problems.
         check: The function. The sections `Reported if`, `Level`, `Why`, `Typical causes` and `Fix`
-            of its docstring are Markdown for the documentation. The name of a threshold stands for
-            its number there: `{DEAD:g}`.
+            of its docstring are Markdown for the documentation. The name of a threshold is replaced
+            by its number there: `{DEAD:g}`.
     """
 
     problem: str

@@ -16,7 +16,7 @@ BINS = 50
 
 
 class Signal:
-    """Holds statistics of all output values of a layer, over examples, positions and units.
+    """Statistics of all output values of a layer, over examples, positions and units.
 
     Args:
         limits: The lower and upper limit of the activation, or `None`. Values near them count as
@@ -29,7 +29,7 @@ class Signal:
         max: The largest finite value.
         counts: Array with the number of finite values in each of `BINS` bins of equal width from
             `min` to `max`.
-        unit_is_silent: Array that is true for each unit whose outputs are all zero.
+        unit_is_silent: Array that is true for each unit with outputs of zero only.
 
     See Also:
         `LayerReport`, whose `before` and `after` are signals.

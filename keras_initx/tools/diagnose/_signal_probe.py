@@ -142,7 +142,7 @@ class SignalProbe(Probe):
             self._measure_slope(layer, activation, values)
 
     def _may_be_activation(self, call: Call) -> bool:
-        """Return whether a call applies a function, or a layer of one's own, without weights."""
+        """Return whether a call applies a function, or a user's layer, without weights."""
         layer = call.operation
         watch = self.diagnosis.watch
         if layer not in watch.layers or layer.weights or watch.activations[layer]:
@@ -160,7 +160,7 @@ class SignalProbe(Probe):
 
 
 def _choose_margin(activation: str) -> float:
-    """Return the relative distance from a limit where an activation is as flat as tanh at 0.99.
+    """Return the relative distance from a limit that makes an activation as flat as tanh at 0.99.
 
     Softsign nears its limits slowly. At the margin m, where |y| = 1 - 2 m, the slope is
     4 m (1 - m) for tanh, and 4 m**2 for softsign.

@@ -1,7 +1,7 @@
 """Weights that go into a softmax, such as routing logits: a number added to all changes nothing.
 
-In a layer of one's own, a matrix counts as a kernel by its shape. But logits may start with zeros,
-like with any other number, and let gradients pass.
+In a user's layer, a matrix counts as a kernel because of its shape. But logits may start with zeros
+or any other number, and let gradients pass.
 """
 
 import keras
@@ -24,7 +24,7 @@ _ROUNDING = 1e-4
 class LogitsProbe(Probe):
     """Finds constant weights that may be logits: an added number changes no output, a redraw does.
 
-    It calls layers of one's own once more, with other numbers in such a weight.
+    It calls users' layers once more, with other numbers in such a weight.
     """
 
     def __init__(self, diagnosis: Diagnosis) -> None:

@@ -1,8 +1,8 @@
-"""Some steps of training on one batch: what they do to the loss and the weights.
+"""Some steps of training on one batch, and their effects on the loss and the weights.
 
-One pass cannot show a rate that is somewhat too large, or a NaN in the third step. Steps are taken
-with a fresh copy of the optimizer, as `fit` takes them: each step gets the state that layers wrote
-in the step before. Weights and state are put back.
+One pass cannot show a rate that is somewhat too large, or a NaN in the third step. Steps use a
+fresh copy of the optimizer. Like in `fit`, each step gets the state that layers wrote in the step
+before. Weights and state are restored.
 
 The *guess* is the prediction of the shares of the labels for each example, whatever its inputs.
 """
@@ -72,7 +72,7 @@ def check_optimizer(model: keras.Model) -> None:
 
 @dataclass(frozen=True)
 class TrainedSteps:
-    """What some steps on the batch do, with a fresh copy of the optimizer.
+    """The effects of some steps on the batch, with a fresh copy of the optimizer.
 
     Attributes:
         losses: The training objective before each step, and after the last, up to the first that
@@ -86,7 +86,7 @@ class TrainedSteps:
             finite ones.
         tried: Other rates that were tried because the loss does not stay finite, rises, or is no
             better than a guess.
-        better_rate: The rate of `tried` with which the same number of steps lowers the loss most;
+        better_rate: The rate of `tried` that lowers the loss most in the same number of steps;
             `None` if no rate lowers it enough.
         is_by_state: Whether the loss becomes infinite or NaN after the same number of steps with
             each rate. Then state that `call` writes is the reason, not the rate.
@@ -141,7 +141,7 @@ class TrainedSteps:
 
 @fact
 def steps_taken(diagnosis: Diagnosis) -> TrainedSteps | None:
-    """What the requested steps do, `None` without any.
+    """The effects of the requested steps, `None` without any.
 
     It is also `None` if the loss, a gradient, or a weight that is no mask is not finite, and if all
     gradients are 0.

@@ -75,7 +75,7 @@ def _choose_for_slope(slope: float, axes: Mapping[str, Any]) -> Choice:
 
 
 def _compute_widening_loss(layers: Sequence[MeasuredLayer]) -> float:
-    """Return the factor by which orthogonal kernels with more units than inputs shrink a signal."""
+    """Return the factor that orthogonal kernels with more units than inputs shrink a signal by."""
     factor = 1.0
     for weight in list_weights(layers):
         fan_in, shape = weight.report.fan_in, weight.report.shape

@@ -1,4 +1,4 @@
-"""Tied embeddings: tables with whose rows the outputs of a model are products, too."""
+"""Tied embeddings: tables that also make the outputs of a model, as products with their rows."""
 
 import keras
 
@@ -17,7 +17,7 @@ from keras_initx.tools.diagnose.losses.probes import OutputProbe
 
 
 class TableProbe(Probe):
-    """Finds the tables with each row of which an output of the model is a product.
+    """Finds the tables that make an output of the model, as products of a signal with each row.
 
     The values of such a table are read outside of the look-up, too: by another layer, in the `call`
     of a model, or by the same layer in another call.

@@ -1,6 +1,7 @@
-"""Layers that get no gradient whatever values weights have, and weights of zeros that block it.
+"""Layers that get no gradient with any values of weights, and zeros that block gradients.
 
-- *Cut off*: the loss depends on the layer, but no gradient passes, as with `stop_gradient`.
+- *Cut off*: the loss depends on the layer, but no gradient passes, for example because of
+  `stop_gradient`.
 - *Idle*: the loss is computed from the layer, but multiplies its output by 0 or selects another.
 - *Unused*: the model drops the output.
 - *Blocked by zeros*: two factors of a product are 0, so that neither gets a gradient.
@@ -50,15 +51,15 @@ _OFFSETS = ("beta", "bias")
 
 @dataclass(frozen=True)
 class UnreachedLayers:
-    """The layers none of whose weights gets a gradient, whatever their values are.
+    """The layers whose weights get no gradient, whatever their values are.
 
     Attributes:
-        cut_off: The unreached layers on which the loss depends.
+        cut_off: The unreached layers that the loss depends on.
         stopped: The layers of `cut_off` whose outputs `keras.ops.stop_gradient` gets.
         learning: The layers that learn.
         fed: The layers of `learning` that get outputs of `cut_off`.
-        idle: The unreached layers from which the loss is computed, or would be for other examples,
-            though it is the same with other weights: it multiplies their outputs by 0, or selects
+        idle: The unreached layers that the loss is computed from, or would be for other examples,
+            without an effect of their weights. The loss multiplies their outputs by 0, or selects
             other ones.
         unused: All other unreached layers: their outputs are dropped.
         inside: The unreached layers that belong to a model inside the model.
@@ -79,7 +80,7 @@ class UnreachedLayers:
 
     @property
     def is_apart(self) -> bool:
-        """Whether cut-off layers have a path of their own to the loss, as a target network has."""
+        """Whether cut-off layers have their own path to the loss, such as a target network."""
         forms = set(map(_describe_form, self.learning))
         are_copies = forms.issuperset(map(_describe_form, self.cut_off))
         return bool(forms) and not self.fed and (bool(self.stopped) or are_copies)
@@ -89,10 +90,10 @@ class UnreachedLayers:
 def unreached_layers(diagnosis: Diagnosis) -> UnreachedLayers:
     """The layers that get no gradient with other values either.
 
-    A gradient may be 0 because of values: of weights that are zeros at the start, as at the end of
-    a branch, of activations that are at their limits, or because a branch is dropped in this step.
-    So it is computed again with zeros replaced, activations opened, several times with other
-    weights where it was 0, and in inference mode. All weights are put back.
+    A gradient may be 0 because of values: zeros at the start, for example at the end of a branch,
+    activations at their limits, or a branch that is dropped in this step. So it is computed again
+    with zeros replaced, activations opened, and in inference mode. If it was 0, it is also computed
+    several times with other weights. All weights are restored.
     """
     trained, norms = diagnosis.trained, list(gradient_norms(diagnosis).values())
     start_zero = [index for index, norm in enumerate(norms) if norm == 0]
@@ -152,7 +153,7 @@ def unreached_layers(diagnosis: Diagnosis) -> UnreachedLayers:
 
 @fact
 def only_idle_layers_read(diagnosis: Diagnosis) -> bool:
-    """Whether nothing reads the inputs but idle layers: the outputs are the same for all examples.
+    """Whether only idle layers read the inputs, so that outputs are the same for all examples.
 
     An addition, or a layer of a module inside, may read them too.
     """
@@ -191,7 +192,7 @@ def _is_used(variable: keras.Variable, changes: Sequence[Change], diagnosis: Dia
 
 
 def _select_connected(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> list[MeasuredLayer]:
-    """Return the layers from which the loss is computed, even if it multiplies them by 0."""
+    """Return the layers that the loss is computed from, even if it multiplies them by 0."""
     variables = []
     for layer in layers:
         for weight in layer.weights:
@@ -260,7 +261,7 @@ def _record_inputs(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> "_I
 
 
 class _InputRecorder(Watcher):
-    """Records the inputs of some layers, and whose outputs `keras.ops.stop_gradient` gets.
+    """Records the inputs of some layers, and the layers before `keras.ops.stop_gradient`.
 
     Attributes:
         checksums: Dict from each of the layers to a checksum of its inputs for each call.
@@ -309,10 +310,10 @@ def weights_blocked_by_zeros(diagnosis: Diagnosis) -> frozenset[MeasuredWeight]:
     """The weights of zeros that get no gradient because of each other, so that all stay 0.
 
     The gradient of a product is 0 for both factors if both are 0. If one factor is 0, this factor
-    gets a gradient, and the other one does once this factor has changed. So weights with a gradient
-    get other numbers in the place of zeros, until no further weight gets one. Then the others get
-    other numbers, too: a weight that has a gradient now was blocked by zeros, one that has none by
-    something else. All weights are put back.
+    gets a gradient, and the other one does once this factor has changed. So zeros with a gradient
+    are replaced by other numbers, until no further weight gets a gradient. Then all other zeros are
+    replaced. A weight that has a gradient now was blocked by zeros. A weight without a gradient has
+    another problem. All weights are restored.
     """
     trained, norms = diagnosis.trained, list(gradient_norms(diagnosis).values())
     moving: list[int] = []
@@ -376,8 +377,8 @@ def _flip_and_shrink(values: Array) -> Array:
 def _make_redraw(seed: int) -> Change:
     """Return a change to other signs and sizes.
 
-    If the signs of all weights are flipped, two odd layers, one after the other, give what they
-    gave. So `_flip_and_shrink` alone does not suffice.
+    If the signs of all weights are flipped, two odd layers, one after the other, have the same
+    outputs as before. So `_flip_and_shrink` alone does not suffice.
     """
 
     def redraw(values: Array) -> Array:

@@ -1,6 +1,6 @@
 """Whole models: draw them from one seed by rules, recipes or plans, scale them to a batch.
 
-Read `_initialize.py` first, then `_rules.py` (what the user wants of each weight), `_binding.py`
+Read `_initialize.py` first, then `_rules.py` (the user's rules for each weight), `_binding.py`
 (an initializer that is bound to a weight) and `_plan.py` (the result, which is saved and drawn).
 """
 

@@ -1,6 +1,6 @@
 """Change the values of variables: distributed over devices as before, and all or none.
 
-A `Normalization` computes tensors from its weights and keeps them: these are changed too.
+A `Normalization` keeps tensors that it has computed from its weights. These are changed too.
 """
 
 import contextlib
@@ -36,15 +36,15 @@ def assign_all(values: Iterable[tuple[keras.Variable, Tensor]]) -> None:
 
 @contextlib.contextmanager
 def undo_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable, Tensor], None]]:
-    """Yield a function that assigns a value to a variable, and undo that after an exception.
+    """Yield a function that assigns a value to a variable, and undo its work after an exception.
 
-    An interruption (Ctrl-C) is such an exception, and a second one does not end the undoing. Former
+    An interruption (Ctrl-C) is such an exception. A second one does not end the undoing. Former
     values are kept until the end of the context, next to the new ones. If other processes hold
-    parts of a variable, each undoes its own.
+    parts of a variable, each process undoes its own part.
 
     Args:
-        atomic: If false, nothing is kept or undone, and a note of the exception says what has been
-            assigned.
+        atomic: If false, nothing is kept or undone. A note of the exception then lists the assigned
+            variables.
     """
     former = FormerValues()
     assigned: list[str] = []

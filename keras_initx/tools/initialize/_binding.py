@@ -1,13 +1,12 @@
 """Bind an initializer to one weight: copy it with a seed and axes, and check that it can fill it.
 
-A rule such as `{"*kernel": "initx.he_normal"}` is for many weights, each of which gets a copy:
+A rule such as `{"*kernel": "initx.he_normal"}` is for many weights. Each gets a copy:
 
     hidden/kernel           (8, 4)     HeNormal(seed=7)
     attention/query/kernel  (8, 2, 4)  HeNormal(seed=5, input_axes=[0], output_axes=[1, 2])
 
-Axes say which dimensions of a kernel are inputs and which are units; the copy gets them if the
-initializer would choose others. A user's initializer that cannot be copied is called itself, with
-its own seed.
+Axes are the dimensions of a kernel that are inputs and units. The copy gets them if the initializer
+would choose others. A user's initializer that cannot be copied is called itself, with its own seed.
 """
 
 import textwrap
@@ -61,12 +60,12 @@ class Uncopied(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """What a weight gets from an initializer.
+    """An initializer that is ready to fill a weight.
 
     Attributes:
         initializer: The copy for this weight, or the initializer itself. `None` if it has none.
         seed: The seed of the copy, if it has one. A user's object has its own.
-        uncopied: What is called itself, of the initializer and of those nested in it.
+        uncopied: The initializers that are called themselves, with nested ones.
     """
 
     initializer: LayerInitializer | None
@@ -97,16 +96,16 @@ def bind(initializer: keras.initializers.Initializer, weight: ModelWeight, root:
 
 
 class Binding:
-    """Binds initializers to a weight: copies them, with a seed, and with axes if they have none.
+    """Binds initializers to a weight: copies them with a seed, and with axes if they have none.
 
-    An initializer of Keras is replaced by its counterpart in this package, unless that refuses an
-    argument. Nested initializers get seeds and axes too. An initializer of a user whose config
-    lacks an argument is called itself: a copy would have other values. So is one whose class
-    refuses its own config.
+    An initializer of Keras is replaced by its counterpart in this package, unless the counterpart
+    refuses an argument. Nested initializers get seeds and axes too. A user's initializer is called
+    itself if its config lacks an argument, because a copy would have other values. The same holds
+    if its class refuses its own config.
 
     Attributes:
         weight: The weight.
-        uncopied: What is called itself of the initializers that were bound.
+        uncopied: The bound initializers that are called themselves.
     """
 
     def __init__(self, weight: ModelWeight) -> None:
@@ -121,7 +120,7 @@ class Binding:
         Args:
             initializer: An initializer. Its seed, if any, is replaced.
             seed: An integer.
-            is_scaled: Whether it is inside of one that multiplies its values by a number of the
+            is_scaled: Whether it is nested in one that multiplies its values by a number of the
                 user.
         """
         adapted = adapt_initializer(initializer)
@@ -221,7 +220,8 @@ def _find_cell_name(layer: keras.Layer | None) -> str | None:
 def _choose_axes(cls: type, weight: ModelWeight) -> KernelAxes | None:
     """Choose the axes that an initializer of type `cls` needs for `weight`.
 
-    They are `None` if it would choose these itself, or if the weight is no kernel.
+    They are `None` if the initializer would choose the same axes itself, or if the weight is no
+    kernel.
     """
     if weight.axes is None:
         return None

@@ -1,8 +1,8 @@
 """Tell weights apart: by a seed for each path, and by a digest of all values.
 
-`weights_digest` adds up a hash of each value with its index. So each process can hash the shards
-that it has, and the sums of all make the digest: no weight is brought together. `array_digest` is
-that of one whole array, as a plan has it.
+`weights_digest` adds up a hash of each value with its index. So each process can hash its own
+shards, and the sums of all processes make the digest. No weight is gathered. `array_digest`
+computes the digest of one whole array, which a plan stores.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ from keras_initx.inspection._inventory import checked_inventory
 def weight_seed(path: str, root: int) -> int:
     """Return the seed of the weight with this path.
 
-    `initialize(model, seed=root)` uses these seeds. Use this function to define a model with the
-    same seeds from the start. A seed depends only on the path and the root.
+    `initialize(model, seed=root)` uses these seeds. Use this function if you define a model and
+    want the same seeds from the start. A seed depends only on the path and the root.
 
     Args:
         path: The names of the layers around a weight and its own name, joined by `/`, without the
@@ -46,6 +46,10 @@ def weight_seed(path: str, root: int) -> int:
         >>> plan = initialize(model, seed=0)
         >>> bool((before == keras.ops.convert_to_numpy(hidden.kernel)).all())
         True
+
+    See Also:
+        `initialize` draws whole models. The page "Whole models: initialize by rules and one seed"
+        has examples.
     """
     check_type("path", path, str, "the path of a weight")
     return derived_seed(check_root("root", root), path)
@@ -54,33 +58,34 @@ def weight_seed(path: str, root: int) -> int:
 def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
     """Return a digest of all weights of `model`. Models with equal weights have equal digests.
 
-    The digest covers the paths, dtypes, shapes and bits of all weights, sorted by path. It does not
-    depend on the backend, the machine, the number of devices or of processes, the sharding, or on
-    other objects in the process. No weight is brought together: processes that share a model send
-    each other eight bytes for each sharded weight, and all of them must call this.
+    Use it to compare the weights of two models without sending them. The digest covers the paths,
+    dtypes, shapes and bits of all weights, sorted by path. It does not depend on the backend, the
+    machine, the number of devices or processes, the sharding, or other objects in your process. If
+    processes share a model, call this in all of them. They send each other eight bytes for each
+    sharded weight.
 
     Args:
-        model: A built model; or a dict from paths to arrays, such as weights in another framework
-            under the names that they have in Keras.
+        model: A built model; or a dict from paths to arrays, for example weights of another
+            framework under their names in Keras.
 
     Returns:
         32 hexadecimal digits.
 
     Raises:
         TypeError: If `model` is neither.
-        ValueError: If it is not built, or two weights have the same path.
+        ValueError: If the model is not built, or two of its weights have the same path.
 
     Note:
-        The digest is BLAKE2b with 16 bytes of a line for each weight, as in `dense/kernel float32
-        (4, 2)`, a line feed, and eight bytes, little-endian: the sum, modulo 2**64, over all values
-        of `m(g (i + 1) xor b)`. Here `i` is the index of a value in row-major order, `b` its bits,
-        `g` the constant 0x9e3779b97f4a7c15, and `m` the function that ends a step of SplitMix64. It
-        distinguishes weights that differ by accident, and is no protection against weights that
-        were made to have a given digest.
+        The digest is BLAKE2b with 16 bytes. Its input has three parts for each weight: a line such
+        as `dense/kernel float32 (4, 2)`, a line feed, and eight bytes, little-endian. These bytes
+        are the sum, modulo 2**64, over all values of `m(g (i + 1) xor b)`. Here `i` is the index of
+        a value in row-major order, `b` its bits, `g` the constant 0x9e3779b97f4a7c15, and `m` the
+        function that ends a step of SplitMix64. The digest distinguishes weights that differ by
+        accident. It does not protect you against weights that somebody made to have a given digest.
 
     Reference:
         Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014. The
-        sum over places is an incremental hash as by Bellare and Micciancio, EUROCRYPT 1997.
+        sum over indices is an incremental hash as by Bellare and Micciancio, EUROCRYPT 1997.
 
     Example:
         >>> from keras_initx import initialize
@@ -91,6 +96,10 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
         '335c22d073f20fbe766f07c446ed6b66'
         >>> weights_digest({path: plan.draw(path) for path in ("dense/kernel", "dense/bias")})
         '335c22d073f20fbe766f07c446ed6b66'
+
+    See Also:
+        `audit` tells you which weights differ. The page "Whole models: initialize by rules and one
+        seed" has examples.
     """
     values: dict[str, Any] = {}
     if isinstance(model, Mapping):
@@ -124,7 +133,7 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
 
 
 def _sum_hashes(value: Any) -> int:
-    """Sum the hashes of all values, or of those that this process has to count."""
+    """Sum the hashes of all values, or of the values that this process has to count."""
     if not keras.ops.is_tensor(value):
         return _sum_hashes_of_region(value, None, value.shape)
     total = 0
@@ -141,7 +150,7 @@ def _sum_hashes_of_region(values: Array, region: Region | None, shape: Shape) ->
     """Sum, modulo 2**64, a hash of each value with its index in an array.
 
     The value with bits `b` at the row-major index `i` has the hash `mix(g * (i + 1) xor b)`. The
-    sums of regions add up to that of the whole.
+    sums of regions add up to the sum of the whole.
 
     Args:
         values: A region of the array, or all of it.
@@ -182,7 +191,7 @@ def _sum_hashes_of_region(values: Array, region: Region | None, shape: Shape) ->
 
 
 def _mix(words: Array) -> Array:
-    """Change words in place so that each bit depends on all bits of the word, as in SplitMix64."""
+    """Mix words in place as SplitMix64 does, so that each bit depends on all bits of its word."""
     words ^= words >> np.uint64(30)
     words *= np.uint64(0xBF58476D1CE4E5B9)
     words ^= words >> np.uint64(27)

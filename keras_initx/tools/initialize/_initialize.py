@@ -1,10 +1,10 @@
-"""Initialize the weights of a whole model: plan what each gets, then draw and assign one by one.
+"""Initialize the weights of a whole model: plan all, then draw and assign one by one.
 
     rules, seed -> `prepare` -> `Preparation`: a plan with a `PlannedWeight` for each weight
                 -> `_execute` -> drawn values in the model, their statistics in the plan
 
-A weight that a rule matches gets the initializer of the rule, any other that of its layer. Both are
-bound to the weight (`_binding.py`), with a seed that follows from its path.
+A weight that a rule matches gets the initializer of the rule. Any other weight gets the initializer
+of its layer. Both are bound to the weight (`_binding.py`), with a seed that follows from its path.
 """
 
 import contextlib
@@ -64,23 +64,23 @@ def initialize(
     dry_run: bool = False,
     verbose: Verbose = "auto",
 ) -> InitializationPlan:
-    """Initialize all weights of a built model in place, by rules and from one seed.
+    """Initialize all weights of a built model in place, by your rules and from one seed.
 
-    Use it for a model whose layers you do not write yourself, or to draw a model again.
+    Use it for a model whose layers you do not write yourself, or to redraw a model.
 
-    - The first rule whose condition matches a weight decides. A condition is a pattern for the
-      whole path, such as `"*/attention/*/kernel"`; a layer type; or a function that takes a
+    - The first rule that matches a weight decides. A rule has a condition: a pattern for the whole
+      path, such as `"*/attention/*/kernel"`, a layer type, or a function of a
       `keras_initx.types.ModelWeight`.
-    - Without a rule, the initializer of the layer draws a weight anew, even if it was loaded. End
-      your rules with `"*": None` to keep such weights.
-    - Quantized weights, weights whose initializer is unknown, and weights that a recipe does not
-      know are left unchanged. The plan says why.
-    - The seed of each weight is derived from `seed` and its path, see `weight_seed`. So you get
-      the same weights on every backend, and other named layers do not change them.
+    - Without a rule, the initializer of its layer redraws a weight, even a loaded one. End your
+      rules with `"*": None` to keep such weights.
+    - Quantized weights, weights with an unknown initializer, and weights that a recipe does not
+      know keep their values. The plan gives you the reason.
+    - The seed of each weight follows from `seed` and its path, see `weight_seed`. So you get the
+      same weights on every backend, and other named layers do not change them.
 
     Args:
         model: A built model.
-        rules: What to draw:
+        rules: What to draw. One of:
 
             - a dict from conditions to initializers;
             - a recipe, or its name, `"gpt2"`;
@@ -88,56 +88,40 @@ def initialize(
             - a list of these: the first match counts;
             - a plan, or its path;
             - a report of `diagnose`.
-        seed: An integer in `[0, 2**32)`. By default it is drawn from Python's `random`, which
-            `keras.utils.set_random_seed` controls, and reported in the plan. A plan has its own.
-        roles: For a recipe, what it cannot know of weights: a dict from roles, as in its table, to
-            a pattern or a list of patterns, `{"positions": "*/where"}`. They count before what is
-            found by names and in the graph.
+        seed: An integer in `[0, 2**32)`. By default Python's `random` draws it, which
+            `keras.utils.set_random_seed` controls, and the plan reports it. A plan has its own
+            seed.
+        roles: For a recipe, your own roles for weights that it cannot recognize: a dict from roles,
+            as in its table, to a pattern or a list of patterns, `{"positions": "*/where"}`. Your
+            roles count before names and the graph.
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
             states of layers too. The learning rate is kept. Batch normalization statistics are
             weights and always initialized.
-        atomic: Whether the model is as before after an error or an interruption. Until the end,
-            the former values then take as much memory as the weights. Without it, a note of the
-            exception says how many weights have new values.
+        atomic: Whether your model is as before after an error or an interruption. The former values
+            then take as much memory as the weights. If false, a note of the exception says how many
+            weights have new values.
         dry_run: If true, only return the plan and do not change the model.
-        verbose: Whether to show progress: `"auto"` on a terminal, unless
-            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless you called
+            `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
     Returns:
         An `InitializationPlan` with a row for each weight.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If the model is not built, two of its weights have the same path, a rule matches
-            no weight, one of a quantized layer, or one from which torch computes the weight in use
-            (a parametrization), or an initializer cannot fill the shape of a
-            weight, gives values that its dtype cannot hold, or is a random one of Keras with a
-            number that is not finite; if a report is that of a model with other layers; if the
-            paths, shapes or dtypes of a plan are not those of the
-            model, or `seed` is given with it; or if `reset` is true and the initial state of the
-            optimizer cannot be found, because no equal one can be made from its config.
+        ValueError: If the model is not built, or two of its weights have the same path;
+            if a rule matches no weight, a weight of a quantized layer, or a weight from which torch
+            computes another (a parametrization);
+            if an initializer cannot fill the shape of a weight, gives values that its dtype cannot
+            hold, or is a random one of Keras with a number that is not finite;
+            if a report is about a model with other layers, a plan has other paths, shapes or dtypes
+            than the model, or you pass `seed` with a plan;
+            or if `reset` is true and the initial state of the optimizer is unknown, because its
+            config does not make an equal optimizer.
 
     Note:
-        Rules have initializers as objects, string ids or configs, without seeds; `None` leaves the
-        weights that match. The name of a recipe may have a source, `"bert:transformers"`. In a
-        list, the next item is asked for what a recipe leaves, but not for what `None` leaves. The
-        path of a plan that is called like a recipe is `"./gpt2"`. Of a report, the first problem
-        that other weights cure gets its `Remedy`; all other weights are left.
-
-        Keras' random initializers are replaced by their counterparts in this package, which draw
-        from the same distribution, unless they have arguments that only Keras takes, such as a
-        standard deviation of 0. Your own initializer is called itself, with its own seed, if its
-        config lacks an argument or its class refuses its config.
-
-        Fans are those of the actual layer. The fans of an embedding are its rows and columns.
-        Strides of transposed convolutions count, except for an initializer with axes, a `scale` or
-        a `factor` of its own, which may stand for them. A kernel with `KeepSparse` gets the values
-        of its `Sparse`, for every `seed`; under a rule its zeros stay zero. The factors of LoRA
-        start as by `enable_lora(rank)`, unless you give a rule for them.
-
-        Each weight is drawn, measured and assigned before the next; a large sharded one is drawn
-        in its shards. Variables keep their device and sharding, and compiled functions are not
-        traced again. If other processes share the model, an error in one of them has to end all.
+        Your own initializer ignores `seed` if its config lacks an argument. The plan notes this.
+        The page has the details of fans, LoRA and memory.
 
     Example:
         >>> model = keras.Sequential([
@@ -151,7 +135,8 @@ def initialize(
 
     See Also:
         `audit` compares a model with rules or a plan, `lsuv` scales weights to a batch, and
-        `loading` draws what a checkpoint does not have.
+        `loading` draws the weights that a checkpoint lacks. The page "Whole models: initialize by
+        rules and one seed" shows each form of `rules`.
     """
     inventory = checked_inventory("model", model)
     check_flag("reset", reset)
@@ -169,11 +154,11 @@ def initialize(
 
 
 class Preparation(NamedTuple):
-    """An initialization of which nothing is drawn yet.
+    """An initialization that is planned, and draws nothing yet.
 
     Attributes:
-        inventory: What the model holds.
-        plan: What each of its weights gets, in the same order.
+        inventory: The weights and layers of the model.
+        plan: The initializer of each of its weights, in the same order.
         drawn_seed: The seed of the plan if it was drawn, and not given, see `Computation`.
     """
 
@@ -182,7 +167,6 @@ class Preparation(NamedTuple):
     drawn_seed: int | None
 
     def pairs(self) -> Iterator[tuple[ModelWeight, PlannedWeight]]:
-        """Yield each weight with what it gets."""
         return zip(self.inventory.weights, self.plan._planned, strict=True)
 
 
@@ -194,10 +178,10 @@ def prepare(
     *,
     refuses_quantized: bool = True,
 ) -> Preparation:
-    """Plan what is to be drawn in a model, by the arguments of `initialize` of these names.
+    """Plan the new values of a model, by the arguments of `initialize` with the same names.
 
-    A rule for a quantized weight is an error. With `refuses_quantized=False` the weight is left: an
-    audit changes nothing, and can show it.
+    A rule for a quantized weight is an error. With `refuses_quantized=False` the weight keeps its
+    values, because an audit changes nothing and can show it.
     """
     weights = inventory.weights
     with contextlib.ExitStack() as stack:
@@ -223,11 +207,11 @@ def prepare(
 
 
 class _Planner:
-    """Plans what each weight gets by the rules or its layer, with a seed.
+    """Plans an initializer for each weight by the rules or its layer, with a seed.
 
     Attributes:
-        paths_by_uncopied: The initializers that are called themselves, each with the paths of the
-            weights that get it.
+        paths_by_uncopied: The initializers that are called themselves, each with the paths of its
+            weights.
     """
 
     def __init__(
@@ -311,7 +295,7 @@ class _Planner:
 
 
 def _fans_by_user_axes(initializer: Any, bound: Any, shape: Shape) -> tuple[float, int] | None:
-    """Compute the fans by the axes that the user has given to an initializer, if there are any.
+    """Compute the fans from the axes that the user has given to an initializer, if there are any.
 
     Args:
         initializer: The initializer.
@@ -327,12 +311,12 @@ def _fans_by_user_axes(initializer: Any, bound: Any, shape: Shape) -> tuple[floa
 
 
 def note_guessed_fans(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list[str]:
-    """Note for each layer of the user that the fans are guessed by the shapes of weights.
+    """Note for each of the user's layers that its fans are guessed from the shapes of weights.
 
-    Layers whose paths differ in numbers only have one note.
+    Layers whose paths differ only in numbers get one note.
 
     Args:
-        pairs: The weights, each with what it gets.
+        pairs: The weights, each with its plan.
     """
     layers: dict[str, list[str]] = {}
     for weight, planned in pairs:
@@ -373,7 +357,7 @@ def _note_uncopied(paths_by_uncopied: Mapping[Uncopied, Sequence[str]]) -> list[
 def _execute(
     preparation: Preparation, *, reset: bool, atomic: bool
 ) -> tuple[list[PlannedWeight], list[str]]:
-    """Draw and assign the weights of a plan, and reset what `initialize` resets.
+    """Draw and assign the weights of a plan, and reset the same state as `initialize`.
 
     Returns:
         The weights, with the statistics of their values, and notes on these.
@@ -416,7 +400,7 @@ def draw(
 
     Args:
         weight: A weight.
-        planned: What it gets.
+        planned: Its plan.
         drawn_seed: See `Computation`.
     """
     row, initializer = planned.row, planned.initializer
@@ -446,7 +430,7 @@ def draw(
 
 
 def _note_other_values(weight: ModelWeight, planned: PlannedWeight, value: Tensor) -> list[str]:
-    """Note if values are not those of the digest in a plan."""
+    """Note if the digest of the values differs from the digest in a plan."""
     # Values that are distributed over devices are not compared.
     if planned.digest is None or backend.layout_of(value) is not None:
         return []
@@ -490,7 +474,6 @@ def _note_spectral_normalization(preparation: Preparation) -> list[str]:
 
 
 def _note_constants_not_finite(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list[str]:
-    """Note each weight that is to get a constant that is not finite."""
     # The values of other initializers are known once they are called.
     notes = []
     for weight, planned in pairs:

@@ -65,28 +65,28 @@ def lsuv(
     """Initialize kernels orthogonally, and scale them so that outputs have variance 1 on a batch.
 
     This is layer-sequential unit-variance (LSUV) initialization. Use it if no rule such as He's
-    fits your activations or layers. Layer by layer, in execution order, a kernel is replaced by a
-    random orthogonal matrix and divided by the standard deviation of the layer's output before its
-    activation, over all examples, positions and units of the batch.
+    fits your activations or layers. Layer by layer, `lsuv` replaces a kernel by a random orthogonal
+    matrix. Then it divides the kernel by the standard deviation of the layer's output before the
+    activation. This deviation is over all examples, positions and units of your batch.
 
     - Dense, einsum, attention, convolution and custom layers are scaled, and the input kernels of
       recurrent layers.
     - Only kernels change. Biases, scales, embeddings, frozen and quantized weights, and kernels
-      that are all zero are left. The row of a layer says why.
+      that are all zero keep their values. The row of a layer gives you the reason.
     - The same seed gives the same result on every backend, to rounding.
-    - After an error or an interruption the model is unchanged.
+    - After an error or an interruption, your model is unchanged.
 
     Args:
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.
         x: Inputs of `model`, or a batch or dataset with them, see `diagnose`.
-        seed: `None` or an integer in `[0, 2**32)`. With `None`, a seed is drawn from Python's
-            `random`, so that `keras.utils.set_random_seed` controls it.
+        seed: `None` or an integer in `[0, 2**32)`. With `None`, Python's `random` draws a seed, so
+            that `keras.utils.set_random_seed` controls it.
         tolerance: Maximum deviation of a variance from 1.
         max_steps: Maximum number of times that a kernel is divided. Once is usually enough.
         batch_size: Number of examples to use, taken from the start of `x`.
         dry_run: If true, only measure what would be changed and do not change the model.
-        verbose: Whether to show progress: `"auto"` on a terminal, unless
-            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless you called
+            `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
     Returns:
         An `LsuvReport` with a `ScaledLayer` for each layer that has a kernel, in execution order.
@@ -101,19 +101,20 @@ def lsuv(
         A kernel is treated as a matrix of shape `(inputs, units)`. The kernels of a separable
         convolution, or of a custom layer with several kernels, share one factor. The input kernel
         of a recurrent layer is scaled so that its contribution to the gates has variance 1. A
-        recurrent layer with several cells, or with one of your own that has no matrix `kernel` of
-        shape `(inputs, ...)`, is left. A layer that is called more than once is scaled at its first
-        call. Kernel constraints are applied.
+        recurrent layer keeps its kernels if it has several cells, or your own cell without a matrix
+        `kernel` of shape `(inputs, ...)`. A layer with several calls is scaled at its first call.
+        Kernel constraints are applied.
 
-        Also left are modules of torch and saved models of TensorFlow, the factors of LoRA, and
-        kernels that the output does not follow, for example because a bias is too large or because
-        another layer rewrites them at each call (`SpectralNormalization`). The PyTorch code of an
-        author also sets biases to 0, and shifts them towards a mean of 0 where it scales a kernel.
+        Modules of torch, saved models of TensorFlow and factors of LoRA keep their values too. So
+        does a kernel that does not control the output, for example because a bias is too large or
+        because another layer rewrites the kernel at each call (`SpectralNormalization`). The
+        PyTorch code of an author also sets biases to 0, and shifts them towards a mean of 0 when it
+        scales a kernel.
 
-        The model runs in training mode, so that batch normalization uses batch statistics, but
-        without the dropout and noise of layers that have a random generator, as all of Keras do.
-        One pass measures the variances before, and one stops at each layer, which is called until
-        its variance is 1. Compiled functions stay valid.
+        Your model runs in training mode, so that batch normalization uses batch statistics. Layers
+        with a random generator, such as all dropout and noise layers of Keras, run without dropout
+        and noise. One pass measures the variances before. A second pass stops at each layer and
+        calls it until its variance is 1. Compiled functions stay valid.
 
     Example:
         >>> hidden = [keras.layers.Dense(50, "tanh") for _ in range(10)]
@@ -129,7 +130,8 @@ def lsuv(
         commit 0c45eb2.
 
     See Also:
-        `initialize` draws by rules, `diagnose` measures signals and gradients.
+        `initialize` draws by rules, `diagnose` measures signals and gradients. The page "Whole
+        models: initialize by rules and one seed" shows `lsuv` on a network with a residual branch.
     """
     check_type("model", model, keras.Model, "a Keras model")
     check_count("batch_size", batch_size)
@@ -181,9 +183,9 @@ def lsuv(
 def _prepare_starts(
     kernels: Mapping[keras.Layer, "_Kernels"], weights: Sequence[ModelWeight], root: int
 ) -> dict[int, Computation]:
-    """Prepare how the orthonormal start of each kernel is made, by its id.
+    """Prepare how to make the orthonormal start of each kernel, by its id.
 
-    That is before a pass: in the call of a layer, mixed precision changes the dtype of variables.
+    Call this before a pass. In the call of a layer, mixed precision changes the dtype of variables.
     """
     seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
     starts = {}
@@ -210,7 +212,7 @@ _FOREIGN = (keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
 
 
 def _choose_kernels(layer: keras.Layer) -> _Kernels | None:
-    """Choose which kernels of `layer` are scaled, or say why none is; `None` if it has none."""
+    """Choose the kernels of `layer` to scale, or give the reason why not; `None` if it has none."""
     if is_quantized(layer):
         return _Kernels((), "quantized")
     if isinstance(layer, _FOREIGN) and layer.weights:
@@ -245,10 +247,10 @@ def _choose_kernels(layer: keras.Layer) -> _Kernels | None:
 
 
 def _find_input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
-    """Find the matrix or filters by which the cell of `layer` multiplies its inputs.
+    """Find the matrix or the filters that multiply the inputs in the cell of `layer`.
 
-    `None` if it is not known. The recurrent kernel multiplies the state, and the inside of a loop
-    over several cells is not accessible.
+    Return `None` if it is unknown. The recurrent kernel multiplies the state, and a loop over
+    several cells cannot be watched inside.
     """
     kernel = getattr(layer.cell, "kernel", None)
     if isinstance(kernel, keras.Variable) and len(kernel.shape) > 1:
@@ -265,13 +267,13 @@ _NOT_FOLLOWED = "its output does not follow its kernel"
 
 
 class _LayerResult(NamedTuple):
-    """What became of a layer.
+    """The outcome of LSUV for a layer.
 
     Attributes:
         status: See `ScaledLayer`.
-        how: The number of steps, or why its kernels are left.
+        how: The number of steps, or the reason why its kernels keep their values.
         variance: The variance of its output, `None` if that is not accessible.
-        values: The new values of its kernels, none if they are left.
+        values: The new values of its kernels, empty if they keep their values.
     """
 
     status: str
@@ -289,8 +291,8 @@ def _scale_layer(
 ) -> _LayerResult:
     """Make new kernels for a layer, and divide them until its output has variance 1.
 
-    The kernels have the new values when `outputs` is called last, or their former ones if they are
-    left.
+    During the last call of `outputs`, the kernels have their new values, or their former values if
+    the layer is not scaled.
     """
     if kernels.reason:
         return _LayerResult("left", kernels.reason, _compute_variance(outputs()))
@@ -352,7 +354,7 @@ def _compute_distance(variance: float | None) -> float:
 
 
 def _find_obstacle(output: Array | None) -> str:
-    """Say why no factor can bring the variance of `output` to 1; empty if one can."""
+    """Say why no factor can bring the variance of `output` to 1; empty if a factor can."""
     if output is None:
         return "its output is not known or not floating-point"
     if not np.isfinite(output).all():
@@ -368,7 +370,7 @@ def _find_obstacle(output: Array | None) -> str:
 
 
 class _Off(int):
-    """A false `training` other than that by which a block itself freezes a batch normalization."""
+    """A false `training` that a block does not use itself to freeze a batch normalization."""
 
 
 _OFF = _Off(0)
@@ -377,9 +379,9 @@ _OFF = _Off(0)
 class _Visits(Watcher):
     """Stops a pass at the first call of each of some layers.
 
-    The pass is one in training mode, so that batch normalization uses batch statistics. Layers with
-    a random generator are in inference mode, without dropout and noise, but not what they pass it
-    on to.
+    The pass is in training mode, so that batch normalization uses batch statistics. Layers with a
+    random generator are in inference mode, without dropout and noise. Layers that they call are
+    not.
 
     Args:
         kernels: Dict from the layers to their kernels.
@@ -394,8 +396,8 @@ class _Visits(Watcher):
 
         Args:
             layer: The layer.
-            outputs: Is called at least once: the last outputs are passed on. When it is called
-                again, the layers inside the layer are visited again.
+            outputs: Call this at least once; the last outputs are passed on. A second call visits
+                the layers inside the layer again.
         """
         raise NotImplementedError
 
@@ -411,7 +413,7 @@ class _Visits(Watcher):
             call.function = functools.partial(self._repeated, call, call.function)
 
     def _repeated(self, call: Call, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Make a call as often as the visit wants, with the same inputs and from the same state."""
+        """Repeat a call as often as the visit wants, with the same inputs and state."""
         layer = call.operation
         visited = frozenset(self._visited)
         state = _read_state(layer)
@@ -436,9 +438,9 @@ class _Measuring(_Visits):
     """Measures the outputs of layers.
 
     Attributes:
-        variances: Dict from each layer that is called to the variance of its output, in the order
-            in which calls start.
-        rewritten: The layers of which the pass has changed a kernel itself.
+        variances: Dict from each called layer to the variance of its output, ordered by the start
+            of the calls.
+        rewritten: The layers with a kernel that the pass itself has changed.
     """
 
     def __init__(self, kernels: Mapping[keras.Layer, _Kernels]) -> None:
@@ -459,7 +461,7 @@ class _Measuring(_Visits):
 def _is_rewritten(kernel: keras.Variable) -> bool:
     """Return whether a pass has changed a kernel, in the scope of the pass.
 
-    That is what a `SpectralNormalization` does in training.
+    `SpectralNormalization` does this in training.
     """
     value = kernel.value
     with keras.StatelessScope():  # in which it has the value of before
@@ -470,17 +472,17 @@ def _is_rewritten(kernel: keras.Variable) -> bool:
 
 
 class _Scaling(_Visits):
-    """Scales the kernels of each layer when it is called, those before it being scaled.
+    """Scales the kernels of each layer when it is called, after all layers before it.
 
     Args:
         kernels: Dict from the layers to their kernels.
-        starts: What each kernel is at first, by its id.
+        starts: The first value of each kernel, by its id.
         tolerance: See `lsuv`.
-        max_steps: See there.
+        max_steps: See `lsuv`.
         advance: Is called with 1 after the first scaling of each layer.
 
     Attributes:
-        results: Dict from each layer to what became of it.
+        results: Dict from each layer to its outcome.
     """
 
     def __init__(
@@ -528,7 +530,7 @@ def _has_values(call: Call) -> bool:
 
 
 def _read_state(layer: keras.Layer) -> list[tuple[keras.Variable, Tensor]]:
-    """Read what a call of `layer` may change, with its values."""
+    """Read all values that a call of `layer` may change."""
     # Keras does not list the states of a recurrent layer.
     states = keras.tree.flatten(getattr(layer, "states", None))
     values = []
@@ -539,7 +541,7 @@ def _read_state(layer: keras.Layer) -> list[tuple[keras.Variable, Tensor]]:
 
 
 def _choose_output(call: Call, result: Any) -> Tensor | None:
-    """Choose the output of a layer before its activation, or what recurrent gates get.
+    """Choose the output of a layer before its activation, or the input of recurrent gates.
 
     `None` if it is not known or not floating-point.
     """

@@ -1,4 +1,4 @@
-"""The report of `lsuv`: what it has done to each layer, or would do.
+"""The report of `lsuv`: the changes to each layer, made or planned.
 
     layer   before  after  status
     hidden    0.31      1  scaled: 1 step
@@ -26,16 +26,16 @@ _STATUSES = ("scaled", "not reached", "left")
 
 @dataclass(frozen=True)
 class ScaledLayer:
-    """What LSUV has done to a layer.
+    """The outcome of LSUV for a layer.
 
     Attributes:
         path: The path of the layer in the model.
         status: `"scaled"` if the variance is 1 within the tolerance, `"not reached"` if the kernel
-            was scaled but the variance is not, `"left"` if it is unchanged.
-        how: In how many steps, or why not.
-        before: The variance of its output before its activation, `None` where that is not
+            was scaled but the variance is not 1, `"left"` if the layer is unchanged.
+        how: The number of steps, or the reason why the layer is unchanged.
+        before: The variance of its output before its activation, or `None` if that is not
             accessible.
-        after: The same after it was scaled.
+        after: The same variance after scaling.
     """
 
     path: str
@@ -47,14 +47,14 @@ class ScaledLayer:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LsuvReport(Tabular[ScaledLayer]):
-    """What `lsuv` has changed in a model, in the form of all results.
+    """The layers of your model that `lsuv` has scaled or left, in the form of all results.
 
-    `plot` shows the variances of the outputs before and after.
+    `plot` shows you the variances of the outputs before and after.
 
     Attributes:
         rows: A `ScaledLayer` for each layer that has a kernel, in execution order.
         seed: The seed, given or drawn.
-        dry_run: Whether the model was left unchanged.
+        dry_run: Whether your model was not changed.
     """
 
     rows: Sequence[ScaledLayer]

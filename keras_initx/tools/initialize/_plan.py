@@ -1,7 +1,7 @@
-"""The plan of an initialization: what each weight gets, as a table, as a file, and as values.
+"""The plan of an initialization: the initializer of each weight, as a table, file and values.
 
 A plan is the result of `initialize`, and can be its `rules` for another model. Weights are then
-paired by canonical paths, in which automatic names such as `dense_7` do not count.
+paired by canonical paths, which do not depend on automatic names such as `dense_7`.
 """
 
 import textwrap
@@ -30,20 +30,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class InitializationPlan(WeightTable[PlannedWeight]):
-    """The initialization of each weight of a model, in the form of all results.
+    """The initialization of each weight of your model, in the form of all results.
 
-    The table has the weights that are drawn, in one row those with the same initializer whose paths
-    differ in numbers only. `to_csv` has a row for each weight. `plot` shows the standard deviations
-    of the weights, or those expected for a dry run, in the colors of their initializers. `save`
-    writes a file that `initialize` executes and `audit` compares weights with.
+    The table has the weights that are drawn. One row covers all weights with the same initializer
+    whose paths differ only in numbers. `to_csv` has a row for each weight. `plot` shows you the
+    standard deviations of the weights, or the expected ones after a dry run, in the colors of their
+    initializers. `save` writes a file that `initialize` can execute, and that `audit` can compare
+    with your weights.
 
     Attributes:
-        seed: The seed from which all others are derived.
-        dry_run: Whether the model was left unchanged.
-        notes: What a recipe has recognized in the model, which remedies of a report are applied and
-            which are left to the user, which weights of other names a pattern matches, which
-            initializers get no seed, which layers are not built, and which weights are not finite,
-            as lines of text.
+        seed: The root of all seeds.
+        dry_run: Whether your model was not changed.
+        notes: Lines of text that you should read: the parts of your model that a recipe has
+            recognized, the remedies of a report that are applied or left to you, the weights of
+            other names that a pattern matches, the initializers without a seed, the layers that are
+            not built, and the weights that are not finite.
     """
 
     _planned: list[PlannedWeight]
@@ -58,22 +59,22 @@ class InitializationPlan(WeightTable[PlannedWeight]):
 
     @property
     def left(self) -> list[WeightPlan]:
-        """The weights that are left unchanged."""
+        """The rows of the weights that keep their values."""
         return [weight for weight in self.rows if weight.initializer is None]
 
     def save(self, path: str | Path) -> None:
         """Write the plan to a JSON file with a line for each weight.
 
-        A line has the path, shape, dtype and fans of a weight, its initializer as class and config,
-        with its seed, and the digest of its values, which are drawn for it once more. The digest is
-        `null` if processors differ in the last bits, for initializers of a user, and for all
-        weights after a dry run. It is BLAKE2b with 16 bytes of the dtype and the shape, as in
-        `float32 64x32`, of a line feed, and of the values in row-major order, little-endian.
+        A line has the path, shape, dtype and fans of a weight, its initializer as class and config
+        with its seed, and a digest. `save` draws the values once more for the digest. The digest is
+        `null` if processors differ in the last bits, for your own initializers, and for all weights
+        after a dry run. It is BLAKE2b with 16 bytes. Its input is the dtype and the shape, for
+        example `float32 64x32`, a line feed, and the values in row-major order, little-endian.
 
-        A weight is written without an initializer, and with the reason, if it is left unchanged, or
-        if its initializer cannot be written: a function; or an object of a user whose config lacks
-        arguments, or whose class is not registered with Keras. Who executes the file leaves it
-        unchanged too.
+        A weight that keeps its values is written without an initializer and with the reason. So is
+        a weight whose initializer cannot be written: a function, your own object whose config lacks
+        arguments, or an object whose class is not registered with Keras. If you execute the file,
+        these weights keep their values too.
 
         Args:
             path: Path of the file. An older one is replaced when this one is complete.
@@ -107,8 +108,8 @@ class InitializationPlan(WeightTable[PlannedWeight]):
 
         Raises:
             OSError: If the file cannot be read.
-            ValueError: If there is none, or it is incomplete, of another version, or has an
-                initializer that is not known here. The message names the weight.
+            ValueError: If the file has no plan, is incomplete or of another version, or has an
+                initializer that is unknown here. The message names the weight.
 
         Example:
             >>> import keras_initx
@@ -120,25 +121,26 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         return read_plan("path", path)
 
     def draw(self, path: str, region: Region | None = None) -> Array:
-        """Return the values of a weight, those that `initialize` assigns, or a region of them.
+        """Return the values that `initialize` assigns to a weight, or a region of them.
 
-        A region is made alone, in memory and time of its size, where each value follows from its
-        place: for constants of Keras, for initializers whose law is one distribution, such as
-        `RandomNormal`, `VarianceScaling` and `TimeStepBias`, and for `Scaled` with one of these.
-        For all others the whole is drawn and cut.
+        Use it to get weights without a model, or one shard of a large weight. A region alone takes
+        memory and time of its own size if each value follows from its index: for constants of
+        Keras, for initializers with one distribution, such as `RandomNormal`, `VarianceScaling` and
+        `TimeStepBias`, and for `Scaled` with one of these. For all others, the whole weight is
+        drawn and then cut.
 
         Args:
             path: The path of the weight.
             region: A tuple of a slice for each axis, such as `numpy.s_[2:4, :]` or the index of a
-                shard in JAX. By default the whole.
+                shard in JAX. By default, you get the whole weight.
 
         Returns:
-            A new array. It is on the host, wherever Keras has its weights.
+            A new array on the host, even if Keras has its weights on another device.
 
         Raises:
             TypeError: If `region` is no tuple of slices.
-            ValueError: If it has another number of them, or if the plan has no such weight, or
-                leaves it unchanged.
+            ValueError: If `region` has another number of slices than the weight has axes, the plan
+                has no such weight, or the weight keeps its values.
 
         Example:
             >>> import numpy as np
@@ -153,7 +155,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         weight = self._weight(path)
         if weight.initializer is None:
             raise ValueError(
-                "`path` must be that of a weight that is drawn. "
+                "`path` must be the path of a weight that the plan draws. "
                 f"Received: {path=!r}, which is left unchanged: {weight.row.reason}"
             )
         if region is not None:
@@ -161,13 +163,13 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         return replace(weight).values(region)  # by a copy, which does not keep them in the plan
 
     def _fit_to(self, inventory: Inventory) -> list[PlannedWeight]:
-        """Plan what each weight of a model gets from its line, for `initialize(model, plan)`.
+        """Plan each weight of a model by its line, for `initialize(model, plan)`.
 
         Args:
-            inventory: What the model holds.
+            inventory: The weights and layers of the model.
 
         Raises:
-            ValueError: If its weights are not those of the plan.
+            ValueError: If the model has other weights than the plan.
         """
         weights = inventory.weights
         planned_by_path = {planned.row.path: planned for planned in self._planned}
@@ -210,7 +212,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             if path in (weight.row.path, weight.shown):
                 return weight
         similar = suggest_matches(path, [weight.shown for weight in self._planned])
-        raise ValueError(f"`path` must be that of a weight. Received: {path=!r}{similar}")
+        raise ValueError(f"`path` must be the path of a weight. Received: {path=!r}{similar}")
 
     def _weights(self) -> list[PlannedWeight]:
         return [weight for weight in self._planned if weight.row.initializer is not None]
@@ -282,7 +284,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
 
 
 def _find_difference(weight: ModelWeight, planned: PlannedWeight) -> str:
-    """Say how a weight differs from the one that a plan was made for; nothing if it does not."""
+    """Say how a weight differs from its line in the plan; empty if it does not differ."""
     row, initializer = planned.row, planned.initializer
     if weight.shape != row.shape:
         return f"has the shape {weight.shape}, and {row.shape} in the plan"

@@ -6,8 +6,8 @@
     {"path": "out/bias", "shape": [4], "dtype": "float32", "initializer": null, "reason": "by rule"}
 
 `place` is the canonical path, if it differs from the path. `"initx.HeNormal"` is the registered
-name of a class. Initializers are not written as Keras serializes objects: Keras would import the
-modules that a file names.
+name of a class. Initializers have a form of their own, because Keras would import the modules that
+a file names.
 """
 
 import json
@@ -62,9 +62,9 @@ def format_plan(seed: int, weights: Sequence[PlannedWeight], *, has_values: bool
     """Format a plan as the text of its file.
 
     Args:
-        seed: The seed from which all others are derived.
+        seed: The root of all seeds.
         weights: The weights.
-        has_values: Whether they were drawn: then their digests are those of the values.
+        has_values: Whether they were drawn. Then the digests are digests of the values.
     """
     lines = [_format_line(weight, has_values) for weight in weights]
     return FORMAT.text((__version__, keras.__version__, seed), lines)
@@ -176,10 +176,10 @@ def _parse_line(line: Mapping[str, Any]) -> PlannedWeight:
 
 
 def _deserialize(data: Any) -> keras.initializers.Initializer:
-    """Make the initializer that `_serialize` has written.
+    """Make the initializer from the dict that `_serialize` has written.
 
     Raises:
-        ValueError: If it did not write this, or the class is not known here.
+        ValueError: If the dict has another form, or the class is not known here.
     """
     if not isinstance(data, dict) or not data.keys() >= {"class", "config"}:
         raise ValueError(f"{data!r} has no class and config")

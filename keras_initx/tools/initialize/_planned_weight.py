@@ -1,11 +1,12 @@
-"""What a weight gets: its row in a plan, its initializer, and the values that this one makes.
+"""The plan of one weight: its row, its initializer, and the values that the initializer makes.
 
     PlannedWeight
         row             WeightPlan("hidden/kernel", (8, 4), "float32", "HeNormal()", seed=7, ...)
         initializer     HeNormal(seed=7)
         canonical_path  "hidden/kernel"
 
-The row is public and is what a table shows. It has nothing of the model, as after reading a file.
+The row is public, and the table shows it. It does not refer to the model, because a plan from a
+file has none.
 """
 
 import functools
@@ -31,18 +32,18 @@ class WeightPlan:
     """The initialization of one weight.
 
     Attributes:
-        path: Its path in the model, see `ModelWeight`.
+        path: Its path in your model, see `ModelWeight`.
         shape: Its shape.
         dtype: The name of its dtype.
-        initializer: The initializer as text, or `None` if the weight is left unchanged.
-        reason: Why it is left unchanged, otherwise empty.
-        fan_in: The number of inputs of a unit if this is a kernel, otherwise `None`. Their mean
-            where units differ: those of a transposed convolution with strides.
-        fan_out: The number of units connected to an input if this is a kernel, otherwise `None`.
-        expected_std: The standard deviation expected from the initializer, or `None` if it is
+        initializer: The initializer as text, or `None` if the weight keeps its values.
+        reason: Why the weight keeps its values, empty if it is drawn.
+        fan_in: The number of inputs of a unit if this is a kernel, `None` if not. It is the mean if
+            units differ, for example in a transposed convolution with strides.
+        fan_out: The number of units connected to an input if this is a kernel, `None` if not.
+        expected_std: The standard deviation that the initializer should give, or `None` if it is
             unknown.
-        seed: The seed of the initializer, or `None` if it is deterministic, or an object or
-            function of a user that cannot be given a seed.
+        seed: The seed of the initializer. `None` if the initializer is deterministic, or your own
+            object or function that cannot get a seed.
         std: The standard deviation of the drawn values, or `None` if none were drawn.
     """
 
@@ -61,7 +62,7 @@ class WeightPlan:
 def describe_initializer(
     row: WeightPlan, initializer: LayerInitializer, seed: int | None
 ) -> WeightPlan:
-    """Fill the row of a weight with what it says of the initializer."""
+    """Fill the row of a weight with the facts about the initializer."""
     unmasked = initializer.initializer if isinstance(initializer, Masked) else initializer
     expected_std = None
     if isinstance(unmasked, Initializer):
@@ -73,16 +74,16 @@ def describe_initializer(
 
 @dataclass(frozen=True, eq=False)
 class PlannedWeight:
-    """What a weight of a model gets, without anything of the model.
+    """The plan of one weight, without reference to a model.
 
     Attributes:
         row: Its row in the plan.
         initializer: Its initializer, with a seed and axes. `None` if it keeps its values.
-        shown: Its path as it is shown, see `ModelWeight`. A plan that was read has only its own.
+        shown: Its path for display, see `ModelWeight`. A plan from a file has only its own.
         digest: The digest of its values, or `None` if it is not known.
-        is_by_layer: Whether its layer says so, and no rule.
-        canonical_path: Its canonical path, see `canonical_weight_paths`, by which a plan finds it
-            in another build of the model. In plans of earlier versions it is the path.
+        is_by_layer: Whether the initializer is its layer's own, and not from a rule.
+        canonical_path: Its canonical path, see `canonical_weight_paths`. It finds the weight in
+            another build of the model. In plans of earlier versions it is the path.
     """
 
     row: WeightPlan
@@ -93,9 +94,9 @@ class PlannedWeight:
     canonical_path: str = ""
 
     def values(self, region: Region | None = None) -> Array:
-        """Make a new array of its values, or of those in a region.
+        """Make a new array of its values, or of the values in a region.
 
-        If they can only be made together, all are kept here for other regions.
+        If they can only be made together, all of them are kept here for other regions.
         """
         if region is None:
             return np.array(backend.host_view(self.make()))
@@ -114,7 +115,7 @@ class PlannedWeight:
         """Make its values, before they are distributed over devices.
 
         Raises:
-            ValueError: If the weight cannot have what its initializer gives.
+            ValueError: If the weight cannot hold the values of its initializer.
         """
         assert self.initializer is not None
         value = self.initializer(self.row.shape, dtype=self.row.dtype)

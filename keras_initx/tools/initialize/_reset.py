@@ -1,10 +1,10 @@
-"""Find the state in which training starts, next to the weights: variables with initial values.
+"""Find the state at the start of training, in addition to the weights: variables and values.
 
     optimizer           moments: 0; iterations: 0          (the learning rate is kept)
     random generators   [seed, number of draws]: [seed, 0]
     recurrent layers    states between batches: 0
 
-The initial values of an optimizer are those of a new one that is made from its config.
+The initial values of an optimizer come from a new optimizer with the same config.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,7 +50,7 @@ def find_initial_state(model: keras.Model) -> list[InitialValue]:
 
 
 def find_new_optimizer_state(model: keras.Model, former: FormerValues) -> list[InitialValue]:
-    """Find the variables that optimizers have got since then, with initial values.
+    """Find the variables that optimizers have added since then, with initial values.
 
     Args:
         model: A model.
@@ -91,7 +91,7 @@ def _find_generator_state(layer: keras.Layer) -> Iterator[InitialValue]:
 
 
 def list_recurrent_states(layer: keras.Layer) -> list[keras.Variable]:
-    """List the states that a recurrent layer keeps between batches, which no file has."""
+    """List the states that a recurrent layer keeps between batches. No file has them."""
     if not isinstance(layer, keras.layers.RNN):
         return []
     return [state for state in keras.tree.flatten(layer.states) if state is not None]
@@ -101,9 +101,9 @@ def list_recurrent_states(layer: keras.Layer) -> list[keras.Variable]:
 def _pair_with_fresh(
     optimizer: keras.optimizers.Optimizer, model: keras.Model
 ) -> list[tuple[keras.Variable, keras.Variable]]:
-    """Pair each variable of an optimizer with the variable of a new optimizer like it.
+    """Pair each variable of an optimizer with the variable of a new, equal optimizer.
 
-    Of a `LossScaleOptimizer` these are the variables of the optimizer inside.
+    For a `LossScaleOptimizer`, these are the variables of its inner optimizer.
     """
     is_scaled = scales_loss(optimizer)
     optimizer = unwrap_optimizer(optimizer)
@@ -134,7 +134,7 @@ def _pair_with_fresh(
 def _replace_learning_rates(config: Any) -> Any:
     """Replace each learning rate in a config that is a schedule or a function by `_plain_rate`.
 
-    None of these has a variable, and Keras cannot make all functions of users again.
+    A schedule or a function has no variable, and Keras cannot make all functions of users again.
     """
     if not isinstance(config, dict):
         return config

@@ -1,13 +1,13 @@
-"""Read what the user wants of each weight: rules, a recipe, a plan or a report of `diagnose`.
+"""Read the user's wishes for each weight: rules, a recipe, a plan or a report of `diagnose`.
 
-The argument `rules` has many forms. All but a plan become `Instructions`, which say by path what a
-weight gets:
+The argument `rules` has many forms. All but a plan become `Instructions`, which give an
+initializer for each path:
 
     {"*kernel": "zeros", "*": None}
     -> {"hidden/kernel": Zeros(), "hidden/bias": Left("by rule", is_final=True)}
 
 A *condition* is a key of such a dict: a pattern for paths, a type of layer, or a function of a
-weight. An *item* is one of a list of rules. A weight that is `Left` keeps its values.
+weight. An *item* is one element of a list of rules. A weight that is `Left` keeps its values.
 """
 
 import contextlib
@@ -48,20 +48,20 @@ RulesOrPlan: TypeAlias = Rules | InitializationPlan | os.PathLike[str]
 
 
 class Instructor(Protocol):
-    """A report of `diagnose`, or another object that says of all weights what becomes of them."""
+    """A report of `diagnose`, or another object that gives instructions for all weights."""
 
     def instructions(self, weights: Sequence[ModelWeight]) -> WeightRules:
-        """Return what it says of the weights of a model."""
+        """Return its instructions for the weights of a model."""
 
 
 @dataclass(frozen=True)
 class Instructions:
-    """What rules say of the weights of a model.
+    """The initializers that rules give to the weights of a model.
 
     Attributes:
-        by_path: The initializer of a weight, or that it is left and why. Where nothing is said, its
-            layer decides.
-        notes: What a reader of it may not expect, as lines of text.
+        by_path: The initializer of a weight, or the reason why it keeps its values. If a path is
+            missing, its layer decides.
+        notes: Lines of text about surprises for the reader.
     """
 
     by_path: Mapping[str, keras.initializers.Initializer | Left]
@@ -72,7 +72,7 @@ def resolve_rules(rules: Any, seed: int | None) -> Any:
     """Replace the name of a recipe by the recipe, and the path of a plan by the plan.
 
     Args:
-        rules: What the user gave. A text that is no name of a recipe is the path of a plan.
+        rules: The user's argument. A text that is not the name of a recipe is the path of a plan.
         seed: The argument of this name, which must be `None` with a plan.
 
     Raises:
@@ -98,20 +98,20 @@ def read_rules(
     seed: int | None = None,
     roles: RolesGiven | None = None,
 ) -> Instructions | InitializationPlan:
-    """Read what the user says of the weights of a model: rules by path, or a plan.
+    """Read the user's rules for the weights of a model: rules by path, or a plan.
 
     Args:
         rules: Rules, a recipe or its name, a list of these, a plan or its path, a report of
             `diagnose`, or `None`.
-        inventory: What a built model holds.
+        inventory: The weights and layers of a built model.
         seed: The argument of this name, which must be `None` with a plan.
         roles: Patterns of weights by their roles, which only recipes take.
 
     Raises:
         TypeError: If `rules` is none of these, or a rule has the wrong type.
         ValueError: If a text is neither the name of a recipe nor the path of a plan, the recipe
-            refuses the model or `roles`, a rule does not suit the model, or the report is that of
-            another.
+            refuses the model or `roles`, a rule does not suit the model, or the report is about
+            another model.
     """
     rules = resolve_rules(rules, seed)
     items = _list_items(rules)
@@ -152,7 +152,7 @@ def _list_items(rules: Any) -> list[Any]:
 
 
 def _read_item(item: Any, inventory: Inventory, roles: RolesGiven | None) -> WeightRules:
-    """Read what a dict, a recipe or a function says of the weights of a model."""
+    """Read the instructions of a dict, a recipe or a function for the weights of a model."""
     weights = inventory.weights
     if is_recipe(item):
         return _apply_recipe(item, inventory, roles)
@@ -204,9 +204,9 @@ def _check_paths(rules: WeightRules, weights: Sequence[ModelWeight]) -> None:
 
 
 def _merge(items: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> WeightRules:
-    """Take for each weight what the first item says that has something for it.
+    """Take for each weight the instruction of the first item that has one.
 
-    If an item leaves a weight, the next item is asked too, unless that is final.
+    If an item leaves a weight, the next item decides, unless that leave is final.
     """
     by_path: dict[str, InitializerLike | Left] = {}
     for weight in weights:
@@ -221,7 +221,7 @@ def _merge(items: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> Weig
 
 
 def _parse_initializers(rules: WeightRules) -> Instructions:
-    """Resolve and check the initializer of each weight, and note which weights are left."""
+    """Resolve and check the initializer of each weight, or note that the weight is left."""
     checked: dict[Any, keras.initializers.Initializer] = {}
     by_path: dict[str, keras.initializers.Initializer | Left] = {}
     left: dict[str, list[str]] = {}

@@ -1,7 +1,7 @@
-"""Which arrays of a source a weight may have: by `names`, by its own path, by the names of torch.
+"""Find the arrays of a source that fit a weight: by `names`, by its path, by torch's names.
 
-The *candidates* of a weight are arrays in the order in which they are tried. The first one that the
-source has is loaded. For `block_0/norm/gamma` they are
+The *candidates* of a weight are the names that are tried, in this order. The first that the source
+has is loaded. For `block_0/norm/gamma` they are
 
     blocks.0.norm/gamma, blocks.0.norm.gamma, blocks.0.norm.weight   with {"block_*": "blocks.{0}"}
     block_0/norm/gamma, block_0.norm.weight                          without `names`
@@ -98,7 +98,7 @@ def find_candidates(
     *,
     is_of_keras: bool = False,
 ) -> dict[str, list[Candidate] | None]:
-    """Find the candidates of each weight, by path: those of the first pattern that matches.
+    """Find the candidates of each weight, by path. The first matching pattern decides.
 
     They are `None` if `names` skips the weight.
 
@@ -289,7 +289,7 @@ def _list_candidates(
     saved: Mapping[str, str],
     modules: RecurrentModules,
 ) -> list[Candidate]:
-    """List the arrays that may hold a weight by the name for the pattern that covers it."""
+    """List the arrays that may hold a weight, from the name of the pattern that covers it."""
     weight = match.weight
     template, part, inverse = parse_entry(value)
     name = fill_template(template, match.texts, weight.path, "name arrays")
@@ -318,7 +318,7 @@ def _list_candidates(
 def _list_torch_candidates(
     weight: ModelWeight, layout: LayoutName, modules: RecurrentModules, module: str, depth: int
 ) -> list[Candidate]:
-    """List the arrays that may hold a weight by the names that torch uses, most likely first.
+    """List the arrays that may hold a weight under torch's names, most likely first.
 
     Args:
         weight: A weight.

@@ -1,13 +1,14 @@
-"""Where torch has the values of a tensor of Keras, axis by axis.
+"""Find the positions in torch of the values of a tensor of Keras, axis by axis.
 
-torch has the channels of an image before its height and width, and Keras mostly after them. That is
-all that differs: a sequence, or a vector that was never an image, is the same in both.
+torch has the channels of an image before its height and width, Keras mostly after them. There is no
+other difference: a sequence, or a vector that was never an image, is the same in both.
 
 - An `Axis` has a kind: `"space"` and `"channels"` are axes of an image, all others are `"same"`. An
   image `(2, 6, 5, 3)` of Keras is `same, space, space, channels`.
-- Its *order* says where torch has each value along it. An image of 2 by 1 pixels with 2 channels,
-  flattened, is `p0c0, p0c1, p1c0, p1c1` in Keras and `p0c0, p1c0, p0c1, p1c1` in torch: the order
-  is `[0, 2, 1, 3]`. `None` is the same order as in torch, `UNKNOWN` an order that is not known.
+- Its *order* gives the index in torch of each value along it. An image of 2 by 1 pixels with 2
+  channels, flattened, is `p0c0, p0c1, p1c0, p1c1` in Keras and `p0c0, p1c0, p0c1, p1c1` in torch:
+  the order is `[0, 2, 1, 3]`. `None` is the same order as in torch, `UNKNOWN` an order that is not
+  known.
 - Its *makers* are the layers whose units lie along it. If the tensor must have another order than
   torch gives it, their units are reordered.
 - A `Layout` has the axes of a tensor, and each operation of a tensor is a method of it.
@@ -51,7 +52,7 @@ class Axis:
 
     Attributes:
         length: Its length.
-        kind: What it is.
+        kind: The kind of axis.
         index_in_space: Which of the axes of space of its image this is, such as `(1,)` for the
             height. An axis that was split has `(1, 0)` and `(1, 1)`.
         order: Where torch has the values along it.
@@ -112,7 +113,7 @@ class SplitAxis:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The axes of a tensor, the first of which are the examples.
+    """The axes of a tensor. The first axis are the examples.
 
     Attributes:
         axes: The axes.
@@ -137,7 +138,7 @@ class Layout:
 
     @property
     def is_image(self) -> bool:
-        """Whether some axes are those of an image."""
+        """Whether some axes belong to an image."""
         return any(axis.kind != "same" for axis in self.axes)
 
     @property
@@ -152,14 +153,14 @@ class Layout:
 
     @property
     def has_torch_orders(self) -> bool:
-        """Whether the order along each axis is that of torch."""
+        """Whether torch has the same order along each axis."""
         return all(axis.order is None for axis in self.axes)
 
     def transpose(self, axes: Sequence[int], *, is_kept_in_torch: bool = False) -> "Layout":
         """Move the axes of a tensor.
 
         Args:
-            axes: Where each axis of the result is now.
+            axes: The present index of each axis of the result.
             is_kept_in_torch: Whether torch certainly does not move them too.
         """
         moved = tuple(self.axes[axis] for axis in axes)
@@ -256,7 +257,7 @@ class Layout:
         return Axis(length, order=order, mixed_makers=mixed_makers)
 
     def forget_orders(self, shape: Sequence[Length]) -> "Layout":
-        """Give the layout to what was computed from a tensor in a way that is not known."""
+        """Return the layout of a tensor that was computed from this one in an unknown way."""
         if self.is_plain:
             return plain_layout(shape)
         axes = [Axis(length) for length in shape]
@@ -277,7 +278,7 @@ def plain_layout(shape: Sequence[Length]) -> Layout:
 def make_layout(
     axes: Iterable[Axis], *, is_certain: bool = True, splits: Iterable[SplitAxis] = ()
 ) -> Layout:
-    """Make a layout, in which an image without channels or without space is the same in torch."""
+    """Make a layout. An image without channels or without space is the same in torch."""
     axes = tuple(axes)
     kinds = {axis.kind for axis in axes if axis.length != 1}
     if not {"space", "channels"} <= kinds:
@@ -303,7 +304,7 @@ def image_axes(shape: Sequence[Length], channels: int, **options: object) -> lis
 def join_layouts(
     layouts: Sequence[Layout], shape: Sequence[Length], along: int | None = None
 ) -> tuple[Layout, dict[keras.Operation, Order]]:
-    """Find the layout of what is computed from several tensors, value by value.
+    """Find the layout of a tensor that is computed from several tensors, value by value.
 
     Args:
         layouts: The layouts of the tensors.
@@ -311,7 +312,7 @@ def join_layouts(
         along: The axis along which they are concatenated, if they are.
 
     Returns:
-        The layout, and the orders that layers must have whose outputs are added to others.
+        The layout, and the orders that are required of layers whose outputs are added to others.
     """
     rank = len(shape)
     columns: list[list[Axis]] = [[] for _ in shape]
@@ -366,7 +367,7 @@ def _union(makers: Iterable[frozenset[keras.Operation]]) -> frozenset[keras.Oper
 def _add_axes(column: Sequence[Axis], length: Length) -> tuple[Axis, dict[keras.Operation, Order]]:
     """Find the axis of a sum of tensors, and the orders that its makers need.
 
-    If one of the tensors has another order than torch, the layers that made the others are
+    If one of the tensors has another order than torch, the layers that made the other tensors are
     reordered.
     """
     needs: dict[keras.Operation, Order] = {}
@@ -446,7 +447,7 @@ def _merge_orders(axes: Sequence[Axis], in_torch: Sequence[int] | None = None) -
 def _split_ordered(
     order: Array, lengths: Sequence[Length], mixed_makers: frozenset[keras.Operation]
 ) -> list[Axis]:
-    """Split an axis with an order: into an image, or into axes of which the last has an order."""
+    """Split an axis with an order: into an image, or into axes whose last one has an order."""
     numbers = _number_values(lengths)
     if numbers is None:
         return [Axis(length, order=UNKNOWN, mixed_makers=mixed_makers) for length in lengths]
@@ -477,7 +478,7 @@ def _group_axes(
 ) -> list[tuple[list[Axis], list[Length]]] | None:
     """Find which axes a reshape merges and splits: from `(2, 3, 20)` to `(6, 4, 5)` it does both.
 
-    Lengths of 1 are left out. It is `None` if a length is not known, or values cross the groups.
+    Lengths of 1 are skipped. It is `None` if a length is not known, or values cross the groups.
     """
     rest = list(axes)
     lengths = [length for length in shape if length != 1]

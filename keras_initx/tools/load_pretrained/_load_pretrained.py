@@ -73,10 +73,10 @@ _MEMBER = re.compile(
 
 @dataclass(frozen=True)
 class Parametrized:
-    """A weight that torch computes of several arrays.
+    """A weight that torch computes from several arrays.
 
     Attributes:
-        name: The name that it has in a module without them.
+        name: Its name in a module without these arrays.
         members: The names of these arrays. The first has the shape of the weight.
         array: The weight, `None` if it cannot be computed.
         problem: The reason why it cannot.
@@ -93,7 +93,7 @@ def is_member_name(name: str) -> bool:
 
 
 def find_parametrized(contents: Mapping[Any, LazyArray]) -> dict[str, Parametrized]:
-    """Find the weights that a state dict has as several arrays, by the names of the weights."""
+    """Find the weights that are several arrays in a state dict, by the names of the weights."""
     # Such as `{"fc.weight": {"g": "fc.weight_g", "v": "fc.weight_v"}}`.
     members_by_weight: dict[str, dict[str, str]] = {}
     for name in map(str, contents):
@@ -112,7 +112,7 @@ def find_parametrized(contents: Mapping[Any, LazyArray]) -> dict[str, Parametriz
 def _join_members(
     weight: str, members: Mapping[str, str], contents: Mapping[Any, LazyArray]
 ) -> Parametrized | None:
-    """Compute a weight of its members, by their endings; `None` if they are weights themselves."""
+    """Compute a weight from its members, by their endings; `None` if they are weights."""
     merge = "merge it with `remove_parametrizations` first"
     names = tuple(members.values())
     if any(ending.startswith("original") for ending in members):
@@ -153,7 +153,7 @@ def _join_weight_norm(
 
 
 def _find_norm_axes(gain: Shape, direction: Shape) -> tuple[int, ...] | None:
-    """Find the axes over which the norm is computed, `None` if these shapes are no such pair.
+    """Find the axes that a norm sums over, or `None` if these shapes are no such pair.
 
     They are `(1, 2, 3)` for a gain of shape `(64, 1, 1, 1)` and a direction `(64, 3, 7, 7)`.
     """
@@ -185,7 +185,7 @@ def _compute_lazily(
     compute: Callable[[Array, Array], Array],
     how: str,
 ) -> Parametrized:
-    """Make a weight that is computed of two arrays in float64, when it is read."""
+    """Make a weight that is computed from two arrays in float64, when it is read."""
     arrays = [contents[name] for name in names]
 
     def read(region: Selection) -> Array:
@@ -212,7 +212,7 @@ def load_pretrained(
     """Load the weights of a built model from arrays with other names, layouts or shapes.
 
     Use it for a file, another model or the `state_dict()` of a torch module. First pass
-    `dry_run=True`: each row of the plan shows the array of a weight, and how it is converted.
+    `dry_run=True`. Each row of the plan then shows you the array of a weight, and its conversion.
 
     Without `names`, each weight gets the array with its own path. Layers with automatic names, such
     as `dense_1`, are paired by their position among the layers of their class. A weight without an
@@ -221,7 +221,7 @@ def load_pretrained(
     All names, shapes and dtypes are checked before the model changes. Values are cast to the dtype
     of the weight, once. Only the arrays that are used are read, one at a time.
 
-    The page "Initialize from a checkpoint" explains patterns, layouts, and what is converted from
+    The page "Initialize from a checkpoint" explains patterns, layouts, and the conversions from
     torch: recurrent modules, attention, weight normalization and flattened images.
 
     Args:
@@ -233,8 +233,8 @@ def load_pretrained(
             - a folder with such an index or with `.safetensors` files, or a list of files,
             - another Keras model,
             - a dict from names to arrays or tensors, such as a `state_dict()`.
-        names: Dict from patterns of paths, as in `initialize`, to names. The first that matches
-            counts, and `{0}` is the text of the first `*`. A value is one of:
+        names: Dict from patterns of paths to names. The patterns have the form of `initialize`. The
+            first that matches counts, and `{0}` is the text of the first `*`. A value is one of:
 
             - a name of an array, or of a module for the weights of a layer,
             - `(name, index)`: a part of an array, such as `numpy.s_[:64]`,
@@ -250,13 +250,13 @@ def load_pretrained(
 
             - `"channels"`, `"rows"`, `"units"`,
             - `Channels`, `Rows`, `Units` or `Grid` of `keras_initx.types`.
-        atomic: If true, an error or an interruption leaves the model as it was. That takes as much
-            memory as the weights. If false, a note of the exception says how many weights have new
-            values.
+        atomic: If true, your model is as before after an error or an interruption. The former
+            values then take as much memory as the weights. If false, a note of the exception says
+            how many weights have new values.
         dry_run: If true, only return the plan and do not change the model. Missing names and shapes
             that do not fit are then reported in the plan instead of raising an error.
-        verbose: Whether to show progress: `"auto"` on a terminal, unless
-            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless you called
+            `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
     Returns:
         A `LoadReport` with a row for each weight, and the unused arrays. The rows have the names of
@@ -267,10 +267,10 @@ def load_pretrained(
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, a pattern matches nothing, or no weight has an array;
             if an array does not exist, does not fit, or has a finite number beyond the range of its
-            weight; if the layout is unknown or not that of the source; if a file cannot be read, or
-            two files have arrays of one name; if one of the models has trained factors of LoRA,
-            which Keras merges when it saves; or if other processes hold parts of a source model on
-            JAX.
+            weight; if the layout is unknown, or the source has another layout; if a file cannot be
+            read, or two files have arrays of one name; if one of the models has trained factors of
+            LoRA, which Keras merges when it saves; or if other processes hold parts of a source
+            model on JAX.
 
     Example:
         >>> import numpy as np
@@ -305,13 +305,13 @@ def load_pretrained(
 
 
 class LoadPlan(NamedTuple):
-    """What a load would do.
+    """The plan of a load.
 
     Attributes:
         steps: An assignment for each weight.
         chosen: The candidates that the source has, by the paths of weights.
-        differences: What differs from torch in the model, if torch is the layout.
-        own: The pairs of weights and arrays by their own names, with notes and reasons; none if
+        differences: The differences between the model and torch, if torch is the layout.
+        own: The pairs of weights and arrays by their own names, with notes and reasons; empty if
             `names` decides.
         skipped: The paths of the weights that `names` maps to `None`.
         layout: The layout of the source.
@@ -335,12 +335,12 @@ def plan_load(
     layout: LayoutName | None,
     kinds: Mapping[str, Resizing],
 ) -> LoadPlan:
-    """Plan which array each weight gets, and how it is converted. Mismatches are in the report.
+    """Plan the array and the conversion for each weight. Mismatches are in the report.
 
     Args:
         inventory: The layers and weights of the model.
         contents: The arrays of the source.
-        own_layout: The layout that the source certainly has, `None` if it may have each.
+        own_layout: The certain layout of the source, `None` if it may have any.
         names: See `load_pretrained`.
         layout: See `load_pretrained`.
         kinds: The kinds of `resize`, by the paths of weights.
@@ -452,7 +452,7 @@ def _note_recurrent_modules(
 
 
 def _note_reasons(steps: Sequence["Assignment"], own: Pairs) -> list[str]:
-    """Note each reason why weights have no array by their own names, with these weights."""
+    """Note each reason why weights have no array under their own names, with these weights."""
     paths_by_reason: dict[str, list[str]] = {}
     for step in steps:
         reason = own.reasons.get(step.weight.path)
@@ -473,7 +473,7 @@ class Assignment(NamedTuple):
     Attributes:
         weight: The weight.
         row: Its row in the result.
-        array: Its new values, `None` if it is left unchanged.
+        array: Its new values, or `None` if it keeps its values.
     """
 
     weight: ModelWeight
@@ -496,12 +496,12 @@ def _plan_assignments(
 
     Args:
         weights: The weights.
-        available: The arrays of the source, and those that are computed of them.
+        available: The arrays of the source, and arrays computed from them.
         parametrized: The weights that the source has as several arrays.
         candidates_by_path: The candidates of weights, `None` for a weight that is skipped.
         chosen: The candidates that the source has.
         kinds: The kinds of `resize`, by the paths of weights.
-        differences: What differs from torch in the model, if torch is the layout.
+        differences: The differences between the model and torch, if torch is the layout.
         own: The pairs by own names, with notes and reasons.
         required_names: The names in the source, if `names` is passed: then each weight that a
             pattern covers must have one of them.
@@ -556,7 +556,7 @@ def _refuse_other_layout(
 
     Args:
         steps: The assignments.
-        available: The arrays of the source, and those that are computed of them.
+        available: The arrays of the source, and arrays computed from them.
         chosen: The candidates that the source has, also of weights that are not loaded.
         layout: The layout that was passed.
     """
@@ -599,7 +599,7 @@ def _choose_candidates(
 ) -> dict[str, Candidate | None]:
     """Choose the first candidate of each weight that the source has, or has as several arrays.
 
-    The name of a member, such as `fc.weight_v`, stands for the whole weight, unless a weight of the
+    The name of a member, such as `fc.weight_v`, means the whole weight, unless a weight of the
     model uses another member by its own name.
     """
     names = {**available, **parametrized}
@@ -664,7 +664,7 @@ def _last_name(name: str) -> str:
 def _check_can_load(report: LoadReport, own: Pairs) -> None:
     """Raise `ValueError` if an array is missing or does not fit, or if no weight has an array.
 
-    If own names say too little to load by, the report has the reasons instead.
+    If the names of the weights find no arrays, the report has the reasons instead.
     """
     if report.problems:
         raise ValueError(
@@ -700,7 +700,7 @@ def _assign_values(steps: Sequence[Assignment], contents: Contents, atomic: bool
 
 
 def _make_value(step: Assignment, array: LazyArray, is_in_memory: bool) -> Tensor:
-    """Make the new value of a weight, with the layout over devices of its present value."""
+    """Make the new value of a weight, distributed over devices like its present value."""
     # The dtype that the weight has on this backend.
     dtype = backend.available_dtype(step.weight.dtype)
 
@@ -802,7 +802,7 @@ def _take_part(array: LazyArray, candidate: Candidate) -> LazyArray:
 def _apply_function(
     weight: ModelWeight, function: Callable[[Array], Any], array: LazyArray
 ) -> LazyArray:
-    """Make an array of what a function of a user returns. It is called once now, to check that."""
+    """Make an array that a user's function computes. Call it once now, as a check."""
 
     def call() -> LazyArray:
         return to_lazy(function(np.array(array.read(...))))  # a copy, which it may change

@@ -27,15 +27,15 @@ class LoadedWeight:
     """A weight, and the arrays that were loaded into it.
 
     Attributes:
-        path: Path of the weight in the model, see `ModelWeight`. That of a parameter of a torch
-            module ends with its name in the module: `encoder/0.weight`.
-        status: What was done, e.g. `"loaded"`; `"left"` if it is unchanged, `"error"` if it cannot
-            be loaded as asked.
+        path: Path of the weight in your model, see `ModelWeight`. The path of a torch parameter
+            ends with its name in the module: `encoder/0.weight`.
+        status: The outcome, e.g. `"loaded"`; `"left"` if the weight is unchanged, `"error"` if it
+            cannot be loaded as you asked.
         how: The conversions of its array, or the reason why it was not loaded.
         shape: Its shape, `None` for a layer that is not built.
         dtype: The name of its dtype.
         size: The number of its values.
-        changed: The number of these that were loaded.
+        changed: The number of its values that were loaded.
         sources: The names of the arrays that the values were loaded from.
         source_shape: The shape of these arrays.
     """
@@ -52,7 +52,7 @@ class LoadedWeight:
 
     @property
     def text(self) -> str:
-        """What was done or what is wrong, in words."""
+        """The outcome or the problem, in words."""
         text = self.how if self.status == "error" else describe_status(self)
         return f"{self.path!r} {self.shape}: {text}"
 
@@ -74,7 +74,7 @@ def load_columns() -> list[Column[LoadedWeight]]:
 
 
 def plot_loaded(rows: Sequence[LoadedWeight]) -> "Figure":
-    """Plot how many values of each weight were loaded, and of how many."""
+    """Plot the loaded number and the total number of values of each weight."""
     groups = {
         "all": make_points(rows, "size", PALE_BLUE),
         "changed": make_points(rows, "changed", BLUE),
@@ -84,18 +84,19 @@ def plot_loaded(rows: Sequence[LoadedWeight]) -> "Figure":
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LoadReport(Tabular[LoadedWeight], Judgement):
-    """What `load_pretrained` has loaded into a model, in the form of all results.
+    """The arrays that `load_pretrained` has loaded into your model, in the form of all results.
 
-    `plot` shows how many values of each weight were loaded, and of how many.
+    `plot` shows you how many values of each weight were loaded.
 
     Attributes:
         rows: A `LoadedWeight` for each weight, in the order of the model.
-        dry_run: Whether the model was left unchanged.
+        dry_run: Whether your model was not changed.
         unused: Dict from the names of arrays that were not loaded to their shapes.
-        notes: Which arrays several weights have got, and which layers of the model are not built,
-            as lines of text.
-        names: The `names` of the call as data, in which an index is a text, `"[:64]"`, and a
-            function `"a function"`. `save_pretrained` takes the report, or its JSON, as `names`.
+        notes: Lines of text: the arrays that several weights have got, and the layers of your model
+            that are not built.
+        names: The `names` of the call as data. An index becomes a text, `"[:64]"`, and a function
+            becomes `"a function"`. You can pass the report, or its JSON, to `save_pretrained` as
+            `names`.
         layout: The layout of the source.
     """
 
@@ -113,12 +114,15 @@ class LoadReport(Tabular[LoadedWeight], Judgement):
 
     @property
     def problems(self) -> list[LoadedWeight]:
-        """The rows of the weights that cannot be loaded as asked, which a dry run has."""
+        """The rows of the weights that cannot be loaded as you asked.
+
+        Only a dry run has such rows, because a load raises an error for them.
+        """
         return [row for row in self.rows if row.status == "error"]
 
     @property
     def summary(self) -> str:
-        """What was loaded, and what of the source was not, in words."""
+        """The number of loaded weights and unused arrays, in words."""
         counts = Counter(row.status for row in self.rows)
         done = "to be loaded" if self.dry_run else "loaded"
         text = f"{counts['loaded']} of {len(self.rows)} weights {done}"

@@ -1,8 +1,8 @@
-"""Which layer of a recurrent module of torch each recurrent layer of a model is.
+"""Pair each recurrent layer of a model with a layer of a recurrent module of torch.
 
 torch has the layers of one module under one name, `rnn.weight_ih_l0` and `rnn.weight_ih_l1`, and
-`_l1` reads the outputs of `_l0` as they are, but for dropout. A model has a layer for each, which
-may be made in any order. So a call of the model with symbolic tensors shows which reads which.
+`_l1` reads the outputs of `_l0`, unchanged except for dropout. A Keras model has one layer for
+each, made in any order. So a call with symbolic tensors finds the layer that each layer reads.
 
 A *direction* is a module by its name, forward or backward: `("rnn", False)`.
 """
@@ -53,7 +53,7 @@ class RecurrentModules:
         return any(len(cells) > 1 for cells in self._cells.values())
 
     def sort_by_calls(self) -> "RecurrentModules":
-        """Make the same modules with their cells in the order in which the model calls them."""
+        """Make the same modules with their cells in the order of the model's calls."""
         ordered = RecurrentModules()
         calls: _Calls | None = None
         for direction, cells in self._cells.items():
@@ -67,7 +67,7 @@ class RecurrentModules:
 
 
 class _Calls:
-    """Which layers of a model are called when, and whose outputs they read.
+    """The order of the calls of a model's layers, and the layers that each of them reads.
 
     Attributes:
         call_order: The number of the first call of each layer that is called as a whole.

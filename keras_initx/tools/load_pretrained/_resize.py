@@ -1,7 +1,8 @@
-"""The argument `resize`: which arrays get another shape on their way to a weight.
+"""The argument `resize`: change the shape of an array for its weight.
 
-An array is first converted to the layout of Keras, in the shape of its weight but for the length of
-one axis. Then a *kind* changes this length, along the axis that the kind means in such a weight:
+An array is first converted to the layout of Keras. Then it has the shape of its weight, except for
+the length of one axis. Then a *kind* changes this length, along the axis that the kind means in
+such a weight:
 
     "channels", Channels   the input channels of a convolution, statistics by channel
     "rows", Rows           the words or positions of a table
@@ -54,7 +55,7 @@ def match_kinds(resize: ResizeRules | None, weights: Sequence[ModelWeight]) -> d
 
     Raises:
         TypeError: If `resize` is not a mapping of patterns to kinds.
-        ValueError: If a pattern matches no weight, or a name is not that of a kind.
+        ValueError: If a pattern matches no weight, or no kind has this name.
     """
     if resize is None:
         return {}
@@ -84,17 +85,17 @@ def fit_to_weight(
     size: int,
     reordered: Collection[int],
 ) -> LazyArray:
-    """Convert what a source has for a weight to the shape of the weight.
+    """Convert an array of a source to the shape of a weight.
 
     Args:
         weight: The weight.
         kind: The kind of change in the shape, `None` for none.
         convert: Function of a shape that returns the array in it.
-        size: The number of values that the source has.
-        reordered: The axes along which torch has another order.
+        size: The number of values in the source.
+        reordered: The axes with another order in torch.
 
     Raises:
-        ValueError: If the source has another shape, which `kind` cannot change to the shape of the
+        ValueError: If the source has another shape, and `kind` cannot change it to the shape of the
             weight.
     """
     try:
@@ -194,7 +195,7 @@ def _resize(
 
 
 def find_axis(kind: Resizing, weight: ModelWeight) -> int:
-    """Find the axis of a weight along which a kind changes its length.
+    """Find the axis of a weight whose length a kind changes.
 
     Raises:
         ValueError: If the weight has no such axis, or it is not known.

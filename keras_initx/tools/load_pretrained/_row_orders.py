@@ -1,4 +1,4 @@
-"""In which order torch has the rows and units of the weights before and after an image.
+"""Find torch's order of the rows and units of the weights before and after an image.
 
 torch flattens channels first. So two things have another order in torch:
 
@@ -7,10 +7,10 @@ torch flattens channels first. So two things have another order in torch:
 
 A model is called once with symbolic tensors. `_Walk` follows these calls: for each kind of
 operation a method `_follow_...` finds the layouts of its outputs (see `_axis_orders.py`), and notes
-what its weights read and which order the layers before it need. If an operation is not known, the
-orders after it are `UNKNOWN`, and the user gets a note.
+the tensors that its weights read and the order that the layers before it need. If an operation is
+not known, the orders after it are `UNKNOWN`, and the user gets a note.
 
-`Differences` adds what else differs from torch and shows in a weight: epsilon and padding.
+`Differences` adds other differences from torch that belong to a weight: epsilon and padding.
 """
 
 import functools
@@ -92,11 +92,11 @@ _SHUFFLING = ("DepthToSpace", "SpaceToDepth", "ExtractPatches")
 
 @dataclass(frozen=True, eq=False)
 class MovedAxes:
-    """Axes of a weight along which torch has another order.
+    """Axes of a weight with another order in torch.
 
     Attributes:
-        axes: The axes, whose values are reordered as those of one flattened axis.
-        order: Where torch has the values along them; a text if that is not known.
+        axes: The axes. Their values are reordered as one flattened axis.
+        order: The index in torch of each value along them; a text if it is not known.
         what: `"rows"` or `"units"`.
     """
 
@@ -229,8 +229,8 @@ class _Read(NamedTuple):
     """How a weight reads a tensor.
 
     Attributes:
-        axes: The axes of the weight that meet those of the tensor.
-        order: Where torch has the values along them.
+        axes: The axes of the weight that meet the axes of the tensor.
+        order: The index in torch of each value along them.
     """
 
     axes: tuple[int, ...]
@@ -937,7 +937,7 @@ class Differences:
         return find_row_orders(self._model)
 
     def reorder_and_note(self, weight: ModelWeight, array: LazyArray) -> LazyArray:
-        """Reorder the array of a weight for a flattened image, and add notes on what differs."""
+        """Reorder the array of a weight for a flattened image, and add notes on the differences."""
         layer = weight.layer
         moved = self._orders.find_moved_axes(weight)
         unknown = self.list_unknown_orders(weight)
@@ -957,7 +957,7 @@ class Differences:
         return array
 
     def list_unknown_orders(self, weight: ModelWeight) -> list[str]:
-        """List what has an unknown order in a weight: `"rows"`, `"units"`."""
+        """List the kinds of axes with an unknown order in a weight: `"rows"`, `"units"`."""
         return [
             moved.what
             for moved in self._orders.find_moved_axes(weight)

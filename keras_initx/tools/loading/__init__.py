@@ -1,6 +1,6 @@
 """Find the weights that loading never writes, whatever loads them, and draw those.
 
-Read `_loading.py` first, then `_marks.py` (how a value is known that nobody wrote) and
+Read `_loading.py` first, then `_marks.py` (how to see that nobody wrote a value) and
 `_unwritten.py` (values for the rest).
 """
 

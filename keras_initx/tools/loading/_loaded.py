@@ -1,6 +1,6 @@
-"""The result of `loading`: what of each weight was written in the block.
+"""The result of `loading`: how much of each weight the block has written.
 
-It exists from the start of the block, and is filled with an `Outcome` at the end.
+The object exists from the start of the block. At the end it gets an `Outcome`.
 """
 
 import re
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a block has loaded, known at its end.
+    """The rows and models at the end of a block.
 
     Attributes:
         rows: The rows.
         models: The models.
-        seed: The seed from which all others are derived.
+        seed: The root of all seeds.
         are_new: Whether the models were made in the block.
     """
 
@@ -43,13 +43,16 @@ class Outcome:
 
 
 class Loaded(Tabular[LoadedWeight], Judgement):
-    """What a block of `loading` has loaded, in the form of all results.
+    """The weights that a block of `loading` has written and missed, in the form of all results.
 
-    It is known once the block has ended; before, and after an error, its attributes raise
+    You can read it after the block. Before its end, and after an error, the attributes raise
     `RuntimeError`.
 
-    `print` shows the weights that were missed or are not known, and in one line what was loaded, as
-    patterns. `to_csv`, `to_json` and `to_pandas` have a row for each weight.
+    `print` shows you each weight that was missed or is `"not known"`. One line lists all loaded
+    weights as patterns. `to_csv`, `to_json` and `to_pandas` give you a row for each weight.
+
+    See Also:
+        The page "Find the weights that loading did not reach" shows how to read the statuses.
     """
 
     def __init__(self) -> None:
@@ -57,27 +60,27 @@ class Loaded(Tabular[LoadedWeight], Judgement):
 
     @property
     def rows(self) -> list[LoadedWeight]:
-        """A `LoadedWeight` for each weight and buffer that the models have at the end of the block.
+        """A `LoadedWeight` for each weight and buffer of your models at the end of the block.
 
-        These are floating-point ones, and the integers of quantized layers. A layer that is not
-        built has a row without a shape. `changed` is the number of values that were written.
-        `status` is one of these:
+        Rows are for floating-point values and for the integers of quantized layers. A layer that is
+        not built has a row without a shape. `changed` counts the values that were written. `status`
+        is one of these:
 
-        - `"loaded"`: all of its values were written.
-        - `"drawn"`: some were not, and are drawn.
-        - `"left"`: some were not, and are as before, or as its layer has made them.
-        - `"computed"`: it was computed from a weight that was not written, for example by
-          `quantize`, and is as it was computed.
-        - `"made by quantization"`: `quantize` has added it, for example a scale. No file from
-          before has it, so it is not missed.
-        - `"not known"`: it has NaN that may have been written or not, or could not be watched, or
-          the layer is not built. Nothing was done.
+        - `"loaded"`: all values were written.
+        - `"drawn"`: some values were not written. They are drawn.
+        - `"left"`: some values were not written. They are as before, or as the layer has made them.
+        - `"computed"`: the weight was computed from a weight that was not written, for example by
+          `quantize`. It keeps the computed values.
+        - `"made by quantization"`: `quantize` has added the weight, for example a scale. It is not
+          missed, because no file from before has it.
+        - `"not known"`: the weight has a NaN that a file may have written, or `loading` could not
+          watch it, or the layer is not built. Nothing was done.
         """
         return self._end.rows
 
     @property
     def models(self) -> list[keras.Model]:
-        """The model of the block, or the models that were made in it, but for those in others."""
+        """The model that you passed, or the outermost models that were made in the block."""
         return self._end.models
 
     @property
@@ -87,17 +90,17 @@ class Loaded(Tabular[LoadedWeight], Judgement):
 
     @property
     def missed(self) -> list[str]:
-        """The paths of the weights of which a value was never written."""
+        """The paths of the weights that the block did not write, or only in part."""
         return [row.path for row in self.rows if row.status in MISSED]
 
     @property
     def not_known(self) -> list[str]:
-        """The paths of the weights and layers of which it is not known what was written."""
+        """The paths of the weights and layers with the status `"not known"`."""
         return [row.path for row in self.rows if row.status == NOT_KNOWN]
 
     @property
     def problems(self) -> list[LoadedWeight]:
-        """The rows of what is in `missed` or `not_known`."""
+        """The rows of the paths in `missed` or `not_known`."""
         return [row for row in self.rows if row.status not in ("loaded", BY_QUANTIZATION)]
 
     @property
@@ -142,10 +145,10 @@ class Loaded(Tabular[LoadedWeight], Judgement):
 
 
 def _group_loaded(rows: Iterable[LoadedWeight]) -> list[str]:
-    """Group what was loaded by patterns: `hidden/*`, if all weights of `hidden` were.
+    """Group the loaded weights by patterns: `hidden/*` if all weights of `hidden` were loaded.
 
     A pattern is for the outermost layer without other weights. Patterns that differ only in numbers
-    are one, with their count.
+    become one pattern with their count.
     """
     loaded = [row.path for row in rows if row.status == "loaded"]
     with_others: set[str] = set()
@@ -171,7 +174,7 @@ def _summarize(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
     Args:
         rows: The rows.
         seed: The seed.
-        left: How weights are that are left.
+        left: The words for weights that keep their values.
     """
     weights = [row for row in rows if row.shape is not None and row.status != BY_QUANTIZATION]
     counts = Counter(row.status for row in weights)

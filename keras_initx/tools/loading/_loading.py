@@ -1,4 +1,4 @@
-"""Find the weights that loading never writes, by a mark: a NaN that is put into all before.
+"""Find the weights that loading never writes, by a mark: a NaN that all weights get first.
 
     model given     mark its weights, run the block, fill what still has the mark
     model not given record the models that are made in the block, mark each weight when it is made
@@ -42,62 +42,46 @@ def loading(
     seed: int | None = None,
     strict: bool = False,
 ) -> Iterator[Loaded]:
-    """Watch the loading of weights, and draw those that it never writes.
+    """Watch how you load weights, and draw the weights that loading never writes.
 
-    Use it around a loader that may miss weights without an error: by name, with
-    `skip_mismatch=True`, by rules, or by a converter of your own.
+    Use it around a loader that can miss weights without an error: by name, with
+    `skip_mismatch=True`, by rules, or by your own converter.
 
-    In the block each floating-point weight has a special NaN instead of its values. What still has
-    it at the end was never written, and gets the values that `initialize` with the same `rules` and
-    `seed` gives. If `initialize` leaves a weight unchanged, it is as it would be without the block.
+    - With `model`, the block watches your model.
+    - Without `model`, it watches all models that are made in the block, on this thread: by
+      `from_preset` of KerasHub, `keras.applications`, `keras.saving.load_model` or your own
+      function.
 
-    - With `model`, the block watches this model.
-    - Without it, the block watches the models that are made in it, on this thread: by `from_preset`
-      of KerasHub, `keras.applications`, `keras.saving.load_model` or a function of your own.
+    In the block each floating-point weight is a special NaN. At the end, a value that is still this
+    NaN was never written. It gets the value that `initialize` with your `rules` and `seed` would
+    draw. If `initialize` leaves a weight unchanged, the weight is as without the block.
 
-    Do not compute with weights in the block before they are loaded. After an error or an
+    Do not compute with weights in the block before you load them. After an error or an
     interruption, all variables have their former values.
 
     Args:
         model: A built model. By default, all models that are made in the block.
-        rules: See `initialize`. Where several models are made, a rule must match a weight of one.
+        rules: See `initialize`. If several models are made, each rule must match a weight of one.
         seed: See `initialize`.
-        strict: If true, `ValueError` is raised after the block if anything was missed or is not
-            known. It is a finding, not a refusal: what was drawn stays.
+        strict: If true, you get a `ValueError` after the block if a weight was missed or is not
+            known. The drawn values stay.
 
     Yields:
-        A `Loaded`. After the block it has `missed`, the paths of the weights of which a value was
-        never written, `not_known`, `ok` if both are empty, `models`, and a row for each weight.
-        With several models, paths begin with the name of the model.
+        A `Loaded`. After the block, `missed` has the paths of the weights that were not written.
+        `not_known` has the paths that `loading` could not judge. `ok` is true if both are empty.
+        `rows` has a row for each weight, `models` the models. With several models, paths begin with
+        the name of the model.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: As `initialize`, for a model before anything is changed, otherwise at the end;
-            if the model does not use one of its weights at the end, such as after
-            `load_state_dict(assign=True)` of torch; or by `strict`.
+        ValueError: For the reasons of `initialize`: at the start if you pass a model, at the end if
+            not. Also with `strict`, and if the model no longer uses one of its weights, for example
+            after torch's `load_state_dict(assign=True)`.
 
     Note:
-        Moving statistics, states of layers, and the buffers that torch saves of a module are
-        watched too. A weight that was written in part, such as the first rows of a table, keeps
-        that part. The result lists the weights that the models have at the end: also those that the
-        block has made in place of others, for example by `quantize`. The integers of quantized
-        layers are watched as wholes. What `quantize` has computed from a weight that was not
-        written stays, and is `"computed"`. Factors of LoRA that are all 0 count as never written,
-        because Keras writes zeros if a file has none.
-
-        Not known are layers that are not built, weights that the block makes without `add_weight`,
-        parameters of torch modules that it wraps, and weights with a NaN of another origin. Casts
-        to 16 bits change NaN, so a 16-bit weight that was read and assigned again may have it, and
-        so may what is computed from weights that are not loaded yet.
-
-        Other dtypes, such as integers and the counter of batches of a normalization of torch, the
-        states of random generators, the optimizer, and buffers that torch does not save are not
-        watched, and are as the block leaves them.
-
-        Models that are part of another, or that nobody has any more, are passed over. Initializers
-        are called at the end of the block, and their errors come then. The former values take as
-        much memory as the weights until the end. Variables that the block has made have their first
-        values after an error. What a block within another one draws is written for the outer one.
+        Moving statistics, states of layers and torch's saved buffers are watched too. Integers
+        (except in quantized layers), random generators and optimizers are not. The page has all
+        limits.
 
     Example:
         >>> import keras_initx
@@ -119,7 +103,8 @@ def loading(
 
     See Also:
         `load_pretrained` loads names and layouts that differ, `compare_outputs` compares a model
-        after loading, and `initialize` explains `rules`.
+        after loading, and `initialize` explains `rules`. The page "Find the weights that loading
+        did not reach" has more examples and the limits.
     """
     if isinstance(model, Mapping):
         raise TypeError(
@@ -150,7 +135,7 @@ def _watch_model(
     rules: RulesOrPlan | Instructor | None,
     seed: int | None,
 ) -> Iterator[None]:
-    """Watch what is loaded into a model, and give `loaded` the outcome."""
+    """Watch loading into a model, and give `loaded` the outcome."""
     inventory = checked_inventory("model", model)
     preparation = prepare(inventory, rules, seed)
     weights = list(filter(can_be_marked, inventory.weights_and_buffers))
@@ -176,7 +161,7 @@ def _watch_model(
 def _watch_made_models(
     loaded: Loaded, rules: RulesOrPlan | Instructor | None, seed: int | None
 ) -> Iterator[None]:
-    """Watch what is loaded into the models of the block, and give `loaded` the outcome."""
+    """Watch loading into the models of the block, and give `loaded` the outcome."""
     if seed is not None:
         root_seed(seed)  # for its errors
     marks = Marks()
@@ -204,7 +189,10 @@ def _remove_marks_after_error(marks: Marks) -> Iterator[None]:
 
 
 class _Recorded(NamedTuple):
-    """What a thread has made in a block. Models are in the order in which they were begun."""
+    """The models and layers that a thread has made in a block.
+
+    The models are in the order in which their construction began.
+    """
 
     models: list[weakref.ref[keras.Model]]
     layers: weakref.WeakSet[keras.Layer]
@@ -227,7 +215,7 @@ def _record_layers() -> Iterator[_Recorded]:
 
 
 def _select_outermost(references: Sequence[weakref.ref[keras.Model]]) -> list[keras.Model]:
-    """Select the models that are no part of another, and have weights that none before them has."""
+    """Select the models outside of other models, with weights that no model before them has."""
     models = _drop_inner(_list_finished(references))
     if len(models) > 1:
         del models
@@ -253,7 +241,7 @@ def _drop_inner(models: Sequence[keras.Model]) -> list[keras.Model]:
 
 
 def _list_finished(references: Iterable[weakref.ref[keras.Model]]) -> list[keras.Model]:
-    """List the models that still exist, and whose `__init__` has come to its end."""
+    """List the models that still exist and have run their `__init__` to its end."""
     models = []
     for reference in references:
         model = reference()
@@ -263,11 +251,11 @@ def _list_finished(references: Iterable[weakref.ref[keras.Model]]) -> list[keras
 
 
 def _remember_values(model: keras.Model, weights: Iterable[ModelWeight]) -> FormerValues:
-    """Remember the values of all that loading may change.
+    """Remember all values that loading may change.
 
     Args:
         model: A model.
-        weights: Those of its weights that get the mark next.
+        weights: The weights that get the mark next.
     """
     former = FormerValues(weight.variable for weight in weights)
     # On JAX, `predict` would overwrite a snapshot of these: the variable still has this array.
@@ -288,7 +276,7 @@ def _remember_values(model: keras.Model, weights: Iterable[ModelWeight]) -> Form
 
 
 def _list_metrics(model: keras.Model) -> list[keras.metrics.Metric]:
-    """List the metrics of `model`, and those of models in it, which Keras does not list."""
+    """List the metrics of `model` and of the models in it, which Keras does not list."""
     metrics: dict[int, keras.metrics.Metric] = {}
     for layer in (model, *list_sublayers(model)):
         for metric in layer.metrics:
@@ -298,9 +286,9 @@ def _list_metrics(model: keras.Model) -> list[keras.metrics.Metric]:
 
 @contextlib.contextmanager
 def _restore_after_error(model: keras.Model, former: FormerValues, marks: Marks) -> Iterator[None]:
-    """Put former values back after an error, or an interruption.
+    """Restore former values after an error or an interruption.
 
-    What optimizers, metrics and layers have got since then gets its first values.
+    Variables that optimizers, metrics and layers have added since then get their first values.
     """
     try:
         yield

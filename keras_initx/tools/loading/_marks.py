@@ -1,8 +1,8 @@
 """Mark weights at the start of a block, or when `add_weight` makes them.
 
-The mark is a NaN that nothing else makes (`inspection/_mark.py`), in all values of a weight. What
-still has it at the end was never written. `quantize` makes new weights in place of others, and adds
-scales: for these it is noted what they stand for, and how often they were assigned.
+The mark is a NaN that nothing else makes (`inspection/_mark.py`), in all values of a weight. A
+value that still has the mark at the end was never written. `quantize` replaces weights and adds
+scales. For these, the marks record which weight they replace and how often they were assigned.
 """
 
 import contextlib
@@ -33,14 +33,15 @@ from keras_initx.inspection._weights import ModelWeight
 
 
 class _MarkInitializer:
-    """Gives a weight the mark in place of the values of its initializer.
+    """Fills a weight with the mark instead of the values of its initializer.
 
     Attributes:
         initializer: The initializer of the weight.
         marks: The marks of the block.
         for_integers: Whether integers get the mark too.
         is_used: Whether the weight got the mark.
-        is_traced: Whether it did not because a compiled program, which may change bits, makes it.
+        is_traced: Whether a compiled program makes the weight, which may change bits. Then the
+            weight gets no mark.
     """
 
     def __init__(
@@ -73,13 +74,12 @@ class MarkedWeight:
 
     Attributes:
         variable: Its variable.
-        former: Its former values, or `None` if it was made in the block.
-        initializer: What `add_weight` was given for it, if it was made in the block.
-        is_computed: Whether it was made in place of a weight that was not written, for example by
-            `quantize`, which then assigns what it has computed from that weight.
-        is_of_quantization: Whether a layer that was built has added it to its weights, as
-            `quantize` adds scales.
-        assignments: How often such weights were assigned.
+        former: Its former values, or `None` if the block made the weight.
+        initializer: The initializer that `add_weight` got for it, if the block made the weight.
+        is_computed: Whether it replaces a weight that was not written. For example, `quantize`
+            assigns the values that it has computed from that weight.
+        is_of_quantization: Whether a built layer added it later, as `quantize` adds scales.
+        assignments: How often such a weight was assigned.
     """
 
     variable: Any
@@ -91,11 +91,11 @@ class MarkedWeight:
 
     @property
     def is_known(self) -> bool:
-        """Whether it got the mark, so that this tells what was written."""
+        """Whether the weight got the mark. If not, nobody can tell whether it was written."""
         return self.initializer is None or self.initializer.is_used
 
     def start(self) -> Tensor:
-        """Make the values that it would have without the block."""
+        """Make the values that the weight would have without the block."""
         if self.initializer is None:
             return self.former
         shape = tuple(self.variable.shape)
@@ -103,13 +103,13 @@ class MarkedWeight:
 
 
 class Marks:
-    """The weights that have got the mark since a block of `loading` has begun.
+    """The weights that got the mark since a block of `loading` began.
 
-    They are kept by layers, which this keeps alive no longer than others do. A weight that a layer
-    has given up is kept until the layer gets another.
+    They are kept by layers, and layers are not kept alive. If a layer gives up a weight, the weight
+    is kept until the layer gets another.
 
     Attributes:
-        are_watched: Whether the block has not ended.
+        are_watched: Whether the block is still running.
     """
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class Marks:
         self.are_watched = False
 
     def put(self, weights: Iterable[ModelWeight], former: FormerValues) -> None:
-        """Mark the weights of a model, of which `former` has the values."""
+        """Mark the weights of a model. `former` has their values."""
         for weight in weights:
             marked = MarkedWeight(weight.variable, former.value_of(weight.variable))
             self._by_layer.setdefault(weight.layer, {})[variable_key(weight.variable)] = marked
@@ -130,7 +130,7 @@ class Marks:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Mark what `add_weight` makes in this thread, for the duration of the block."""
+        """Mark each weight that `add_weight` makes in this thread, until the block ends."""
         self.are_watched = True
         try:
             with ADDED_WEIGHTS.wrap(self._add):
@@ -143,9 +143,9 @@ class Marks:
                     vars(marked.variable).pop("assign", None)
 
     def _note_replaced(self) -> None:
-        """Note which weights stand for others that their layers have given up since.
+        """Note which weights replace others that their layers have given up since.
 
-        `quantize` with calibration makes them before it computes their values.
+        `quantize` with calibration makes such weights before it computes their values.
         """
         for layer, own in list(self._by_layer.items()):
             kept = {variable_key(variable) for variable in list_own_weights(layer)}
@@ -178,7 +178,7 @@ class Marks:
         return weights
 
     def find(self, weight: ModelWeight) -> MarkedWeight | None:
-        """Find what is known of a weight, or `None` if it never got the mark."""
+        """Find the mark of a weight, or `None` if the weight never got one."""
         return self._by_variable.get(variable_key(weight.variable))
 
     @functools.cached_property
@@ -186,9 +186,9 @@ class Marks:
         return {variable_key(marked.variable): marked for marked in self.list_all()}
 
     def remove(self) -> None:
-        """Give the weights that still have a mark the values that they would have without it.
+        """Give each weight that still has a mark the values that it would have without the block.
 
-        Each gets them, whatever the initializer of another raises.
+        An error of one initializer does not keep other weights from their values.
         """
         with contextlib.ExitStack() as calls:
             for marked in reversed(self.list_all()):  # the last is called first
@@ -246,7 +246,7 @@ def _start_if_unwritten(marked: MarkedWeight) -> None:
 
 
 def variable_key(variable: Any) -> Any:
-    """Return what a variable is known by."""
+    """Return the key of a variable in dicts."""
     # A buffer of torch is another object each time.
     return id(variable) if isinstance(variable, keras.Variable) else variable
 

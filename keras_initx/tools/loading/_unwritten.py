@@ -1,12 +1,12 @@
-"""At the end of a block: read what was written of each weight, and fill the values that were not.
+"""At the end of a block, find the values that nobody wrote, and fill them.
 
     values with the mark  other NaN  status
     none                  none       loaded
     some or all           any        drawn by the plan, or left if the plan draws nothing
     none                  some       not known: a file may have NaN, or a cast changed the mark
 
-A weight without a mark from the start is not known either. What `quantize` computed or added has a
-status of its own.
+A weight that had no mark at the start is not known either. Weights that `quantize` computed or
+added have a status of their own.
 """
 
 import gc
@@ -49,11 +49,11 @@ MISSED = ("drawn", "left", COMPUTED)
 
 
 class _WeightState(NamedTuple):
-    """A weight at the end of a block, before anything is done to it.
+    """A weight at the end of a block, before its values are filled.
 
     Attributes:
         weight: The weight.
-        marked: What is known of its mark, or `None` if it never had one.
+        marked: Its mark, or `None` if it never had one.
         counts: How many of its values have the mark, or are another NaN.
         is_computed: Whether its values were computed from a weight that was not written.
         is_older: Whether its layer was made before the block.
@@ -91,13 +91,13 @@ def fill_unwritten(
     """Fill the values that were never written, and return a row for each weight of the models.
 
     Args:
-        models: Models without common layers, but for weights that they share. A weight is listed
-            with the first model that has it.
+        models: Models without common layers. They may share weights. A shared weight is listed with
+            its first model.
         marks: The marks from the start of the block.
         rules: See `initialize`; a plan as itself.
-        seed: The seed from which all others are derived.
-        is_drawn: Whether it was drawn, and not given.
-        preparations: What was planned for models before the block.
+        seed: The root of all seeds.
+        is_drawn: Whether the seed was drawn, and not given.
+        preparations: The plans that were made for models before the block.
         new_layers: The layers that were made in the block, if it records them.
     """
     # All before the first gets values: two may have one tensor of torch, and plans may be refused.
@@ -170,7 +170,7 @@ def _list_states(
     marks: Marks,
     new_layers: Collection[keras.Layer] | None,
 ) -> dict[keras.Model, list[_WeightState]]:
-    """List the weights of each model, and a weight that several models have with the first."""
+    """List the weights of each model. A weight of several models is listed with the first."""
     states_by_model = {}
     listed = set()
     for model, inventory in inventories.items():
@@ -234,7 +234,7 @@ def _is_planned_for(preparation: Preparation, inventory: Inventory) -> bool:
 def _select_rules(
     model: keras.Model, inventories: Mapping[keras.Model, Inventory], rules: Any
 ) -> Any:
-    """Select the rules for one of several models: those that match one of its weights.
+    """Select the rules for one of several models: the rules that match one of its weights.
 
     The first model also gets the rules that match no weight, for the error about them.
     """
@@ -260,12 +260,12 @@ def _select_rules(
 def _fill_weight(
     state: _WeightState, planned: PlannedWeight | None, drawn_seed: int | None
 ) -> LoadedWeight:
-    """Fill the values of a weight that were never written, and return what was done.
+    """Fill the values of a weight that were never written, and return its outcome.
 
     Args:
         state: The weight.
-        planned: What it gets; `None` for a buffer, of which a plan knows nothing, and if all was
-            written.
+        planned: The plan of the weight. `None` for a buffer, because plans have no buffers, and if
+            all values were written.
         drawn_seed: See `Computation`.
     """
     weight = state.weight

@@ -1,4 +1,4 @@
-"""How far whole outputs are apart, in the numbers that reviewers of ports ask for."""
+"""Measure the difference of whole outputs, in the numbers that reviewers of ports ask for."""
 
 import math
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ from keras_initx.tools.compare_outputs._samples import squeeze_shape
 
 @dataclass(frozen=True)
 class OutputAgreement:
-    """How far an output of a model is from that of another, in absolute numbers.
+    """The difference between an output of two models, in absolute numbers.
 
     Attributes:
         path: Its path in nested outputs, such as `"last_hidden_state"`, empty for a single output.
         largest_difference: The largest absolute difference of two values.
-        largest_value: The largest absolute value of the other model.
-        vectors: The number of vectors along its last axis, such as those of logits; 0 if this axis
+        largest_value: The largest absolute value in the output of the other model.
+        vectors: The number of vectors along its last axis, for example of logits; 0 if this axis
             has one value.
-        same_largest: In how many of these the largest value has the same index.
+        same_largest: The number of vectors whose largest value has the same index in both.
     """
 
     path: str
@@ -54,7 +54,7 @@ class OutputKeeper(Watcher):
                 self.outputs.setdefault(path, Values(np.array(values.array), values.dtype))
 
     def after_forward(self, module: Any, args: Any, outputs: Any) -> None:
-        """Look at what a module of torch has returned, as a hook of it."""
+        """Look at the outputs of a torch module, as its hook."""
         if not module.training and not self.outputs:
             self.finish(outputs)
 
@@ -70,7 +70,7 @@ def compute_whole_outputs(inventory: Inventory, x: Any) -> dict[str, Values]:
 def compare_whole_outputs(
     ours: Mapping[str, Values], theirs: Mapping[str, Values]
 ) -> list[OutputAgreement]:
-    """Return how far outputs are from those that `compare_outputs` compares them with."""
+    """Return the differences between outputs and their counterparts in `compare_outputs`."""
     others = {path: record_tensor(values) for path, values in theirs.items()}
     shapes = {squeeze_shape(tensor.shape) for tensor in others.values()}
     tensors = {}

@@ -29,7 +29,7 @@ _SIDES = {"model", "module"}
 
 
 class PortBatch(NamedTuple):
-    """What both sides of a port are called with.
+    """The inputs and targets of both sides of a port.
 
     Attributes:
         model: The inputs of the model.
@@ -43,7 +43,7 @@ class PortBatch(NamedTuple):
 
 
 def make_port_batch(x: Data, y: Data | None = None) -> PortBatch:
-    """Return what both sides are called with.
+    """Return the inputs and targets of both sides.
 
     Args:
         x: Inputs, or a dict `{"model": inputs, "module": inputs}` if the module takes others; or a
@@ -71,10 +71,10 @@ def port_report(
 ) -> PortReport:
     """Compare a ported model with its torch module: the weights, the outputs, the first step.
 
-    Use it to show reviewers that a port is right, and to find what to fix next. Load the weights
-    first, by `load_pretrained` or by your own converter, because the report compares the weights
-    that the model has. The model, the module, their modes and all random states are afterward as
-    they were.
+    Use it to show reviewers that your port is right, and to find the next fix. Load the weights
+    first, by `load_pretrained` or by your own converter, because the report compares the present
+    weights of your model. Afterward, the model, the module, their modes and all random states are
+    as before.
 
     Args:
         model: A built Keras model. With targets it must be compiled.
@@ -90,8 +90,8 @@ def port_report(
         optimizer: The optimizer of the module, see `record_outputs`.
 
     Returns:
-        A `PortReport`. `report.verdict` says in one sentence what to fix next, and
-        `report.to_markdown()` is for the pull request.
+        A `PortReport`. `report.verdict` tells you in one sentence what to fix next, and
+        `report.to_markdown()` is for your pull request.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -111,6 +111,10 @@ def port_report(
         >>> report = port_report(model, module, keras.random.normal((4, 3)), loaded=loaded)
         >>> report.verdict
         'The port is equal: weights, outputs.'
+
+    See Also:
+        `load_pretrained` loads the weights, and `compare_outputs` compares outputs alone. The page
+        "A port's pull request" shows a whole report.
     """
     inventory = checked_inventory("model", model)
     check_unshared("model", inventory)

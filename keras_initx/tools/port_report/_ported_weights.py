@@ -1,4 +1,4 @@
-"""The weights of a ported model next to the arrays of its source.
+"""Compare the weights of a ported model with the arrays of its source.
 
 The arrays become weights as in `load_pretrained`: `fc.weight (4, 8)` is compared as
 `head/kernel (8, 4)`.
@@ -31,17 +31,17 @@ Answer: TypeAlias = Literal["equal", "differs", "not loaded", "left out", "not c
 
 @dataclass(frozen=True)
 class PortedWeight:
-    """A weight of a ported model next to the arrays of its source.
+    """A weight of a ported model compared with the arrays of its source.
 
     Attributes:
         path: The path of the weight, see `ModelWeight`.
-        answer: `"equal"`, `"differs"`, `"not loaded"` if no array of the source is for it or fits,
-            `"left out"` if `names` says so or it is no parameter, or `"not compared"`.
+        answer: `"equal"`, `"differs"`, `"not loaded"` if the source has no array that fits, `"left
+            out"` if your `names` skip it or it is no parameter, or `"not compared"`.
         how: How its arrays become the weight, or why there is no array.
         shape: Its shape.
         sources: The names of its arrays.
         difference: The largest absolute difference, `None` if it was not compared.
-        cause: What is known of a difference.
+        cause: The known cause of a difference.
     """
 
     path: str
@@ -54,7 +54,7 @@ class PortedWeight:
 
     @property
     def text(self) -> str:
-        """What differs, in words."""
+        """The difference, in words."""
         text, reason = f"{self.path}: {self.answer}", self.how
         if self.difference:
             text = f"{self.path} differs by up to {format_number(self.difference)}"
@@ -64,7 +64,7 @@ class PortedWeight:
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """How many values of a kind both sides have.
+    """The number of values of a kind on both sides.
 
     Attributes:
         kind: `"trained parameters"`, `"frozen parameters"`, `"statistics and buffers"`, or
@@ -79,15 +79,14 @@ class ParameterCount:
 
 
 class PortedWeights(NamedTuple):
-    """The weights of a ported model next to those of its source.
+    """The weights of a ported model compared with the weights of its source.
 
     Attributes:
         rows: A row for each weight.
         counts: How many values of each kind both sides have.
         count_reasons: Why their numbers of parameters differ, in words.
-        unused: Dict from the names of arrays that are for no weight to their shapes, without
-            counters.
-        notes: What `load_pretrained` notes.
+        unused: Dict from the names of arrays that no weight uses to their shapes, without counters.
+        notes: The notes of `load_pretrained`.
     """
 
     rows: list[PortedWeight]
@@ -104,14 +103,14 @@ def compare_weights(
     layout: LayoutName,
     loaded: LoadReport | None,
 ) -> PortedWeights:
-    """Compare the weights of a model with what `load_pretrained` would load from a module.
+    """Compare the weights of a model with the values that a load from a module would give.
 
     Args:
-        inventory: What the model holds.
+        inventory: The weights and layers of the model.
         module: The module of torch.
         names: See `load_pretrained`.
         layout: See `load_pretrained`.
-        loaded: The report of the load, which knows of resized weights, if there was one.
+        loaded: The report of the load, if there was one. It lists the resized weights.
     """
     state = module.state_dict()
     with open_source(state) as (contents, own_layout):
@@ -132,10 +131,10 @@ def compare_weights(
 
 
 class _Comparison:
-    """Compares each weight with the values that its arrays give it.
+    """Compares each weight with the values from its arrays.
 
     Args:
-        steps: What a load would do to each weight.
+        steps: The planned assignment of each weight.
     """
 
     def __init__(self, steps: Sequence[Assignment]) -> None:
@@ -171,7 +170,7 @@ class _Comparison:
         return row
 
     def _cause(self, step: Assignment, values: Array, expected: Array) -> str:
-        """Return what is known of the values of a weight that differ, or nothing."""
+        """Return the known cause if the values of a weight differ, or nothing."""
         if not values.any():
             return "it is all zero"
         is_matrix = expected.ndim == 2 and values.shape == expected.T.shape
@@ -238,7 +237,7 @@ def _is_counter(tensor: Any) -> bool:
 def _explain_counts(
     steps: Sequence[Assignment], state: Mapping[str, Any], unused: Mapping[str, Shape]
 ) -> list[str]:
-    """Return which weights have more or fewer values than their arrays, and what has none."""
+    """Say which weights have more or fewer values than their arrays, and which have no partner."""
     ties = find_ties(state)
     # Weights that share an array, such as the thirds of `in_proj_weight`, are counted together.
     groups: list[tuple[list[str], set[str], int]] = []

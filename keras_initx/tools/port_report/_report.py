@@ -33,11 +33,11 @@ class PortCheck:
     """A check of a port.
 
     Attributes:
-        path: What is checked: `"weights"`, `"outputs"`, `"largest difference"`, `"largest logit"`
-            or `"first step"`.
+        path: The name of the check: `"weights"`, `"outputs"`, `"largest difference"`, `"largest
+            logit"` or `"first step"`.
         answer: `"equal"`, `"differs"`, `"not known"` or `"not compared"`; or the largest
             difference, or the number of vectors whose largest logit agrees.
-        text: What was compared, or why nothing was.
+        text: The compared things, or why nothing was compared.
     """
 
     path: str
@@ -50,7 +50,7 @@ class PortSide(NamedTuple):
 
     Attributes:
         name: The name of the model, or of the class of the module.
-        environment: With which versions and on which devices it was computed.
+        environment: The versions and devices that it ran with.
     """
 
     name: str
@@ -61,14 +61,14 @@ class PortSide(NamedTuple):
 class PortReport(Tabular[PortCheck], Judgement):
     """The result of `port_report`, in the form of all results.
 
-    `print` shows the verdict, the checks and what differs. `to_markdown` returns that for a pull
-    request, with all weights and all calls in sections that fold. CSV has the checks, JSON has
-    everything.
+    `print` shows you the verdict, the checks and the differences. `to_markdown` returns the same
+    for your pull request, with all weights and all calls in sections that fold. CSV has the checks,
+    JSON has everything.
 
     Attributes:
-        weights: How the weights compare, and how many parameters both sides have.
-        outputs: How the outputs of layers compare, and the first step of training.
-        agreements: How far whole outputs of the model are apart, in absolute numbers.
+        weights: The comparison of the weights, and the number of parameters on both sides.
+        outputs: The comparison of the outputs of layers and of the first step of training.
+        agreements: The differences between whole outputs of the model, in absolute numbers.
         model: The model.
         module: The module.
     """
@@ -92,12 +92,12 @@ class PortReport(Tabular[PortCheck], Judgement):
 
     @property
     def problems(self) -> list[Any]:
-        """The problems of weights, outputs and first step, in the order in which you fix them."""
+        """The problems of weights, outputs and first step. Fix them in this order."""
         return [*self._wrong_weights(), *self.outputs.problems]
 
     @property
     def verdict(self) -> str:
-        """Whether the port is equal, and if it is not, what to fix next, in one sentence."""
+        """Whether your port is equal to its source. If not, this sentence names the next fix."""
         return f"{self._verdict().removesuffix('.')}."
 
     @property
@@ -106,7 +106,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         return self.verdict
 
     def _wrong_weights(self) -> list[PortedWeight]:
-        """Return the weights that are not known to be equal, those without an array first."""
+        """Return the weights that are not proven to be equal, first those without an array."""
         wrong: list[PortedWeight] = []
         for answer in ("not loaded", "differs", "not compared"):
             wrong += [row for row in self.weights.rows if row.answer == answer]
@@ -143,7 +143,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         return f"{text}; settings that differ: {'; '.join(settings)}" if settings else text
 
     def _settings(self) -> list[str]:
-        """Return the settings that differ and do not show in this batch, each with its layers."""
+        """Return the settings that differ without an effect on this batch, each with its layers."""
         layers: dict[str, list[str]] = {}
         for row in self.outputs.rows:
             for setting in row.settings:
@@ -276,7 +276,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         return lines
 
     def _reports_below(self) -> list[OutputsReport | StepReport]:
-        """Return the reports that are shown below this one: on what differs, and the first step."""
+        """Return the reports that are shown below this one: on differences and the first step."""
         outputs = self._outputs_without_step()
         reports: list[OutputsReport | StepReport] = [] if outputs.ok else [outputs]
         return reports if self.outputs.step is None else [*reports, self.outputs.step]
@@ -369,7 +369,7 @@ _COLUMNS_OF_WEIGHTS: list[Column[PortedWeight]] = [
 
 
 def _describe_first_difference(step: StepReport) -> str:
-    """Return what differs first in a step, with what is known of it in short."""
+    """Return the first difference in a step, with its known cause in short."""
     # "Adam of torch adds epsilon after its bias correction: epsilon=1e-07 here is ..."
     causes = [cause.partition(":")[0] for cause in step.causes]
     if step._is_explained():

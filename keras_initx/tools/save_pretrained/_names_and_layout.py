@@ -1,4 +1,4 @@
-"""The names and the layout of a load: as a call passes them, or as the report of a load keeps them.
+"""Read the names and the layout of a load, from a call or from the report of a load.
 
 In a report, `names` are data for JSON. An index is a text there, and a function is not kept:
 

@@ -1,8 +1,9 @@
 """The arrays of a file with the weights of a model, each made when it is written.
 
-Each weight has a row, whose status decides what is written:
+Each weight has a row. Its status decides the values that are written:
 
-- `"kept"`: the weight is what a load of `like` gives. Its arrays are copied, bit for bit.
+- `"kept"`: the weight has the values that a load of `like` gives. Its arrays are copied, bit for
+  bit.
 - `"saved"`: its values are written to their places in its arrays (see `_way_back.py`).
 - `"left"`, `"error"`: nothing is written.
 
@@ -48,7 +49,7 @@ class _Use(NamedTuple):
 
     Attributes:
         step: The assignment of the load.
-        name: The name by which the load reads the array. Tied arrays have several names.
+        name: The name that the load uses for the array. Tied arrays have several names.
     """
 
     step: Assignment
@@ -72,10 +73,10 @@ class NewArrays:
 
     Args:
         contents: The arrays of `like`.
-        stand_ins: The stand-ins by which the plan reads them.
+        stand_ins: The stand-ins through which the plan reads them.
         plan: The plan of a load from `like`.
         ties: The names of arrays that share memory, with the first name of each.
-        dtype: The dtype of what is saved, `None` for that of `like`.
+        dtype: The dtype of the saved values, `None` for the dtype of `like`.
 
     Attributes:
         rows: The row of each weight, by its path.
@@ -242,7 +243,7 @@ class NewArrays:
         return ArraySpec(in_format, array.shape, math.prod(array.shape) * np.dtype(dtype).itemsize)
 
     def make(self, name: str) -> Array:
-        """Make an array of the file: its values in `like`, and over them the weights of the model.
+        """Make an array of the file: the values in `like`, overwritten by the weights of the model.
 
         Weights that cannot be saved are noted in `rows`.
         """
@@ -391,7 +392,7 @@ class NewArrays:
                 self._note_failure(step, problem)
 
     def _compare_with_inverse(self, step: Assignment, loaded: Array, expected: Array) -> None:
-        """Note a function and its inverse that do more than round."""
+        """Note a function and its inverse whose results differ by more than rounding."""
         path = step.row.path
         row = self.rows[path]
         if row.status == "kept" or has_equal_bits(loaded, expected):

@@ -50,42 +50,42 @@ def save_pretrained(
 ) -> SaveReport:
     """Save the weights of a model in the names, shapes, dtypes and layout of a file of torch.
 
-    Use it after `load_pretrained` and training, to give the model back to torch, transformers or
-    vLLM. Pass the report of that load as `names`, and the file that you loaded as `like`. Each
-    weight that `load_pretrained` reads can be saved.
+    Use it after `load_pretrained` and training, to give your model back to torch, transformers or
+    vLLM. Pass the report of that load as `names`, and the file that you loaded as `like`. You can
+    save each weight that `load_pretrained` reads.
 
-    Weights that you did not change keep their bits in `like`, and arrays that the model does not
-    have are copied. Before the file appears at `path`, it is loaded again and compared with the
-    model, bit for bit. Only weights are written: copy `config.json` and the files of the tokenizer
-    yourself.
+    Weights that you did not change keep their bits from `like`. Arrays that your model does not
+    have are copied. Before the file appears at `path`, `save_pretrained` loads it again and
+    compares it with your model, bit for bit. Only weights are written, so copy `config.json` and
+    the files of the tokenizer yourself.
 
-    The page "Back to torch" explains tied weights, the two biases of an LSTM in torch, and what to
-    do about each problem.
+    The page "Back to torch" explains tied weights, the two biases of an LSTM in torch, and the fix
+    for each problem.
 
     Args:
         model: A built model.
-        path: Where to save it, which may be the path of `like`. One of:
+        path: The path to save to. It may be the path of `like`. One of:
 
             - a file that ends in `.safetensors`,
             - a folder, for `model.safetensors`, or for the shards of `like` and their index.
-        names: The names of the load. Leave out a weight that `like` does not have by `None`. A
-            function that computes values needs its inverse. One of:
+        names: The names of the load. To skip a weight that `like` does not have, give it the name
+            `None`. A function that computes values needs its inverse. One of:
 
             - the report of `load_pretrained`, or the path of its JSON,
-            - a dict from patterns to names, as in `load_pretrained`.
+            - a dict from patterns to names, see `load_pretrained`.
         like: The names, shapes and dtypes to save in. If the model has a new head, pass the state
             dict of a module that has it too. One of:
 
-            - files, as in `load_pretrained`,
+            - files, see `load_pretrained`,
             - a dict from names to arrays, such as the `state_dict()` of a torch module.
         layout: The order of axes in `like`, `"torch"` or `"keras"`. Required unless you pass a
             report, or `like` shows the layout.
-        dtype: The dtype in which floating-point weights are saved, e.g. `"bfloat16"`. By default
-            that of each array in `like`.
+        dtype: The dtype of the saved floating-point weights, e.g. `"bfloat16"`. By default the
+            dtype of each array in `like`.
         dry_run: If true, nothing is written. Weights that cannot be saved are then reported instead
             of raising an error.
-        verbose: Whether to show progress: `"auto"` on a terminal, unless
-            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless you called
+            `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
     Returns:
         A `SaveReport` with a row for each weight, and the arrays that were copied. The summary says
@@ -157,7 +157,7 @@ def save_pretrained(
 
 
 def _check_model(inventory: Inventory) -> None:
-    """Raise `ValueError` if the values of a model's weights are not all that it computes with."""
+    """Raise `ValueError` if a model also computes with other values than its weights."""
     check_unshared("model", inventory)
     name = inventory.model.name
     for weight in inventory.weights:
@@ -193,7 +193,7 @@ def _check_like(like: Any) -> Like:
 
 
 def _check_contents(like: Like, own_layout: LayoutName | None, contents: Contents) -> None:
-    """Raise `ValueError` if Keras wrote a file, in which weights have numbers and no names."""
+    """Raise `ValueError` if Keras wrote a file, because such files number the weights."""
     if own_layout == "keras" or contents.layers:
         raise ValueError(
             "`like` must not be a file that Keras wrote: save the model by `model.save_weights`. "
@@ -203,7 +203,7 @@ def _check_contents(like: Like, own_layout: LayoutName | None, contents: Content
 
 @contextlib.contextmanager
 def _replace_files(target: Target) -> Iterator[dict[Path, Path]]:
-    """Yield the paths of new files by the files of a target, which they replace at the end."""
+    """Yield the paths of new files by the files of a target. At the end, they replace these."""
     partial: dict[Path, Path] = {}
     with contextlib.ExitStack() as stack:
         if target.index is not None:

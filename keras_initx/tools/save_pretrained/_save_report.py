@@ -21,16 +21,16 @@ class SavedWeight:
     """A weight, and the arrays that it was saved in.
 
     Attributes:
-        path: Path of the weight in the model, see `ModelWeight`.
-        status: What was done: `"saved"`; `"kept"` if it is unchanged since the load and the arrays
-            have the bits that they had; `"left"` if it is in no array; `"error"` if it cannot be
-            saved as asked.
+        path: Path of the weight in your model, see `ModelWeight`.
+        status: The outcome. `"saved"`; `"kept"` if you did not change the weight since the load, so
+            that its arrays keep their bits; `"left"` if no array has the weight; `"error"` if it
+            cannot be saved as you asked.
         how: How it was converted, or why it was not saved. Conversions have the names that
             `load_pretrained` gives them.
         shape: Its shape.
         dtype: The name of its dtype.
         size: The number of its values.
-        saved: The number of these that are in the arrays.
+        saved: The number of its values that are in the arrays.
         arrays: The names of the arrays that it was saved in.
         array_shape: The shape of these arrays.
         array_dtype: The name of their dtype.
@@ -49,7 +49,7 @@ class SavedWeight:
 
     @property
     def text(self) -> str:
-        """What was done or what is wrong, in words."""
+        """The outcome or the problem, in words."""
         text = self.how if self.status == "error" else _describe_status(self)
         return f"{self.path!r} {self.shape}: {text}"
 
@@ -60,16 +60,16 @@ def _describe_status(row: SavedWeight) -> str:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SaveReport(Tabular[SavedWeight], Judgement):
-    """What `save_pretrained` has saved of a model, in the form of all results.
+    """The weights of your model that `save_pretrained` has saved, in the form of all results.
 
-    `plot` shows how many values of each weight were saved, and of how many.
+    `plot` shows you how many values of each weight were saved.
 
     Attributes:
         rows: A `SavedWeight` for each weight, in the order of the model.
         path: The file or the folder.
         dry_run: Whether nothing was written.
-        copied: Dict from the names of the arrays that have what they had in `like` to their shapes.
-        notes: What was rounded, and what else a user of the file should know, as lines of text.
+        copied: Dict from the names of the arrays that are copied from `like` to their shapes.
+        notes: Lines of text for each user of the file, for example about rounded weights.
     """
 
     rows: Sequence[SavedWeight]
@@ -80,12 +80,15 @@ class SaveReport(Tabular[SavedWeight], Judgement):
 
     @property
     def problems(self) -> list[SavedWeight]:
-        """The rows of the weights that cannot be saved as asked, which a dry run has."""
+        """The rows of the weights that cannot be saved as you asked.
+
+        Only a dry run has such rows, because saving raises an error for them.
+        """
         return [row for row in self.rows if row.status == "error"]
 
     @property
     def summary(self) -> str:
-        """What was saved, and what stays as it was, in words."""
+        """The number of saved, kept and copied arrays, in words."""
         counts = Counter(row.status for row in self.rows)
         done = "to be saved" if self.dry_run else "saved"
         text = f"{counts['saved'] + counts['kept']} of {len(self.rows)} weights {done}"

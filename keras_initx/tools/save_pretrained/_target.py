@@ -1,6 +1,6 @@
 """The files that a model is saved in: one, or the shards of `like` with their index.
 
-An index is that of Hugging Face, `model.safetensors.index.json`:
+An index has the form of Hugging Face, `model.safetensors.index.json`:
 
     {"metadata": {"total_size": 96},
      "weight_map": {"fc.weight": "model-00001-of-00002.safetensors"}}

@@ -1,7 +1,7 @@
-"""Where the values of a weight go in the arrays of a file: the way back through a load.
+"""Find the places of a weight's values in the arrays of a file: the way back through a load.
 
-A load is a chain of functions of arrays, which has no inverse. So it is run on other arrays than
-those of the file. A *stand-in* reads an array of the file, or another array in its place:
+A load is a chain of functions of arrays, which has no inverse. So the load runs on other arrays
+than the arrays of the file. A *stand-in* reads an array of the file, or another array in its place:
 
 - First the array that is about to be written. A load that only moves axes or takes slices returns a
   *view* of it, `array.T`: values that are written to the view are written to the array.
@@ -148,7 +148,7 @@ def find_destination(
     sources: Mapping[str, LazyArray],
     stand_ins: Mapping[str, StandIn],
 ) -> Destination:
-    """Find where the values of a weight go in an array that is about to be written.
+    """Find the destination of the values of a weight in an array that is about to be written.
 
     Args:
         load: The array that is loaded into the weight, read through stand-ins.
@@ -178,8 +178,8 @@ def _find_lines(
 ) -> list[Array] | None:
     """Find the lines of a weight, if they show all positions.
 
-    They do if each position is a sum of offsets, one for each axis. It is `None` if not, or if
-    there are no axes or no values.
+    They show all positions if each position is a sum of offsets, one for each axis. The result is
+    `None` if not, or if there are no axes or no values.
     """
     if not load.shape or not math.prod(load.shape):
         return None
@@ -195,7 +195,7 @@ def _find_lines(
 
 
 def _are_sums(digits: Array, lines: Sequence[Array], number: int) -> bool:
-    """Return whether digits are those of the sums of offsets along each axis."""
+    """Return whether the digits come from sums of offsets along each axis."""
     # Only this digit of a sum is compared, so higher digits may leave the range of the dtype.
     dtype = np.dtype(f"uint{16 << number}").type
     order = sorted(range(digits.ndim), key=lambda axis: -abs(digits.strides[axis]))
@@ -211,7 +211,7 @@ def _are_sums(digits: Array, lines: Sequence[Array], number: int) -> bool:
 
 
 def _view_lines(array: Array, lines: Sequence[Array]) -> Destination | None:
-    """Make the destination as a view of an array in another order along some axes, if it is one.
+    """Make the destination as a view of an array in another order along some axes, if possible.
 
     Sorted, a line must have equal steps: `[3, 2, 1]` is an axis of stride 1 in the order
     `[2, 1, 0]`, and `[3, 6]` an axis of stride 3.
@@ -274,7 +274,7 @@ def _split_chunks(*arrays: Any) -> Any:
 def find_positions(
     load: LazyArray, name: str, sources: Mapping[str, LazyArray], stand_ins: Mapping[str, StandIn]
 ) -> Array:
-    """Find the position in an array from which each value of a weight is loaded, counted from 1.
+    """Find the position in an array of each value of a weight, counted from 1.
 
     It is 0 for values that are not from this array.
 

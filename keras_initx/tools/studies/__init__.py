@@ -1,7 +1,7 @@
 """Repeated trainings: compare initializers over trials, and random draws.
 
-Read `_compare_initializers.py` first, then `_engine.py` (how trials are run) and `_folder.py` (what
-is kept of them).
+Read `_compare_initializers.py` first, then `_engine.py` (how trials run) and `_folder.py` (their
+records on disk).
 """
 
 from keras_initx.tools.studies._compare_initializers import (

@@ -50,44 +50,41 @@ def compare_initializers(
 ) -> Study:
     """Train a model repeatedly with each of several initializers, and test their differences.
 
-    Within a repeat, the conditions are the same for all initializers: the order of the examples and
-    all other randomness in building and training are derived from the seed of that repeat. Trials
-    of the same repeat therefore form pairs, which allows paired tests. This function sets the
-    global seed of TensorFlow.
+    Use it to find out if an initializer is better for your model and data. Within a repeat, the
+    conditions are the same for all initializers: the seed of the repeat decides the order of the
+    examples and all other randomness in building and training. Trials of the same repeat therefore
+    form pairs, which allows paired tests. This function sets the global seed of TensorFlow.
 
     Args:
         build: Function that takes an initializer and returns a new compiled model. It gets a new
             initializer for each trial, which draws different values for each layer.
         initializers: List of string ids, or a dict from names to string ids, initializers without a
-            seed, configs of them, or dicts of these. Other values, and initializers that take no
-            seed, are passed to `build` unchanged.
+            seed, configs of them, or dicts of these. Your `build` gets other values, and
+            initializers that take no seed, unchanged.
         data: `((x, y), (x_val, y_val))`: training data and validation data. Arrays, tensors, pandas
-            Series or DataFrames, or lists, tuples and dicts of them for models with several inputs.
-            Each pair may have sample weights as a third member. `y` is `None` for a model without
-            targets.
+            Series or DataFrames, or lists, tuples and dicts of them. Each pair may have sample
+            weights as a third member. `y` is `None` for a model without targets.
         repeats: Number of trials per initializer.
         epochs: Number of epochs per trial.
         batch_size: Number of examples in a batch of training. Evaluation takes four times as many,
             unless the model has batches of a fixed size.
         seed: Integer, the root of all seeds.
-        n_jobs: Number of processes, as in joblib. A parallel backend set by
-            `joblib.parallel_config`, such as `"dask"`, is used.
-        out: Local or mounted folder in which each finished trial is kept. What it contains of this
-            study is not run again, with more repeats and more initializers too. By default nothing
-            is kept.
+        n_jobs: Number of processes, see joblib. You can set a parallel backend, such as `"dask"`,
+            by `joblib.parallel_config`.
+        out: Local or mounted folder for the finished trials. Trials that it contains do not run
+            again, even if you add repeats or initializers. By default nothing is kept.
         title: Title of tables and plots.
-        monitor: Name of the metric to compare by, e.g. `"val_loss"`. The number that Keras may add
-            to a name is not needed, as in `"val_auc"` for `"val_auc_3"`. By default the first
-            metric on the validation data in alphabetical order, or the validation loss if there is
-            none.
+        monitor: Name of the metric to compare by, e.g. `"val_loss"`. You can leave out a number
+            that Keras adds, for example `"val_auc"` for `"val_auc_3"`. By default the first metric
+            on the validation data in alphabetical order, or the validation loss if there is none.
         mode: `"max"` or `"min"`: whether larger or smaller values of the metric are better.
-            `"auto"` goes by what Keras knows of losses and of its metrics. It is required for
-            others.
+            `"auto"` works for losses and for the metrics of Keras. For other metrics, you must
+            choose.
         threshold: Value of the metric for "epochs to reach". By default 95 % of the way from the
             mean before training to the best mean at the end.
         diagnosis: Whether to run `diagnose` on the first batch of each trial.
-        verbose: Whether to show progress: `"auto"` on a terminal, unless
-            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless you called
+            `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
     Returns:
         A `Study`.
@@ -118,6 +115,10 @@ def compare_initializers(
         <Study of 2 initializers, 4 trials: 4 finished>
         >>> [record["epoch"] for record in study.rows]
         [0, 1, 0, 1, 0, 1, 0, 1]
+
+    See Also:
+        `random_restarts` searches a good draw of one initializer. The page "Studies" shows how to
+        read tables and plots.
     """
     check_build(build, "initializer")
     named = _check_initializers(initializers)

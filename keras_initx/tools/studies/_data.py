@@ -22,7 +22,8 @@ def checked_data(data: DataLike) -> CheckedData:
     """Return `data` as two tuples of arrays, for training and for validation.
 
     Raises:
-        TypeError: If it contains data sets, class weights, or what is no array of numbers.
+        TypeError: If it contains data sets, class weights, or anything else that is no array of
+            numbers.
         ValueError: If a part has too many or too few members, or its arrays differ in length, are
             empty or have `None` among them.
     """
@@ -34,13 +35,13 @@ def checked_data(data: DataLike) -> CheckedData:
             raise TypeError(f"{_FORM}; {_JOIN}. Received: {name} data of type {_kind(part)}")
         if len(part) not in (2, 3):
             raise ValueError(
-                f"{_FORM}, each of which may have sample weights as a third member. "
+                f"{_FORM}. Each pair may have sample weights as a third member. "
                 f"Received: {name} data with {len(part)} members"
             )
         try:
             parts.append(_arrays(*part))
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{_FORM}. Of the {name} data: {error}") from None
+            raise type(error)(f"{_FORM}. In the {name} data: {error}") from None
     training, validation = parts
     return training, validation
 
@@ -99,8 +100,8 @@ def data_digest(data: Structure) -> str:
 def _kinds(data: Structure) -> Any:
     """Return the structure of `data`, with the dtype and the shape of each array.
 
-    A list is a tuple, because Keras treats them alike. The keys of a dict keep their order, because
-    a model may go by it.
+    A list becomes a tuple, because Keras treats both identically. The keys of a dict keep their
+    order, because a model may depend on it.
     """
     if isinstance(data, dict):
         return {key: _kinds(item) for key, item in data.items()}

@@ -1,4 +1,4 @@
-"""The engine of all studies: it runs what is not in the folder yet, here or elsewhere."""
+"""The engine of all studies: it runs the trials that are not in the folder yet."""
 
 import contextlib
 import dataclasses
@@ -28,16 +28,16 @@ Key = tuple[str, int]
 
 
 class Engine:
-    """What runs the trials of a study.
+    """Runs the trials of a study.
 
     Args:
         kind: The name of the kind of study.
-        build: What the user passed, by which another study is told.
-        job: What each trial gets.
+        build: The user's `build`. It distinguishes this study from others.
+        job: The job of each trial.
 
     Attributes:
         title: The title of the study.
-        shared: What all its trials share, as JSON types.
+        shared: The settings that all its trials share, as JSON types.
         job: See above.
     """
 
@@ -51,7 +51,7 @@ class Engine:
 
     @property
     def not_compared(self) -> list[str]:
-        """What cannot be compared with the folder, each with the reason."""
+        """The settings that cannot be compared with the folder, each with the reason."""
         return list(self._folder.not_compared)
 
     def run(
@@ -66,17 +66,17 @@ class Engine:
         Finished trials are read from the folder. Others, and those that failed, are run.
 
         Args:
-            arms: What `build` gets, by name.
+            arms: The arguments of `build`, by name.
             repeats: The seeds of the repeats, by number.
             label: Label of the progress bar.
-            epochs: Number of epochs to train for, by default that of the study.
+            epochs: Number of epochs to train for, by default the number of the study.
 
         Raises:
             BuildError: If the trials cannot be compared.
             OSError: If a record cannot be written.
             RuntimeError: If all trials failed.
             SettingsError: If the folder has another arm of one of these names.
-            ValueError: If the file of a trial has JSON of something else.
+            ValueError: If the file of a trial has other JSON.
         """
         job = self.job
         if epochs is not None:

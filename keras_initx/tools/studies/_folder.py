@@ -1,7 +1,7 @@
-"""The folder of a study: a file for what all trials share, and one for each that was finished.
+"""The folder of a study: a file for the shared settings, and one for each finished trial.
 
-A study goes on with the same settings only. Of `build` these are its source text and the plain
-values that it reads, such as numbers and texts:
+A study only goes on with the same settings. The settings of `build` are its source text and the
+plain values that it reads, such as numbers and texts:
 
     build -> "def build(initializer): return network(initializer, UNITS)"
     build.UNITS -> 64
@@ -35,7 +35,7 @@ _COMPARED_PACKAGES = "keras", "keras_initx"
 
 
 def describe_settings(path: str, value: Any) -> dict[str, Any]:
-    """Return the settings that a value has, by their paths, of which the first is `path`."""
+    """Return the settings that a value has, by their paths. The first path is `path`."""
     if _is_plain(value):
         return {path: value, **_describe_registered_classes(path, value)}
     if isinstance(value, dict | list | tuple):
@@ -95,7 +95,7 @@ def _source(function: types.FunctionType) -> str | dict[str, str]:
 
 
 def _values_read(path: str, function: types.FunctionType) -> dict[str, Any]:
-    """Return the plain values that a function reads, and the names of what else it reads."""
+    """Return the plain values that a function reads, and the names of other read objects."""
     values = {}
     for parameter in inspect.signature(function, follow_wrapped=False).parameters.values():
         if parameter.default is not parameter.empty:
@@ -136,11 +136,11 @@ class SettingsError(ValueError):
 
 
 class Folder:
-    """Where the finished trials of a study are, each in a file that is whole or not there at all.
+    """The finished trials of a study on disk, each in a complete file or in none.
 
     Args:
         path: Path of the folder, or `None` to keep nothing.
-        shared: What all trials share, as JSON types.
+        shared: The settings that all trials share, as JSON types.
 
     Raises:
         OSError: If a file cannot be written.
@@ -149,7 +149,7 @@ class Folder:
         ValueError: If `path` is empty or a URL.
 
     Attributes:
-        not_compared: What was not compared with the folder, or will not be, each with the reason.
+        not_compared: The settings that cannot be compared with the folder, each with the reason.
     """
 
     def __init__(self, path: str | Path | None, shared: Record) -> None:
@@ -169,7 +169,7 @@ class Folder:
         if there.pop("format", None) != _FORMAT or not isinstance(there.get("build"), dict):
             raise SettingsError(
                 "`out` must be a new folder, or one of a study of this version. "
-                f"Received: out={str(path)!r}, of which study.json has another form"
+                f"Received: out={str(path)!r}, whose study.json has another form"
             )
         self._check_same(self._path, _flatten_build(there), _flatten_build(shared))
 
@@ -178,12 +178,12 @@ class Folder:
 
         Args:
             name: The name of the arm.
-            arm: What `build` gets.
+            arm: The argument of `build`.
             repeat: The number of the repeat.
 
         Raises:
             SettingsError: If another arm has this name.
-            ValueError: If the file is not that of this trial.
+            ValueError: If the file belongs to another trial.
         """
         if self._path is None:
             return None
@@ -237,7 +237,7 @@ class Folder:
 
 
 def _flatten_build(settings: Record) -> Record:
-    """Return the settings of a study, of which `build` has several parts."""
+    """Return the settings of a study, with the parts of `build` as separate settings."""
     rest = dict(settings)
     return {**rest.pop("build"), **rest}
 
@@ -272,7 +272,7 @@ _TRIAL_KEYS = "arm", "repeat", "given", "status", "epochs", "directions"
 
 
 def _check_trial(file: Path, record: Record, name: str, repeat: int) -> None:
-    """Raise `ValueError` unless a file is that of a trial, and of this one."""
+    """Raise `ValueError` unless a file belongs to a trial, and to this one."""
     missing = [repr(key) for key in _TRIAL_KEYS if key not in record]
     received = f"without {', '.join(missing)}"
     if not missing:
@@ -297,7 +297,7 @@ _CONFIG = (
 
 
 def keras_config() -> dict[str, Any]:
-    """Return the settings of Keras by name, for each of which it has a function `set_...`."""
+    """Return the settings of Keras that have a function `set_...`, by name."""
     found = {}
     for name in _CONFIG:
         if hasattr(keras.config, name):
@@ -306,7 +306,7 @@ def keras_config() -> dict[str, Any]:
 
 
 def shared_settings(kind: str, build: Any, settings: Settings) -> Record:
-    """Return what all trials of a study share and their results depend on, as JSON types."""
+    """Return the settings that all trials share and their results depend on, as JSON types."""
     config = keras_config()
     # A trial that ends before its last epoch fails.
     config.pop("max_epochs", None)

@@ -21,7 +21,7 @@ _UNBOUNDED = (-math.inf, math.inf)
 
 
 def known_directions(model: keras.Model, names: Iterable[str]) -> dict[str, Direction]:
-    """Return whether larger or smaller values are better, for the metrics of which Keras knows it.
+    """Return whether larger or smaller values are better, for each metric that Keras knows.
 
     Args:
         model: A model that has been evaluated.
@@ -61,7 +61,7 @@ def resolve_metric(trial: Record, monitor: str | None, mode: Mode) -> tuple[str,
         trial: A trial that has been evaluated.
         monitor: A name, with or without its automatic number, or `None` for the first metric on the
             validation data, in alphabetical order, or the loss if there is none.
-        mode: `"max"`, `"min"`, or `"auto"` for what Keras knows.
+        mode: `"max"`, `"min"`, or `"auto"` for the direction that Keras has.
 
     Raises:
         BuildError: If there is no metric of this name, or its direction is unknown.
@@ -71,8 +71,8 @@ def resolve_metric(trial: Record, monitor: str | None, mode: Mode) -> tuple[str,
         return name, mode
     if name not in trial["directions"]:
         raise BuildError(
-            "`mode` must be 'max' or 'min' for a metric of which Keras does not know whether "
-            "larger or smaller values are better; or choose another `monitor`. "
+            "`mode` must be 'max' or 'min' because Keras does not know whether larger or smaller "
+            "values of this metric are better; or choose another `monitor`. "
             f"Received: mode='auto', monitor={name!r} of {_metrics_of(trial)}"
         )
     return name, trial["directions"][name]

@@ -18,7 +18,7 @@ _WIDTH = 8
 
 
 def new_plot(study: str, title: str, *, size: tuple[float, float]) -> "Figure":
-    """Return a figure whose title ends with that of the study."""
+    """Return a figure whose title ends with the title of the study."""
     return new_figure(f"{title}\n{textwrap.fill(study, 100)}", size=size, extra="studies")
 
 

@@ -56,14 +56,14 @@ def random_restarts(
 ) -> "RestartStudy":
     """Train a model from several draws of its initial weights, and return the best.
 
-    Uses successive halving: all draws are trained for a few epochs, the better half of them anew
-    for twice as many, and so on, until the last two have been trained for `epochs`. All draws see
-    the same examples in the same order. At last the chosen draw is trained once more, for its
-    model.
+    Use it if results of your model vary strongly from seed to seed. It searches by successive
+    halving. All draws train for a few epochs. The better half starts again and trains for twice as
+    many epochs, and so on, until the last two have trained for `epochs`. All draws see the same
+    examples in the same order. At the end, the chosen draw trains once more, and you get its model.
 
-    The score of the best draw is biased by selection. To measure the real gain, the chosen draw is
-    trained again with the examples in other orders, and so are draws that were not in the
-    search. This function sets the global seed of TensorFlow.
+    The score of the best draw is biased by selection. To measure the real gain, the chosen draw
+    trains again with the examples in other orders, compared with draws that were not in the search.
+    This function sets the global seed of TensorFlow.
 
     Args:
         build: Function without arguments that returns a new compiled model, whose initializers have
@@ -78,14 +78,14 @@ def random_restarts(
         n_jobs: See `compare_initializers`.
         out: See `compare_initializers`.
         title: See `compare_initializers`.
-        monitor: Name of the metric that the search goes by. See `compare_initializers`.
+        monitor: Name of the metric that the search compares. See `compare_initializers`.
         mode: See `compare_initializers`.
-        verbose: Whether to show progress: `"auto"` on a terminal, unless
-            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless you called
+            `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
     Returns:
         A `RestartStudy` with the trained `model` and the `seed` of its draw.
-        `keras.utils.set_random_seed(seed)` followed by `build()` gives the initial model again;
+        `keras.utils.set_random_seed(seed)` followed by `build()` gives you the initial model again;
         without an `Input`, its weights are drawn when it first sees data.
 
     Raises:
@@ -115,6 +115,10 @@ def random_restarts(
         Karnin, Koren and Somekh, "Almost optimal exploration in multi-armed bandits", ICML 2013.
         Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter
         optimization", AISTATS 2016.
+
+    See Also:
+        `compare_initializers` compares initializers by paired tests. The page "Studies" shows how
+        to read tables and plots.
     """
     check_build(build)
     n = int(check_count("draws", draws))
@@ -149,7 +153,7 @@ def random_restarts(
 
 
 def _search(engine: Engine, n: int, repeat: Repeat) -> tuple[list[Record], dict[Key, Record]]:
-    """Train the draws, the better half of them anew for longer, and so on.
+    """Train the draws, then the better half from the start again for longer, and so on.
 
     Returns:
         A dict for each draw, see `RestartStudy`, and the records of all trials.
@@ -207,7 +211,7 @@ def _check_chosen(
 
 
 def _draw_model(build: Build, seed_of_draw: int | None, seed: int) -> keras.Model:
-    """Return the model of a draw, or for `None` that of another draw in each repeat."""
+    """Return the model of a draw, or for `None` the model of another draw in each repeat."""
     if seed_of_draw is not None:
         seed = seed_of_draw
     keras.utils.set_random_seed(seed)
@@ -231,15 +235,16 @@ _CHOSEN, _REST = "#d55e00", "#8aa4b8"
 class RestartStudy(StudyResult):
     """The result of `random_restarts`, in the form of all results.
 
-    `plot` shows the curves of all draws. The rows are those of `to_csv`.
+    `plot` shows you the curves of all draws. `to_csv` writes `rows`.
 
     Attributes:
         title: Its title.
         settings: Dict of its settings.
         draws: A dict for each draw, the chosen one first, with its number, its seed, its status,
             and its metrics after each epoch.
-        checks: A list of pairs of values of `monitor`: of the chosen draw, and of a draw that was
-            not in the search, trained with the examples in the same new order.
+        checks: A list of pairs of values of `monitor`. The first value is from the chosen draw, the
+            second from a draw that was not in the search. Both trained with the examples in the
+            same new order.
         monitor: Name of the metric that draws are compared by.
         mode: `"max"` or `"min"`: whether larger or smaller values are better.
         model: The model of the chosen draw, trained.
@@ -352,7 +357,7 @@ class RestartStudy(StudyResult):
         ]
 
     def remarks(self) -> list[str]:
-        """Return sentences on which draw is best, and whether it is better than others."""
+        """Return sentences that name the best draw, and say whether it is better than others."""
         score = f"{self.monitor} {format_metric(self.score)}"
         remark = (
             f"Draw {self.draws[0]['draw']}, seed {self.seed}, came out best: {score} after "
@@ -383,7 +388,7 @@ class RestartStudy(StudyResult):
 
 
 def _ranked_draws(draws: Iterable[Record], monitor: str, mode: Direction) -> list[Record]:
-    """Return draws, best first: those that were trained longest, by the metric."""
+    """Return draws, best first: draws with the longest training, sorted by the metric."""
 
     def rank(draw: Record) -> tuple[bool, int, float]:
         epochs = draw["epochs"]

@@ -15,7 +15,7 @@ from keras_initx.tools.studies._types import Record
 
 
 class StudyResult(Tabular[Record]):
-    """A result of repeated training: a table, and what it shows in sentences.
+    """A result of repeated training: a table, and its findings in sentences.
 
     Attributes:
         title: Its title.
@@ -42,7 +42,7 @@ class StudyResult(Tabular[Record]):
 
     @property
     def summary(self) -> str:
-        """What was trained, in one sentence."""
+        """The trained models and trials, in one sentence."""
         return f"{self._headline().removeprefix(' of ').capitalize()}."
 
     @abc.abstractmethod
@@ -90,7 +90,7 @@ class StudyResult(Tabular[Record]):
 
 
 def records_of(known: Record, trial: Record) -> list[Record]:
-    """Return a row for each epoch of a trial, which begins with what is known of the trial."""
+    """Return a row for each epoch of a trial. Each begins with the facts about the trial."""
     epochs = trial.get("epochs", [])
     return [{**known, "status": trial["status"], **metrics} for metrics in epochs]
 
@@ -111,7 +111,7 @@ def first_error(trials: Sequence[Record]) -> str:
 
 
 def remarks_on_not_compared(settings: Record) -> list[str]:
-    """Return the remark on what may have changed since the trials in the folder were run."""
+    """Return the remark on possible changes since the trials in the folder were run."""
     parts = settings.get("not_compared")
     if not parts:
         return []

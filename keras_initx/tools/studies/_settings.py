@@ -12,7 +12,7 @@ from keras_initx.tools.studies._types import CheckedData, DataLike, Mode
 
 @dataclass(frozen=True)
 class Settings:
-    """The arguments that all studies have, which `compare_initializers` describes, as checked."""
+    """The checked arguments that all studies have, see `compare_initializers`."""
 
     data: CheckedData
     epochs: int

@@ -35,7 +35,7 @@ def t_interval(
 ) -> tuple[float, float, float]:
     """Return the mean of `values`, and the lower and upper end of its Student's t interval.
 
-    NaN stands for what is unknown.
+    NaN means unknown.
 
     Args:
         values: Sequence of numbers.
@@ -76,7 +76,7 @@ def _sign_p_value(n: int) -> float:
 def _effect(differences: Sequence[float] | FloatArray) -> float:
     """Return the absolute mean difference in standard deviations of the differences.
 
-    It is infinite if all differences are equal. Rounding errors are ignored: a mean or a deviation
+    It is infinite if all differences are equal. To ignore rounding errors, a mean or a deviation
     below 1e-12 times the other counts as zero.
     """
     sample = np.asarray(differences, "float64")
@@ -115,9 +115,7 @@ def paired_test(differences: Sequence[float], max_difference: float = math.inf) 
 
 
 def repeats_needed(effect: float, level: float = SIGNIFICANT) -> float:
-    """Return the number of pairs with which a test is significant with probability `POWER`.
-
-    The test is that of `paired_p_value`.
+    """Return the number of pairs that make a test significant with probability `POWER`.
 
     Args:
         effect: The absolute mean difference in standard deviations.

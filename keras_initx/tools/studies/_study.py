@@ -35,15 +35,15 @@ _NEARLY_ALL = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class StudyProblem:
-    """A problem that `diagnose` found in the first batch of trials, see `Verdict`.
+    """A problem that `diagnose` has reported for the first batch of trials, see `Verdict`.
 
     Attributes:
         initializer: The initializer of the trials.
-        trials: The number of trials in which it was found.
+        trials: The number of trials with this problem.
         problem: Name of the problem.
         layers: Names of the affected layers, in the first of these trials.
-        evidence: The measurements that show it there.
-        remedy: What to use instead.
+        evidence: The measurements that show the problem in that trial.
+        remedy: The initializer to use instead.
         level: Its effect on training.
     """
 
@@ -57,12 +57,12 @@ class StudyProblem:
 
     @property
     def path(self) -> str:
-        """The first of the affected layers, empty if it is of the whole model."""
+        """The first affected layer, empty if the problem concerns the whole model."""
         return next(iter(self.layers), "")
 
     @property
     def text(self) -> str:
-        """What was found, as a sentence."""
+        """The problem, as a sentence."""
         return f"{self.initializer}: {self.problem} ({self.level}): {self.evidence}."
 
 
@@ -70,15 +70,15 @@ class StudyProblem:
 class Study(StudyResult):
     """The result of `compare_initializers`, in the form of all results.
 
-    `plot` shows the learning curves and the final values. The rows are those of `to_csv`.
+    `plot` shows you the learning curves and the final values. `to_csv` writes `rows`.
 
     Attributes:
         title: The title of the study.
         settings: Dict of its settings.
-        trials: Dict from `(initializer, repeat)` to a dict of what was recorded: the `"status"`,
-            which is `"finished"`, `"diverged"` (a metric was not finite) or `"failed"` (an
-            exception was raised); the `"epochs"`, a dict of metrics for each; the `"diagnosis"` of
-            the first batch; the `"error"` and the `"traceback"` of a failed one.
+        trials: Dict from `(initializer, repeat)` to the record of the trial. A record has the
+            `"status"`: `"finished"`, `"diverged"` (a metric was not finite) or `"failed"` (an
+            exception was raised). It also has the `"epochs"`, a dict of metrics for each; the
+            `"diagnosis"` of the first batch; the `"error"` and the `"traceback"` of a failed trial.
         monitor: Name of the metric that initializers are compared by.
         mode: `"max"` or `"min"`: whether larger or smaller values are better.
         threshold: Value of the metric for "epochs to reach", or `None` if no trial finished.
@@ -115,8 +115,8 @@ class Study(StudyResult):
     def rows(self) -> list[Record]:
         """A list of dicts with names, status and metrics of each epoch of each trial.
 
-        Epoch 0 is before training. Its record also has the `"problems"` that `diagnose` found in
-        the first batch.
+        Epoch 0 is before training. Its record also has the `"problems"` that `diagnose` has
+        reported for the first batch.
         """
         records = []
         for (name, repeat), trial in self.trials.items():
@@ -167,9 +167,9 @@ class Study(StudyResult):
         return gaps
 
     def epochs_to_threshold(self, name: str) -> list[float]:
-        """Return the first epoch at which each finished trial was as good as `threshold`.
+        """Return the first epoch when each finished trial was as good as `threshold`.
 
-        Infinity stands for a trial that never was.
+        A trial that never was has infinity.
         """
         if self.threshold is None:
             return []
@@ -249,10 +249,10 @@ class Study(StudyResult):
     def comparisons(self) -> list[Record]:
         """Return a dict for each pair of initializers: the test of their paired differences.
 
-        The differences are those of the final values within a repeat. The p-value is that of the
-        paired t test, corrected by Holm's method for the number of comparisons. Initializers with a
-        diverged trial are left out, because that trial has no final value. If a difference is not
-        significant, `"repeats_needed"` is the number of repeats that would show it with a power of
+        Each difference compares two final values of the same repeat. The p-value is from the paired
+        t test, corrected by Holm's method for the number of comparisons. Initializers with a
+        diverged trial are not compared, because that trial has no final value. If a difference is
+        not significant, `"repeats_needed"` tells you how many repeats would show it with a power of
         80 %, assuming the observed effect.
         """
         return [row.copy() for row in self._pairs]
@@ -284,7 +284,7 @@ class Study(StudyResult):
 
     @property
     def problems(self) -> list[StudyProblem]:
-        """What `diagnose` found in first batches, of each initializer."""
+        """The problems that `diagnose` has reported for first batches, for each initializer."""
         found: dict[tuple[str, str], list[Record]] = {}
         for (name, _), trial in self.trials.items():
             for verdict in _verdicts(trial):
@@ -297,8 +297,8 @@ class Study(StudyResult):
     def remarks(self) -> list[str]:
         """Return the findings as sentences.
 
-        They are on trials that diverged or failed, missing seeds, the tests, the first batch, and
-        on what was not compared with the folder.
+        They are about trials that diverged or failed, missing seeds, the tests, the first batch,
+        and settings that were not compared with the folder.
         """
         return [
             *_remarks_on_lost_trials(self),
@@ -381,7 +381,7 @@ def _verdicts(trial: Record) -> list[Record]:
 
 
 def _correct(pairs: list[Record]) -> None:
-    """Add to the tests of pairs what follows from their number: corrected p-values and verdicts."""
+    """Add to the tests of pairs the p-values that are corrected for their number, and verdicts."""
     corrected = holm([pair["p"] for pair in pairs])
     not_significant = 0
     for pair, p_value in zip(pairs, corrected, strict=True):
@@ -473,7 +473,7 @@ def _remarks_on_tests(study: Study) -> list[str]:
 
 
 def _remark_on_clearest(tested: list[Record]) -> str:
-    """Return the remark on pairs of which none is significant."""
+    """Return the remark on pairs without a significant difference."""
     clearest = min(tested, key=lambda pair: pair["repeats_needed"])
     needed = needed_repeats(clearest["repeats_needed"])
     return (
@@ -483,7 +483,7 @@ def _remark_on_clearest(tested: list[Record]) -> str:
 
 
 def _remarks_on_what_is_better(significant: list[Record]) -> list[str]:
-    """Return a sentence for the initializers that are better than the same others."""
+    """Return one sentence for all initializers that are better than the same other initializers."""
     worse: dict[str, list[str]] = {}
     for pair in significant:
         worse.setdefault(pair["first"], []).append(pair["second"])
@@ -498,7 +498,7 @@ def _remarks_on_what_is_better(significant: list[Record]) -> list[str]:
 
 
 def _remarks_on_the_best(study: Study, tested: list[Record]) -> list[str]:
-    """Return the remark on the first in the table, and those that it may not be better than."""
+    """Return the remark on the first initializer in the table, and on equally good ones."""
     best, *others = [row["arm"] for row in study.statistics()]
     tests_of_best = []
     not_shown = []

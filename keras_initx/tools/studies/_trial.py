@@ -1,4 +1,4 @@
-"""One trial: make a model, train it, and return what is to be kept of it."""
+"""One trial: make a model, train it, and return its record."""
 
 import contextlib
 import gc
@@ -30,7 +30,7 @@ class Repeat(NamedTuple):
     """The seeds of a repeat, which are the same for all arms.
 
     Attributes:
-        model: Seed from which `Job.make` derives all that it draws.
+        model: Seed of all draws of `Job.make`.
         training: Seed of the order of the examples, and of all other randomness in training.
     """
 
@@ -39,15 +39,15 @@ class Repeat(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What all trials of a study share, and each gets in its process.
+    """The data that all trials of a study share, and that each process gets.
 
     Attributes:
         make: Function that takes an arm and the seed of a repeat, and returns a compiled model.
-        settings: Those of the study.
+        settings: The settings of the study.
         diagnosis: Whether to diagnose the first batch.
-        must_begin_finite: Whether a model has diverged whose metrics are not finite before
-            training. A better rate or draw may mend that, an initializer is to blame for it.
-        names: The counts from which automatic names go on in each trial, in any process.
+        must_begin_finite: Whether a model has diverged if its metrics are not finite before
+            training. An initializer is to blame for this. A better rate or draw may fix it.
+        names: The first counts of automatic names in each trial, the same in any process.
     """
 
     make: Callable[[Any, int], keras.Model]
@@ -62,9 +62,9 @@ def trial(job: Job, arm: Any, repeat: Repeat) -> Record:
 
     Returns:
         A dict with the `"status"`: `"finished"`, `"diverged"` (a metric was not finite) or
-        `"failed"`. Of the first two it has the `"epochs"`, a dict of metrics for each, of which the
-        first is before training; the `"directions"` of metrics that Keras knows; and if asked for,
-        the `"diagnosis"` of the first batch. Of a failed trial, the `"error"` and the
+        `"failed"`. A finished or diverged trial has the `"epochs"`, a dict of metrics for each, the
+        first one before training. It also has the `"directions"` of metrics that Keras knows, and
+        if asked for, the `"diagnosis"` of the first batch. A failed trial has the `"error"` and the
         `"traceback"`.
 
     Raises:
@@ -89,7 +89,7 @@ def trial(job: Job, arm: Any, repeat: Repeat) -> Record:
 
 
 def train(model: keras.Model, job: Job, repeat: Repeat, record: Record) -> None:
-    """Train a model, and add to `record` what `trial` returns of it."""
+    """Train a model, and add the results that `trial` returns to `record`."""
     with _compiled_once(model):
         before = _before_training(model, job)
         names = [name for name in before if name != "epoch"]
@@ -112,8 +112,8 @@ _SEEN: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 def refuse_what_exists() -> None:
     """Let `new_model` refuse the models, optimizers and variables that exist now.
 
-    A worker process has copies of what `build` refers to, which would begin each trial with the
-    same weights.
+    A worker process has copies of all objects that `build` refers to. With these, each trial would
+    begin with the same weights.
     """
     kinds = _classes(keras.Model) | _classes(keras.Optimizer) | _classes(keras.Variable)
     for value in gc.get_objects():
@@ -146,8 +146,8 @@ def new_model(job: Job, arm: Any, repeat: Repeat) -> keras.Model:
     for part in parts:
         if id(part) in _SEEN:
             raise BuildError(
-                "`build` must make a new model in each trial, with a new optimizer, because what "
-                f"an earlier one has trained would begin trained. Received: {part.name!r} again"
+                "`build` must make a new model in each trial, with a new optimizer, because an old "
+                f"one would start with trained values. Received: {part.name!r} again"
             )
     for part in parts:
         _SEEN[id(part)] = part
@@ -155,7 +155,7 @@ def new_model(job: Job, arm: Any, repeat: Repeat) -> keras.Model:
 
 
 def _trained_parts(model: keras.Model) -> Iterator[Any]:
-    """Yield what training changes: the model, its variables and its optimizers."""
+    """Yield the objects that training changes: the model, its variables and its optimizers."""
     yield model
     yield from model.trainable_variables
     for optimizer in list_optimizers(model):
@@ -214,7 +214,7 @@ def _is_finite(metrics: Record) -> bool:
 
 
 def _diagnosis_of_first_batch(model: keras.Model, job: Job, seed: int) -> Record:
-    """Run `diagnose` on `model` with its first batch. The model is left unchanged.
+    """Run `diagnose` on `model` with its first batch. The model is not changed.
 
     Returns:
         A dict with the `"verdicts"`, or with an `"error"` for a model that `diagnose` does not

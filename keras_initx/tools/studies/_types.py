@@ -26,6 +26,6 @@ Record: TypeAlias = dict[str, Any]
 class BuildError(ValueError):
     """Raised if the trials of a study cannot be compared.
 
-    The reason is what `build` returns, or the metric to compare by. It ends the study, where other
-    errors end a trial.
+    The model from `build`, or the metric to compare by, is not suitable. This error ends the study.
+    Other errors end a trial.
     """

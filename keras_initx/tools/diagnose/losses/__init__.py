@@ -1,1 +1,1 @@
-"""What is known of a loss, and of the outputs and targets that it gets."""
+"""Facts about a loss, and about its outputs and targets."""

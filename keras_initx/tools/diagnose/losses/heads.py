@@ -46,16 +46,17 @@ class LastOperation(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class OutputHead:
-    """What a loss of Keras gets: an output of a model, and its targets.
+    """The inputs of a loss of Keras: an output of a model, and its targets.
 
     Attributes:
         layer: The layer that makes the output.
-        last_operations: What follows the last kernel, its layer first.
-        index: The index of the output among those of the model, `None` if it is none of these.
+        last_operations: The operations after the last kernel, its layer first.
+        index: The index of the output among the outputs of the model, `None` if it is none of
+            these.
         loss: The loss.
         outputs: The output.
         targets: Its targets.
-        row_mask: An array that is false for each row of outputs that a mask leaves out.
+        row_mask: An array that is false for each masked row of outputs.
     """
 
     layer: keras.Layer
@@ -120,7 +121,7 @@ class OutputHead:
 
     @property
     def is_understood(self) -> bool:
-        """Whether it is known how the loss reads these outputs and targets."""
+        """Whether the code understands how the loss reads these outputs and targets."""
         if self.loss.kind == "other" or self.form is None:
             return False
         return self.output_rows.size > 0 and self.target_rows.size > 0
@@ -148,8 +149,8 @@ class OutputHead:
     def loss_of_shares(self) -> float | None:
         """The crossentropy of a guess by the shares of the labels, the best without any inputs.
 
-        It lacks the factor of a loss of one's own. It is `None` for other losses, where labels are
-        no shares, and where all are the same.
+        It lacks the factor of a user's loss. It is `None` for other losses, if labels are no
+        shares, and if all labels are the same.
         """
         if not self.loss.is_crossentropy or self.loss.is_focal or self.may_raise:
             return None
@@ -186,7 +187,7 @@ class OutputHead:
 
     @property
     def invalid_share(self) -> float:
-        """Fraction of the targets that are no class numbers, where each row has one."""
+        """Fraction of the targets that are no class numbers, if each row has one target."""
         if self.form != "numbers":
             return 0.0
         numbers = self.target_rows
@@ -195,9 +196,9 @@ class OutputHead:
 
     @functools.cached_property
     def sum_axes(self) -> tuple[int, ...]:
-        """The axes over which values of the output of a crossentropy add up to 1.
+        """The axes whose values add up to 1 in the output of a crossentropy.
 
-        There are none if those of the classes do.
+        There are none if the values along the class axis do.
         """
         if not self.loss.is_crossentropy or activation_facts(self.activation).rising is not None:
             return ()
@@ -253,12 +254,12 @@ def _list_shapes_by_example(loss: Loss, classes_last: Shape) -> list[Shape]:
 
 
 def _find_sum_axes(outputs: Array, class_axis: int, is_softmax: bool) -> tuple[int, ...]:
-    """Find the fewest axes over which values add up to 1, none if those of the classes do.
+    """Find the fewest axes whose values add up to 1, none if the class axis does so alone.
 
     Args:
         outputs: The values.
         class_axis: The axis of the classes.
-        is_softmax: Whether they are known to be of a softmax. If not, a single sum of few values,
+        is_softmax: Whether they certainly come from a softmax. If not, a single sum of few values,
             or sums of equal values, may be 1 by chance.
     """
     if _are_shares(outputs, (class_axis,)):

@@ -1,7 +1,7 @@
-"""Which loss of Keras a loss is, and how it reads outputs.
+"""Recognize a loss of Keras, and how it reads outputs.
 
-A loss is given as to `compile`: "mse", keras.losses.MeanSquaredError(), keras.losses.mse, or a
-function of one's own. All of these but the last become `Loss("distance", "mean_squared_error")`.
+A loss has the forms of `compile`: "mse", keras.losses.MeanSquaredError(), keras.losses.mse, or a
+user's function. All of these except the function become `Loss("distance", "mean_squared_error")`.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ _FOCAL = ("binary_focal_crossentropy", "categorical_focal_crossentropy")
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss of Keras, or one of one's own that gives a multiple of it.
+    """A loss of Keras, or a user's loss that gives a multiple of it.
 
     Attributes:
         kind: `"binary"`, `"categorical"` or `"sparse"` for a crossentropy, `"distance"`, or
@@ -59,11 +59,11 @@ class Loss:
         name: Name of its function.
         from_logits: Whether it applies a sigmoid or softmax to the outputs.
         axis: The axis of the classes.
-        ignored: The class number that it leaves out, or `None`.
+        ignored: The class number that it ignores, or `None`.
         is_sum: Whether it is a sum over the examples.
         smoothing: How far it moves labels of 0 and 1 towards a half, twice.
-        factor: The factor of a loss of one's own, such as 1/2 for half of the squared error.
-        is_own: Whether it is a loss of one's own, with `factor` times the values of Keras' loss.
+        factor: The factor of a user's loss, such as 1/2 for half of the squared error.
+        is_own: Whether it is a user's loss, with `factor` times the values of Keras' loss.
     """
 
     kind: LossKind
@@ -88,7 +88,7 @@ class Loss:
 
     @property
     def title(self) -> str:
-        """What it is in a sentence."""
+        """Its name in a sentence."""
         return f"the loss (like {self.name})" if self.is_own else self.name
 
     @property
@@ -98,12 +98,12 @@ class Loss:
 
 
 def follows_from_shapes(loss: LossLike) -> bool:
-    """Return whether `loss` is a name for which `compile` chooses a crossentropy by the shapes."""
+    """Return whether `loss` is a name that lets `compile` choose a crossentropy by the shapes."""
     return str(loss).lower() in ("crossentropy", "ce")
 
 
 def find_keras_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
-    """Find the loss of Keras that a loss as in `compile` is, `None` for others."""
+    """Find the loss of Keras that an argument of `compile` means, `None` for others."""
     if follows_from_shapes(loss):
         kind: LossKind = "categorical"
         if outputs.shape[-1] == 1:
@@ -137,7 +137,7 @@ def find_keras_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | 
 
 
 def _find_class_axis(loss: LossLike, targets: Tensor, outputs: Tensor) -> int:
-    """Find the axis of `outputs` that class numbers lack, the last where that is not clear."""
+    """Find the axis of `outputs` that class numbers lack, the last axis if this is not clear."""
     shape = list(outputs.shape)
     if not shape:
         return -1

@@ -1,4 +1,4 @@
-"""What labels mean: signs, several classes for an example, or numbers."""
+"""The meaning of labels: signs, several classes for an example, or numbers."""
 
 import numpy as np
 

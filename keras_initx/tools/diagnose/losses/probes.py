@@ -1,7 +1,7 @@
-"""The outputs of a model: which layers make them, how sure they are, and what their losses get.
+"""The outputs of a model: their layers, their certainty, and the inputs of their losses.
 
 `OutputProbe` makes an `OutputReport` for each layer that makes an output. `LossProbe` computes the
-loss as in training, recognizes it, and makes an `OutputHead` of each output with its targets.
+loss in training, recognizes it, and makes an `OutputHead` of each output with its targets.
 """
 
 import functools
@@ -64,7 +64,7 @@ _TRIALS = (4, 2.0), (4, 0.5), (6, 4.0)
 
 
 def recognize_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
-    """Find the loss of Keras that a loss as in `compile` is, or is a multiple of; else `None`."""
+    """Find the loss of Keras that an argument of `compile` means or multiplies; else `None`."""
     known = find_keras_loss(loss, targets, outputs)
     if known is not None or len(outputs.shape) < 2:
         return known
@@ -166,13 +166,12 @@ class OutputReport:
     Attributes:
         certain: Fraction of the examples for which its softmax or sigmoid is saturated, `None` if
             it has neither.
-        input_size: Root mean square of its inputs, `None` if they are not known.
-        loss_kind: `"crossentropy"` or `"distance"` where `loss` is known, otherwise `None`.
-        loss: The loss of this output as in training, before regularizers and weights; for a
-            distance such as the mean squared error, the root mean square of the errors; for a
-            multiple of a crossentropy, without its factor. `None` without targets, for several
-            losses of one output, and for a loss of another kind than Keras' crossentropies and
-            distances.
+        input_size: Root mean square of its inputs, `None` without known inputs.
+        loss_kind: `"crossentropy"` or `"distance"` if there is a `loss`, otherwise `None`. loss:
+            The loss of this output in training, before regularizers and weights; for a distance
+            such as the mean squared error, the root mean square of the errors; for a multiple of a
+            crossentropy, without its factor. `None` without targets, for several losses of one
+            output, and for a loss of another kind than Keras' crossentropies and distances.
         blind_loss: The same of a blind guess: equal probabilities, or the mean of the targets.
         size: Root mean square of the output of the model that has this loss: operations may follow
             the layer.
@@ -283,7 +282,7 @@ class OutputProbe(Probe):
         return candidates[-1] if candidates else None
 
     def list_last_operations(self, output: Tensor) -> Sequence[LastOperation]:
-        """List what follows the last kernel, its layer first."""
+        """List the operations after the last kernel, its layer first."""
         watch = self.diagnosis.watch
         operations = []
         for operation in watch.graph.producers(output):
@@ -322,7 +321,7 @@ class OutputProbe(Probe):
         return float(np.mean(is_certain))
 
     def _has_bias(self) -> bool:
-        """Return whether what makes the outputs of the model has a bias other than 0."""
+        """Return whether the maker of the outputs of the model has a bias other than 0."""
         for layer in self.records:
             for weight in layer.weights:
                 if weight.name == "bias" and backend.has_nonzero(weight.value):
@@ -333,8 +332,8 @@ class OutputProbe(Probe):
 def _find_activation(producer: keras.Operation | None, activation: str | None) -> str | None:
     """Find the name of the activation that a layer or an operation applies.
 
-    It is `"linear"` for a layer of Keras without one, and `None` if it is unknown, for example in
-    code of one's own.
+    It is `"linear"` for a layer of Keras without one, and `None` if it is unknown, for example in a
+    user's code.
 
     Args:
         producer: The layer or operation.
@@ -360,21 +359,21 @@ def _has_value(head: OutputHead, call: LossCall) -> bool:
 
 
 class LossProbe(Probe):
-    """Measures the training objective, and what each loss gets.
+    """Measures the training objective, and the inputs of each loss.
 
     Attributes:
-        value: The objective: `None` where it is not known, because there are no targets, or
-            backends raise an error for them, or outputs are NaN.
-        has_loss: Whether gradients are those of a loss, also one that is not finite.
+        value: The objective. It is `None` without targets, if backends raise an error for them, or
+            if outputs are NaN.
+        has_loss: Whether gradients come from a loss, even from one that is not finite.
         is_sum: Whether it grows with the examples of a batch: a loss is a sum over them.
-        terms: The sum of what regularizers and `add_loss` add to it.
-        mean: The objective if all of its terms are known means, otherwise `None`.
-        heads: An `OutputHead` for each loss of Keras of which it is known how it reads its inputs.
-        other_heads: Those of each other loss of Keras that is no crossentropy, of distances whose
-            targets have another shape, and of losses of one's own without a value.
+        terms: The sum of all terms from regularizers and `add_loss`.
+        mean: The objective if all of its terms are means, otherwise `None`.
+        heads: An `OutputHead` for each loss of Keras whose inputs the code understands.
+        other_heads: An `OutputHead` for each other loss of Keras that is no crossentropy, for
+            distances whose targets have another shape, and for users' losses without a value.
         repeatable: The losses of the outputs, of any kind.
-        crossed: Dict from a layer to the loss of its output, if this is a loss of one's own that
-            compares each output with the targets of all examples, because the shapes differ.
+        crossed: Dict from a layer to the loss of its output, if this is a user's loss that compares
+            each output with the targets of all examples, because the shapes differ.
     """
 
     def __init__(self, diagnosis: Diagnosis) -> None:

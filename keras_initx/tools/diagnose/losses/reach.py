@@ -1,8 +1,8 @@
-"""What the outputs of a model can reach, whatever its weights are.
+"""The limits of the outputs of a model, whatever its weights are.
 
-The limits of an output follow from the activations after the last kernel: an output after a
-sigmoid lies in [0, 1], and after a ReLU and a sigmoid in [0.5, 1]. Where code of one's own makes
-the output, the limits are tried, by a bias of the last layer that is very large or very small.
+The limits of an output follow from the activations after the last kernel: an output after a sigmoid
+lies in [0, 1], and after a ReLU and a sigmoid in [0.5, 1]. If a user's code makes the output, the
+limits are tried with a very large and a very small bias of the last layer.
 """
 
 import math
@@ -71,7 +71,7 @@ class Reach(NamedTuple):
     applied: tuple[AppliedActivation, ...]
 
     def to_probabilities(self, head: OutputHead) -> tuple[float, float]:
-        """Return the limits; for logits, the limits of the probabilities that they stand for."""
+        """Return the limits; for logits, the limits of their probabilities."""
         loss = head.loss
         if not loss.is_crossentropy or not loss.from_logits:
             return self.low, self.high
@@ -81,7 +81,7 @@ class Reach(NamedTuple):
 
 @fact
 def reaches(diagnosis: Diagnosis) -> dict[OutputHead, Reach]:
-    """What each output can reach."""
+    """The limits of each output."""
     by_head = {}
     for head in diagnosis.probe(LossProbe).heads:
         operations = head.last_operations
@@ -106,7 +106,7 @@ def _list_activations(
 
 
 def _compute_limits(head: OutputHead) -> tuple[float, float]:
-    """Compute the limits of an output from what follows the last kernel."""
+    """Compute the limits of an output from the operations after the last kernel."""
     units, axis, ndim = head.units, head.loss.axis, head.outputs.ndim
     low, high = -math.inf, math.inf
     for operation, activation in head.last_operations:
@@ -146,11 +146,11 @@ def _is_plain_normalization(operation: keras.Operation) -> bool:
 def _try_limits(head: OutputHead, index: int, diagnosis: Diagnosis) -> tuple[float, float]:
     """Find the limits of an output beyond which no bias of its last layer moves it.
 
-    A limit is infinite where a larger bias moves the output further, or moves nothing.
+    A limit is infinite if a larger bias moves the output further, or moves nothing.
 
     Args:
-        head: The output. The model is left unchanged.
-        index: The index of the output among those of the model.
+        head: The output. The model is not changed.
+        index: The index of the output among the outputs of the model.
         diagnosis: The diagnosis.
     """
     bias = getattr(head.layer, "bias", None)

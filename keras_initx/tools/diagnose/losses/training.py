@@ -1,9 +1,9 @@
-"""A loss as in training: its forms, what it gets, its value, and the value of a blind guess.
+"""A loss in training: its forms, its inputs, its value, and the value of a blind guess.
 
 Only `compile` knows which targets each loss of a list or dict gets, fits labels of shape `(n,)` to
 outputs of shape `(n, 1)`, and applies masks. So a model without layers is compiled with the loss,
-and its `compute_loss` is called: with the loss for its value, or with a `_WatchedLoss` in its
-place, which makes a `LossCall` for each output.
+and its `compute_loss` is called. The loss itself gives the value. A `_WatchedLoss` in its place
+makes a `LossCall` for each output.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ ComparedKind: TypeAlias = Literal["crossentropy", "distance"]
 
 @dataclass(frozen=True, eq=False)
 class LossCall:
-    """A call of a loss as in `compile`, with what it gets in training.
+    """A call of a loss that `compile` accepts, with its inputs in training.
 
     Attributes:
         loss: The loss.
@@ -61,8 +61,8 @@ class RepeatableLoss:
     def crosses_examples(self) -> bool:
         """Whether each output is compared with the targets of all examples: their shapes differ.
 
-        Then it does not matter which target is of which example. It does for targets of the shape
-        of the outputs, unless the loss compares all pairs, or distributions, on purpose.
+        Then the order of the targets does not matter. It does matter for targets of the shape of
+        the outputs, unless the loss compares all pairs, or distributions, on purpose.
         """
         output_shape, target_shape = tuple(self.output.shape), tuple(self.targets.shape)
         have_one_size = math.prod(target_shape) == math.prod(output_shape)
@@ -102,7 +102,7 @@ def list_repeatable_losses(
     outputs: Tensor,
     objective: Callable[[Tensor, Tensor], Tensor],
 ) -> list[RepeatableLoss]:
-    """List the losses of the outputs of a model, also those of its own `compute_loss`.
+    """List the losses of the outputs of a model, also the losses of its own `compute_loss`.
 
     Args:
         model: The model.
@@ -140,7 +140,7 @@ def _make_computation(loss: LossLike) -> Callable[[Tensor, Tensor], float]:
 
 
 def check_loss(loss: LossLike | None) -> None:
-    """Raise `ValueError` if `loss` is not a loss as in `compile`, or a list or dict of them."""
+    """Raise `ValueError` unless `compile` accepts `loss`, or all losses in a list or dict."""
     for leaf in keras.tree.flatten(loss):
         if leaf is None or follows_from_shapes(leaf):
             continue
@@ -214,11 +214,11 @@ def list_loss_calls(
 ) -> list[LossCall]:
     """List each loss of `model` with the targets and the output that it gets in training.
 
-    Outputs with several losses are left out.
+    Outputs with several losses are not listed.
 
     Args:
         model: A model.
-        loss: A loss as in `compile`, or `None` for the loss of `model`.
+        loss: A loss that `compile` accepts, or `None` for the loss of `model`.
         targets: The targets.
         outputs: The outputs of `model`.
     """
@@ -238,7 +238,7 @@ def list_loss_calls(
 
 
 def compute_row_mask(targets: Tensor, outputs: Tensor) -> Array:
-    """Return an array that is false for each row of outputs that a mask leaves out."""
+    """Return an array that is false for each masked row of outputs."""
     ones: LossLike = _CountedRows()
     return np.asarray(to_array(ones(targets, outputs)) != 0)
 
@@ -251,7 +251,7 @@ def _watch(loss: LossLike | None, calls: list[LossCall]) -> "_WatchedLoss | None
 
 
 class _WatchedLoss(KerasLoss):
-    """Stands for `loss` in `compile`, and adds each call to `calls`."""
+    """Replaces `loss` in `compile`, and adds each call to `calls`."""
 
     def __init__(self, loss: LossLike, calls: list[LossCall]) -> None:
         super().__init__(name="watch")
@@ -266,7 +266,7 @@ class _WatchedLoss(KerasLoss):
 
 
 class _CountedRows(KerasLoss):
-    """Gives 1 for each row of outputs that counts in training, and 0 for what a mask leaves out."""
+    """Gives 1 for each row of outputs that counts in training, and 0 for each masked row."""
 
     def __init__(self) -> None:
         super().__init__(name="counts", reduction=None)
@@ -294,7 +294,7 @@ class GuessComparison(NamedTuple):
 
 
 def compare_with_guess(known: Loss, call: LossCall) -> GuessComparison | None:
-    """Compare a loss with a blind guess, `None` if its kind has none or a mask leaves nothing."""
+    """Compare a loss with a blind guess, `None` if its kind has none or all rows are masked."""
     targets, output = call.targets, call.output
     if known.is_crossentropy and not known.is_focal:
         classes = 2 if known.kind == "binary" else output.shape[known.axis]

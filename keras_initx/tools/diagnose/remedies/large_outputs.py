@@ -39,7 +39,7 @@ _LARGE_INPUTS = 5
 
 
 def propose_smaller_inputs(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy | None:
-    """Propose what makes the inputs of the last layer smaller, `None` if they are no problem."""
+    """Propose a way to smaller inputs of the last layer, `None` if they are no problem."""
     are_large = exceeds(layer.output.input_size, _LARGE_INPUTS)
     if not layer.has_kernel or not are_large or has_large_inputs(diagnosis):
         return None

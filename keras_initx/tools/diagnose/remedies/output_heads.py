@@ -17,9 +17,9 @@ def propose_activation(
     loss: str = "",
     head: OutputHead | None = None,
 ) -> Remedy:
-    """Propose another activation in `layer`, and another loss if one is named.
+    """Propose another activation in `layer`, and another loss if one is given.
 
-    The text leaves out what the layer and the loss of `head` have already.
+    The text skips an activation or a loss that `layer` and `head` already have.
     """
     clauses = []
     if activation != layer.activation or not loss:

@@ -43,7 +43,7 @@ _ROUNDING = 1e-5
 
 @rule("alike", unless=["equal inputs"])
 def alike(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report examples, or positions, that have become alike before the last layer.
+    """Report examples, or positions, that have become nearly equal before the last layer.
 
     Reported if:
         - The inputs of the last layer differ between examples by at most {INPUTS_DIFFER:g} of their

@@ -20,7 +20,7 @@ _CHECK_LABELS = "then check that each label belongs to its input"
     unless=["no gradient:error", "diverging steps:note"],
 )
 def blind_guess(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report a loss that is no better than that of a guess by the shares of the labels.
+    """Report a loss that is no better than a guess by the shares of the labels.
 
     Reported if:
         A crossentropy is above {BETTER_THAN_GUESS:g} times the loss of a guess by the shares of the
@@ -76,7 +76,7 @@ def _describe_steps(taken: TrainedSteps) -> str:
 
 
 def _propose_rate(taken: TrainedSteps) -> Remedy:
-    """Propose the best rate that was tried, or what else may be the reason."""
+    """Propose the best tried rate, or a check of other reasons."""
     if taken.better_rate is not None:
         optimizer = f"keras.optimizers.{taken.optimizer}({taken.better_rate:g})"
         return Remedy(f"use {optimizer} with its other arguments unchanged, or {_WARM_UP}")

@@ -21,7 +21,7 @@ BEYOND_CHANCE = 8
 
 @rule("dead units")
 def dead_units(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report layers of whose units an activation leaves too few, or none.
+    """Report layers with too few living units after an activation, or none.
 
     Reported if:
         - A fraction above {DEAD:g} of the units has the output 0 for the whole batch. A layer of

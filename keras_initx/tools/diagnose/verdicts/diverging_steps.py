@@ -1,4 +1,4 @@
-"""Steps whose loss does not stay finite, or rises, or that leave weights as they are."""
+"""Steps whose loss does not stay finite, or rises, or that do not change weights."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ _LATER_STEPS = [2**power for power in range(21)]
 
 @rule("diverging steps")
 def diverging_steps(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report steps whose loss does not fall, and weights that they leave as they are.
+    """Report steps whose loss does not fall, and weights that they do not change.
 
     Reported if:
         You pass `steps`, and one of these is true:
@@ -150,7 +150,7 @@ def _report_unmoved(
 
 
 def _find_higher_rate(optimizer: keras.optimizers.Optimizer, taken: TrainedSteps) -> float | None:
-    """Find the highest rate that a schedule has later, `None` if none is known to be higher."""
+    """Find the highest later rate of a schedule, `None` if no rate is certainly higher."""
     if not has_one_rate(unwrap_optimizer(optimizer)) or not taken.rates:
         return None
     highest = max(predict_rates(unwrap_optimizer(copy_unbuilt(optimizer)), _LATER_STEPS))

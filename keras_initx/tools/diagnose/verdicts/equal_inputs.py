@@ -18,7 +18,7 @@ from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 @rule("equal inputs")
 def equal_inputs(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report inputs that do not tell examples apart.
+    """Report inputs that do not distinguish examples.
 
     Reported if:
         The targets differ, and one of these is true:
@@ -134,7 +134,7 @@ def _have_other_layers_numbers(diagnosis: Diagnosis) -> bool:
 
 
 def _report_single_index(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report embeddings of which all examples take the same row."""
+    """Report embeddings that look up the same row for all examples."""
     hit = [layer for layer in layers if layer.first_inputs.only_index is not None]
     if not hit or not _have_different_targets(diagnosis):
         return

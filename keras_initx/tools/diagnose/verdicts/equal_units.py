@@ -36,7 +36,7 @@ from keras_initx.tools.diagnose._unreached_layers import weights_blocked_by_zero
 
 @rule("equal units", probes=[LogitsProbe])
 def equal_units(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report kernels of zeros or of one number, and units that are alike.
+    """Report kernels of zeros or of one number, and equal units.
 
     Reported if:
         - A trainable kernel, or the scale of a normalization, is all 0.

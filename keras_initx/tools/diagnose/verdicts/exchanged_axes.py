@@ -1,4 +1,4 @@
-"""Exchanged axes: images of which a side is taken for the channels."""
+"""Exchanged axes: images whose side is taken for the channels."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from keras_initx.tools.diagnose._rules import Finding, rule, write_count
 
 @rule("exchanged axes")
 def exchanged_axes(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report images of which a side is taken for the channels.
+    """Report images whose side is taken for the channels.
 
     Reported if:
         A two-dimensional convolution gets square images from outside the model, and takes one side

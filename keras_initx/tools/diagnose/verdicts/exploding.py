@@ -143,7 +143,7 @@ def _report_gradients(diagnosis: Diagnosis) -> Iterator[Finding]:
 
 
 def _propose_smaller_gradients(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy:
-    """Propose what makes gradients smaller: targets, kernels, branches, weights or the loss."""
+    """Propose smaller gradients, by changing targets, kernels, branches, weights or the loss."""
     layers = measured_layers(diagnosis)
     for layer in layers:
         if misses_targets(layer) and exceeds(layer.output.loss, FIRST_LOSS):

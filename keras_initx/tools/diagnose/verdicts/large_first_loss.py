@@ -70,7 +70,7 @@ def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
 
 
 def _explain(layer: MeasuredLayer, diagnosis: Diagnosis) -> tuple[str, Remedy]:
-    """Find the cause: return what the evidence says of it, and the remedy."""
+    """Find the cause: return its evidence and its remedy."""
     details, output = "", layer.output
     smaller_rows = propose_smaller_table(layer, diagnosis)
     if smaller_rows is not None:

@@ -1,4 +1,4 @@
-"""Memory: recurrent layers that do not keep what they have read."""
+"""Memory: recurrent layers that lose the steps that they have read."""
 
 from collections.abc import Iterator
 
@@ -55,7 +55,7 @@ def describe_gate_bias(diagnosis: Diagnosis, layer: MeasuredLayer) -> str | None
     columns=[LayerColumn("gate bias", "bias of the forget or update gates", describe_gate_bias)],
 )
 def memory(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report recurrent layers that do not keep what they have read.
+    """Report recurrent layers that lose the steps that they have read.
 
     Reported if:
         - The biases of the forget gates of an LSTM, or of the update gates of a GRU, keep less than
@@ -74,8 +74,8 @@ def memory(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Findin
 
     Why:
         - A bias of 0 keeps half of a state in a step. A bias of -3 keeps 0.05, and after three
-          steps 0.0001 is left. Then the layer has no memory, and no gradient through time (Gers and
-          others, 2000).
+          steps 0.0001. Then the layer has no memory, and no gradient through time (Gers and others,
+          2000).
         - A recurrent kernel of 0.5 leaves a thousandth after ten steps. A kernel of 3 drives tanh
           to its limits (Saxe and others, 2014).
         - After much padding, all examples leave the same state.

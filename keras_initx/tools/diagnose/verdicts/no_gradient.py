@@ -50,7 +50,7 @@ def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
 
     Level:
         error; warning if the loss does not depend on the layers, or `stop_gradient` cuts them off;
-        note if they belong to a model inside, of which you use other outputs, or if another batch
+        note if they belong to a model inside, and you use other outputs of it, or if another batch
         may use them and other layers read the inputs
 
     Why:
@@ -209,7 +209,7 @@ def _report_cut_off(
 
 
 def _list_ending_operations(diagnosis: Diagnosis) -> list[str]:
-    """List what gets a gradient and passes none on: operations by class, layers by path."""
+    """List the calls that get a gradient and pass none on: operations by class, layers by path."""
     names = []
     for call in ending_calls(diagnosis):
         operation = call.operation

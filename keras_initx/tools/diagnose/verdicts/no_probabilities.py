@@ -1,4 +1,4 @@
-"""No probabilities: outputs that a loss takes for probabilities or logits, and that are not."""
+"""No probabilities: outputs that a loss wrongly takes for probabilities or logits."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +19,7 @@ BEYOND = 0.01
 
 @rule("no probabilities")
 def no_probabilities(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report outputs that a loss takes for probabilities, or for logits, and that are none.
+    """Report outputs that a loss wrongly takes for probabilities or for logits.
 
     Reported if:
         - A crossentropy with `from_logits=False` gets other numbers than probabilities: numbers

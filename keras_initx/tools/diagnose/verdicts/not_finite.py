@@ -82,7 +82,6 @@ def not_finite(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
 
 
 def _list_layers(lost: Sequence[LostWeight], layers: list[MeasuredLayer]) -> list[MeasuredLayer]:
-    """List the layers that have one of these weights."""
     identities = {id(lost_weight.weight.variable) for lost_weight in lost}
     hit = []
     for layer in layers:
@@ -115,7 +114,7 @@ def _propose_finite_source(lost: Sequence[LostWeight]) -> Remedy:
 
 
 def _describe_source(weight: ModelWeight, initializer: LayerInitializer | None) -> str:
-    """Describe what has to give finite values, by what is known of the initializer of a weight."""
+    """Describe the source that has to give finite values, from the initializer of a weight."""
     others = "a file, or an assignment"
     if initializer is None:
         return f"take finite values from its source: an initializer, {others}"

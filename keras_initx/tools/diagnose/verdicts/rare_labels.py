@@ -1,4 +1,4 @@
-"""Labels that are rare: a loss that starts at a half for each, although a bias would lower it.
+"""Rare labels: outputs start at a half, although a bias would lower the loss.
 
 A binary crossentropy is computed from its logits here. Any other loss is computed again, with the
 outputs that a bias would give, by `LabelProbe`.
@@ -37,14 +37,14 @@ _RESHAPING = (keras.layers.Flatten, keras.layers.Permute, keras.layers.Reshape)
 
 
 class Prior(NamedTuple):
-    """What the frequency of labels would make of the first loss of an output.
+    """The first loss of an output with a bias for the frequency of its labels.
 
     Attributes:
         frequency: The frequency of ones among all labels, smoothed as they are in the loss.
         share: The same without smoothing.
-        before: The loss as it is.
+        before: The loss without this bias.
         after: The loss with a bias of this frequency.
-        last: The layer with the bias that gives it, `None` if it is not known.
+        last: The layer with this bias, `None` if it is not known.
     """
 
     frequency: float
@@ -55,13 +55,13 @@ class Prior(NamedTuple):
 
 
 class LabelProbe(Probe):
-    """Finds outputs of which each has a label that is rarely 1, or 0, whatever the loss is.
+    """Finds outputs that each have a label that is rarely 1, or rarely 0, whatever the loss is.
 
-    It computes the loss with the bias that suits them. It leaves out outputs of a binary
-    crossentropy, whose loss follows from the logits.
+    It computes the loss with the bias that suits them. It skips outputs of a binary crossentropy,
+    whose loss follows from the logits.
 
     Attributes:
-        priors: Dict from a layer to what is known of the output that it makes.
+        priors: Dict from a layer to the prior of the output that it makes.
     """
 
     def __init__(self, diagnosis: Diagnosis) -> None:
@@ -88,11 +88,11 @@ def _is_crossentropy(head: OutputHead) -> bool:
 
 
 def _measure_prior(loss: RepeatableLoss, operations: Sequence[LastOperation]) -> Prior | None:
-    """Measure what a bias would make of a loss of any kind, `None` if that is not much less.
+    """Measure any loss with a bias for the labels, `None` if it is not much less.
 
     Args:
         loss: The loss.
-        operations: What follows the last kernel before the output of the loss.
+        operations: The operations between the last kernel and the output that the loss gets.
     """
     outputs, labels = to_array(loss.output), to_array(loss.targets)
     if labels.size != outputs.size or not _are_rare(labels):
@@ -149,7 +149,7 @@ def _find_last_layer(
 
 
 def _compute_prior(head: OutputHead) -> Prior | None:
-    """Compute what a bias would make of a binary crossentropy, `None` if that is not much less."""
+    """Compute a binary crossentropy with a bias for the labels, `None` if it is not much less."""
     activations = _list_activations(head.last_operations)
     last = None
     if activations == ([] if head.loss.from_logits else ["sigmoid"]):
@@ -178,7 +178,7 @@ def _compute_prior(head: OutputHead) -> Prior | None:
 def _are_rare(labels: Array) -> bool:
     """Return whether a guess by the frequency of labels is much better than one of a half.
 
-    Few labels say little of their frequency: it may be nearer to a half by a standard deviation of
+    Few labels show their frequency inexactly. It may be nearer to a half by a standard deviation of
     the count, which is about its root, and by one label.
     """
     ones, count = labels.sum(dtype="float64"), labels.size
@@ -277,8 +277,8 @@ def _propose_bias(prior: Prior, last: MeasuredLayer | None, layer: MeasuredLayer
     """Propose the bias.
 
     Args:
-        prior: What the frequency of the labels would make of the loss.
-        last: The layer with the last kernel, if it is known.
+        prior: The first loss with and without the bias.
+        last: The layer with the last kernel, if the code has identified it.
         layer: The layer that makes the output.
     """
     initializer = PriorBias(prior.frequency)

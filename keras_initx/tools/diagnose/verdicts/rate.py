@@ -1,4 +1,4 @@
-"""The learning rate: what the first steps of the optimizer do to the weights.
+"""The learning rate, and the effect of the first steps of the optimizer on the weights.
 
 Nothing is trained here, except one step of SGD for a loss that may fall below 0. How far a thousand
 steps go follows from the present gradients, by a formula for each kind of optimizer, in
@@ -133,7 +133,7 @@ def _integrate(steps: Sequence[int], rates: Sequence[float]) -> float:
     beside=["vanishing", "vanishing gradient"],
 )
 def rate(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report a learning rate with which the first steps go too far, or nowhere.
+    """Report a learning rate that makes the first steps go too far, or nowhere.
 
     Reported if:
         - The learning rate is below 0, with any optimizer.
@@ -207,7 +207,7 @@ def _report_adadelta(optimizer: _Optimizer) -> Iterator[Finding]:
 def _report_small_steps(
     optimizer: _Optimizer, diagnosis: Diagnosis, layers: list[MeasuredLayer]
 ) -> Iterator[Finding]:
-    """Report an optimizer with which weights stay where they are."""
+    """Report an optimizer that hardly changes the weights."""
     if optimizer.kind is None:
         return
     change = _compute_largest_change(optimizer, diagnosis, layers)
@@ -237,7 +237,7 @@ def _report_small_steps(
 def _compute_largest_change(
     optimizer: _Optimizer, diagnosis: Diagnosis, layers: Sequence[MeasuredLayer]
 ) -> float | None:
-    """Compute how far a thousand steps move the kernel that they move most, relative to its size.
+    """Compute the largest change of a kernel in a thousand steps, relative to its size.
 
     This is an upper bound. It is `None` without kernels that get gradients.
     """
@@ -280,7 +280,7 @@ def _read_loss(diagnosis: Diagnosis) -> float | None:
 
 
 def _compute_clipping(optimizer: _Optimizer, diagnosis: Diagnosis) -> float:
-    """Compute the factor by which all gradients together are clipped."""
+    """Compute the clipping factor for the norm of all gradients together."""
     total = math.hypot(*(norm for _, norm in trained_layers(diagnosis)))
     return min(optimizer.facts.global_clipnorm / total, 1.0) if total > 0 else 1.0
 
@@ -309,7 +309,7 @@ def _compute_change(optimizer: _Optimizer, norm: float, count: int) -> float:
 
 
 def _report_large_sgd_steps(rate: float, diagnosis: Diagnosis) -> Iterator[Finding]:
-    """Report a rate of SGD with which the first step goes too far."""
+    """Report a rate of SGD that makes the first step go too far."""
     loss = _read_loss(diagnosis)
     norms = trained_layers(diagnosis)
     if loss is None or not loss > 0 or not norms:

@@ -1,4 +1,4 @@
-"""Saturated: what is at the limits of an activation, or of the outputs."""
+"""Saturated: values at the limits of an activation, or of the outputs."""
 
 from collections.abc import Iterator, Sequence
 

@@ -94,7 +94,7 @@ def _propose_separate_draws(weights: Sequence[MeasuredWeight]) -> Remedy:
 def _are_copies(weights: Sequence[MeasuredWeight]) -> bool:
     """Return whether layers were copied with their values, because no seed made these.
 
-    So it is for separate initializers without a seed, and for modules of torch.
+    This holds for separate initializers without a seed, and for modules of torch.
     """
     by_path = find_layer_initializers([weight.own for weight in weights])
     initializers = [by_path[weight.path][0] for weight in weights]

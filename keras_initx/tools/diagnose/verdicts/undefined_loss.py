@@ -1,4 +1,4 @@
-"""A loss without a value or a gradient at finite numbers, and layers that make NaN of such."""
+"""A loss without a value or a gradient at finite numbers, and layers that turn these into NaN."""
 
 import math
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ _BY_OPERATION = {
     unless=["single class", "no probabilities"],
 )
 def undefined_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report what makes NaN or infinities of finite numbers.
+    """Report a loss or a layer that turns finite numbers into NaN or infinities.
 
     Reported if:
         - The loss or its gradient is not finite, although inputs, targets and the outputs of all
@@ -144,7 +144,7 @@ def _is_finite(layer: MeasuredLayer) -> bool:
 
 
 def _report_loss(effect: str, diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
-    """Report a loss, with the reason if it is known."""
+    """Report a loss, with the reason if there is one."""
     for layer, head in pair_with_heads(layers, diagnosis.probe(LossProbe).other_heads):
         if head.loss.name == "poisson" and head.output_signal.min < 0:
             evidence = f"{effect}: poisson takes the logarithm of the outputs of {layer.title}"

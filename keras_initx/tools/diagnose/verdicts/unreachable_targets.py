@@ -25,7 +25,7 @@ PROBABLE = 0.25
 
 @rule("unreachable targets", beside=["single class", "no probabilities"])
 def unreachable_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report targets that outputs cannot come near to.
+    """Report targets that are outside of the range of the outputs.
 
     Reported if:
         - A fraction above {OUT_OF_REACH:g} of the targets is outside the range of the activations
@@ -38,8 +38,8 @@ def unreachable_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> It
         warning
 
     Why:
-        The loss cannot become small. Training drives the activation to its limit, where it has no
-        gradient.
+        The loss cannot become small. Training drives the activation to its limit, and the gradient
+        is 0 at this limit.
 
     Typical causes:
         - `tanh` or a sigmoid in the last layer, for targets with other limits

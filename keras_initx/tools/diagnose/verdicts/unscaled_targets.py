@@ -1,4 +1,4 @@
-"""Unscaled targets: those of a distance that are large or small."""
+"""Unscaled targets: large or small targets of a distance."""
 
 from collections.abc import Iterator
 
@@ -20,8 +20,8 @@ def unscaled_targets(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
     """Report targets of a distance that are large or small.
 
     Reported if:
-        - The targets of a distance have a standard deviation above {UNSCALED_TARGETS:g} times that
-          of the outputs. Outputs with a smaller deviation than 1 count as 1.
+        - The targets of a distance have a standard deviation above {UNSCALED_TARGETS:g} times the
+          deviation of the outputs. Outputs with a smaller deviation than 1 count as 1.
         - The targets of a distance have a standard deviation below {SMALL_TARGETS:g}, for example
           returns of prices.
 

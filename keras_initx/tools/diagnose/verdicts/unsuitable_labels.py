@@ -41,7 +41,7 @@ REMAINING = 0.1
 
 @rule("unsuitable labels", beside=["single class"])
 def unsuitable_labels(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report labels that a loss does not take for what they are.
+    """Report labels that a loss misinterprets.
 
     Reported if:
         - A sparse crossentropy gets labels other than class numbers, which are integers from 0 to
@@ -172,7 +172,7 @@ def _propose_class_numbers(layer: MeasuredLayer, head: OutputHead) -> Remedy:
 
 
 def _find_divisor(numbers: Array, units: int) -> int | None:
-    """Find the number by which class numbers below `units` were divided, `None` if they were not.
+    """Find the divisor of scaled class numbers below `units`, `None` if they were not divided.
 
     For example, you scale labels by mistake together with pixels: 0.0, 0.0039, 0.0078 are 0, 1, 2.
     """
@@ -277,7 +277,7 @@ def _report_other_loss(layer: MeasuredLayer, head: OutputHead) -> Iterator[Findi
 
 
 def _report_crossed(layer: MeasuredLayer, loss: RepeatableLoss) -> Finding:
-    """Report a loss of one's own that compares each output with the targets of all examples."""
+    """Report a user's loss that compares each output with the targets of all examples."""
     targets, outputs = tuple(loss.targets.shape), tuple(loss.output.shape)
     evidence = (
         f"the loss gets targets of the shape {targets}, and outputs of {layer.title} of the shape "

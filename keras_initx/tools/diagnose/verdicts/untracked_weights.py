@@ -1,4 +1,4 @@
-"""Kernels that a model uses but does not have: they are neither trained nor saved.
+"""Kernels that a model uses but does not list among its weights: neither trained nor saved.
 
 A probe sees kernels that `call` reads. The kernels of a layer that was called on an array, while a
 functional model was made, are not read any more: they show as a constant in its graph.
@@ -121,7 +121,7 @@ def _contains_rows(variable: keras.Variable, values: Array) -> bool:
 
 @rule("untracked weights", probes=[UntrackedProbe])
 def untracked_weights(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report kernels that a model uses but does not have.
+    """Report kernels that a model uses but does not list among its weights.
 
     Reported if:
         - The model uses trainable kernels that are not among its weights.

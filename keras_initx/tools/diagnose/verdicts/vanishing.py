@@ -40,7 +40,7 @@ def vanishing(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
     Reported if:
         - The standard deviation before an activation is below {VANISHING:g}.
         - The scale of a normalization layer of Keras has a root mean square below 0.1. A scale of
-          zeros, and a scale at the end of a residual branch, are left out. `diagnose` does not
+          zeros, and a scale at the end of a residual branch, do not count. `diagnose` does not
           report the layers after a small scale, because it makes their signals small.
 
     Level:

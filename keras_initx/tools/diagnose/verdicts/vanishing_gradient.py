@@ -1,4 +1,4 @@
-"""Gradients of the first layers that are much smaller than those of later ones."""
+"""Gradients of the first layers that are much smaller than gradients of later layers."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,11 +31,12 @@ VANISHING_GRADIENT = 1e-4
     beside=["no gradient:note", "memory"],
 )
 def vanishing_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report first layers whose gradients are much smaller than those of later ones.
+    """Report first layers whose gradients are much smaller than the gradients of later layers.
 
     Reported if:
         The gradients of the first layers are below {VANISHING_GRADIENT:g} times the largest
-        gradient of a layer. A model with a branch that starts at 0, as with ReZero, does not count.
+        gradient of a layer. A model with a branch that starts at 0, for example with ReZero, does
+        not count.
 
     Level:
         warning; error if all gradients are 0; note if only rounding errors reach the first layers

@@ -31,7 +31,7 @@ WRONG_FAN = 1.5
 
 @rule("wrong fan")
 def wrong_fan(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
-    """Report kernels whose size is that of other axes.
+    """Report kernels whose size comes from the fans of other axes.
 
     Reported if:
         The standard deviation of a depthwise or transposed kernel differs by a factor above
