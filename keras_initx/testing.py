@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_initx.checkpoints._sources import LayoutName
 from keras_initx.inspection._batch import Data
 from keras_initx.tools.audit._audit import Like, audit
 from keras_initx.tools.audit._contract import Contract
@@ -54,6 +55,7 @@ def assert_same_outputs(
     *,
     y: Data | None = None,
     names: NamesDict | None = None,
+    layout: LayoutName | None = None,
     tolerance: float | None = None,
 ) -> None:
     """Raise `AssertionError` unless a model computes what another one computed.
@@ -68,6 +70,7 @@ def assert_same_outputs(
             names of layers, see `keras_initx.compare_outputs`.
         y: The targets, see `keras_initx.compare_outputs`.
         names: The names of layers in `like`, see `keras_initx.compare_outputs`.
+        layout: The order of axes in a module of torch, see `keras_initx.compare_outputs`.
         tolerance: The tolerance for all floats, see `keras_initx.compare_outputs`.
 
     Raises:
@@ -87,6 +90,6 @@ def assert_same_outputs(
         ...     print(str(error).splitlines()[0])
         The outputs of 2 calls differ, first those of dense.
     """
-    report = compare_outputs(model, x, like, y=y, names=names, tolerance=tolerance)
+    report = compare_outputs(model, x, like, y=y, names=names, layout=layout, tolerance=tolerance)
     if not report.ok:
         raise AssertionError(f"{report.headline}\n\n{report}")

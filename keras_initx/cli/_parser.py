@@ -346,12 +346,7 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
         help="FILE.py:FUNCTION, a function without arguments that returns a torch.nn.Module",
     )
     _add_batch(parser)
-    parser.add_argument("--names", **_options.NAMES, help=_NAMES_OF_LAYERS)
-    parser.add_argument(
-        "--layout",
-        choices=("torch", "keras"),
-        help="the order of axes in the module; default: torch",
-    )
+    _add_names(parser)
     parser.add_argument(
         "--no-load",
         action="store_true",
@@ -399,7 +394,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", **_options.MODEL)
     parser.add_argument("like", **_options.INPUT, help="the recorded outputs, a .npz file")
     _add_batch(parser)
-    parser.add_argument("--names", **_options.NAMES, help=_NAMES_OF_LAYERS)
+    _add_names(parser)
     parser.add_argument(
         "--tolerance",
         **_options.POSITIVE,
@@ -408,11 +403,19 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     _add_files_of_report(parser)
 
 
-_NAMES_OF_LAYERS = (
-    "a JSON object, or a file with one, from patterns for layers or weights to names of modules: "
-    '\'{"block_*/dense": "blocks.{0}.fc"}\', null leaves out; or FILE.py:FUNCTION, a function '
-    "without arguments that returns a dict; default: the names of the layers"
-)
+def _add_names(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--names",
+        **_options.NAMES,
+        help="a JSON object, or a file with one, from patterns for layers or weights to names of "
+        'modules: \'{"block_*/dense": "blocks.{0}.fc"}\', null leaves out; or FILE.py:FUNCTION, a '
+        "function without arguments that returns a dict; default: the names of the layers",
+    )
+    parser.add_argument(
+        "--layout",
+        choices=("torch", "keras"),
+        help="the order of axes in the module; default: torch",
+    )
 
 
 def _add_batch(parser: argparse.ArgumentParser) -> None:

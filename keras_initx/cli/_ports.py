@@ -93,12 +93,14 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
         model = open_source(arguments.model, load_compiled_model)
         batch = _read_batch(arguments.data)
         like = RecordedOutputs(*read_outputs("like", arguments.like))
+        names, layout = resolve_names(_read_names(arguments.names), arguments.layout)
         report = keras_initx.compare_outputs(
             model,
             batch.model,
             like,
             y=batch.y if like.step is not None and model.compiled else None,
-            names=resolve_names(_read_names(arguments.names), None).names,
+            names=names,
+            layout=layout if like.framework == "torch" else arguments.layout,
             tolerance=arguments.tolerance,
         )
     except Exception as error:

@@ -517,3 +517,41 @@ def test_a_file_of_torch_is_compared_on_every_backend(tmp_path, factor):
     assert [row.like for row in step.rows] == ["fc.weight", "fc.bias"]
     assert step.ok is (factor == 1)
     assert bool(step.causes) is (factor != 1)
+
+
+class OwnLinear(nn.Module):
+    """A layer of torch with the axes of Keras, as `Conv1D` in GPT-2 of transformers."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 3))
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x):
+        return x @ self.weight + self.bias
+
+
+def test_arrays_with_the_axes_of_keras_have_a_first_step_too():
+    torch.manual_seed(0)
+    module = nn.Sequential(OwnLinear())
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(3, name="0")], name="net")
+    loaded = keras_initx.load_pretrained(model, module.state_dict(), layout="keras")
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    draws = np.random.default_rng(0)
+    x, y = draws.normal(size=(8, 6)).astype("float32"), draws.normal(size=(8, 3)).astype("float32")
+
+    def sgd(parameters):
+        return torch.optim.SGD(parameters, 0.1)
+
+    recorded = record_outputs(module, x, y, loss=nn.MSELoss(), optimizer=sgd)
+    report = compare_outputs(model, x, recorded, y=y, layout="keras")
+    assert report.ok, str(report)
+    assert [row.gradient.answer for row in report.step.rows] == ["equal"] * 2
+    # With the axes of torch, the array does not fit.
+    assert "not all was compared" in str(compare_outputs(model, x, recorded, y=y).step)
+    options = {"loss": nn.MSELoss(), "optimizer": sgd}
+    assert keras_initx.port_report(model, module, x, y, loaded=loaded, **options).ok
+    with pytest.raises(ValueError, match="`layout` must be left out unless `like` is recorded from a module of torch"):
+        compare_outputs(model, x, record_outputs(model, x), layout="keras")
+    with pytest.raises(ValueError, match="`layout` must be one of"):
+        compare_outputs(model, x, recorded, y=y, layout="numpy")
