@@ -1,4 +1,4 @@
-"""Rules by path: what a recipe, or a remedy of a diagnosis, says of each weight of one model."""
+"""Rules by path: an initializer for each weight of one model, from a recipe or a diagnosis."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ NOT_ITS_OWN = "the recipe keeps all others"
 
 @dataclass(frozen=True)
 class Left:
-    """That a weight keeps its values.
+    """The rule that a weight keeps its values.
 
     Attributes:
-        reason: Why.
-        is_final: Whether nobody else is asked, where several say what weights get.
+        reason: The reason.
+        is_final: Whether this ends the search if several rules apply to a weight.
         is_noted: Whether a note lists all weights that are left for this reason.
     """
 
@@ -33,16 +33,17 @@ class Left:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WeightRules:
-    """What is said of the weights of one model, to be used as rules.
+    """The rules for the weights of one model, which you can pass to `initialize` and `audit`.
 
-    It prints as tables do: a line for weights that get the same and whose paths differ in numbers
-    only. It is no dict, so that nobody can join it with one in an order that does not count: put
-    both in a list, `[{"head/kernel": "zeros"}, rules]`, in which the first that matches counts.
+    If you print them, weights with the same initializer share a line if their paths differ in
+    numbers only. To combine them with rules of your own, put both in a list: `[{"head/kernel":
+    "zeros"}, rules]`. The first rule that matches counts. The object is no dict, because the order
+    counts and merged dicts would lose it.
 
     Attributes:
-        by_path: An initializer for the path of a weight, or that it is left and why. Of others
-            nothing is said.
-        notes: What a reader may not expect, as lines of text.
+        by_path: An initializer by the path of a weight, or the reason why the weight keeps its
+            values. It has no entry for other weights.
+        notes: Facts that you may not expect, as lines of text.
 
     Example:
         >>> from keras_initx import recipes
@@ -68,7 +69,7 @@ class WeightRules:
 
 
 def _text(value: InitializerLike | Left) -> str:
-    """Return what is said of a weight in words."""
+    """Return the rule for a weight in words."""
     if isinstance(value, str):
         return value
     if isinstance(value, Left):
