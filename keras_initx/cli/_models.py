@@ -94,7 +94,7 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
 
 
 def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Run `audit`: compare the weights of a model or a file with what they should be."""
+    """Run `audit`: compare the weights of a model or a file with rules, a contract or others."""
     try:
         like: Any = arguments.like
         if isinstance(like, str):
@@ -121,7 +121,7 @@ def _load_or_keep_path(path: Path) -> Any:
 
 
 def contract(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Run `contract`: measure how weights are drawn, and save that."""
+    """Run `contract`: measure how weights are drawn, and save the contract."""
     build: Any = arguments.model
     try:
         if isinstance(build, str):

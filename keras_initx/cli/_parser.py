@@ -1,12 +1,12 @@
 """All commands with their options.
 
 The arguments are read before Keras is imported, so that `--help` takes no time, and a missing file
-is told at once: this module and `_options` import nothing large. The table of commands names the
-function that runs each, which is imported afterwards. It takes the command's parser, for errors,
-and the arguments, and returns the exit code.
+is reported at once. Therefore this module and `_options` import nothing large. The table of
+commands names the function that runs each command. It is imported afterwards. It takes the
+command's parser, for errors, and the arguments, and returns the exit code.
 
-The docstring of the function that adds the options of a command is what `--help` says about it: the
-first line in the list of commands, the text above the options, the last paragraph as an example.
+`--help` shows the docstring of the function that adds the options of a command. The first line is
+in the list of commands, the text is above the options, and the last paragraph is an example.
 """
 
 import argparse

@@ -191,9 +191,7 @@ class _OfThisPackage(Adapted):
 
 
 def _draws_by_its_law(own: type[Initializer]) -> bool:
-    """Return whether the class that states the law also draws, without a subclass that overrides
-    it.
-    """
+    """Return whether the class that states the law also draws, and no subclass overrides it."""
     for cls in own.__mro__:
         if "law" in vars(cls):
             return True

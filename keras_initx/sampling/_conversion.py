@@ -289,8 +289,7 @@ class Affine:
 def affine(
     offset: float, factor: float, bounds: Bounds | None = None, *, is_strict: bool = False
 ) -> Affine:
-    """Return a function that maps draws `x` to `offset + factor * x`, with the same bits
-    everywhere.
+    """Return a function that maps draws `x` to `offset + factor * x`, with equal bits everywhere.
 
     A compiler may fuse a multiplication followed by an addition into one operation, which rounds
     once instead of twice. An addition followed by a multiplication cannot be fused, so this

@@ -28,10 +28,11 @@ def householder_frame(
 ) -> Tensor:
     """Make a frame from Householder reflections, without a factorization.
 
-    In step `j`, a QR factorization of a Gaussian matrix reflects a Gaussian vector of length `rows - j`
-    onto the first axis. The rest of the matrix stays Gaussian, by rotation invariance. So this function
-    draws all vectors at once and computes only their product, a panel at a time in the compact WY form
-    `H_1 ... H_b = I - V inv(triu(V'V, 1) + I) V'` for vectors with `|v|^2 = 2`.
+    In step `j`, a QR factorization of a Gaussian matrix reflects a Gaussian vector of length
+    `rows - j` onto the first axis. The rest of the matrix stays Gaussian, by rotation invariance.
+    So this function draws all vectors at once. It computes only their product, a panel at a time,
+    in the compact WY form `H_1 ... H_b = I - V inv(triu(V'V, 1) + I) V'` for vectors with
+    `|v|^2 = 2`.
 
     Reference:
         Stewart, "The efficient generation of random orthogonal matrices", SIAM J. Numer. Anal. 17

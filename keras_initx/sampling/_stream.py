@@ -197,9 +197,7 @@ class Stream:
         start: int = 0,
         then: Affine | None = None,
     ) -> Tensor:
-        """Convert the words of `shape`, beginning with element `start`. If `then` is given, finish
-        them.
-        """
+        """Convert the words of `shape` from element `start` on. With `then`, finish the draws."""
         check_size(start + math.prod(shape), shape)
         convert, table = kind
         out = dtype if then is None else self.finished_dtype(dtype)
