@@ -233,7 +233,7 @@ def test_a_number_of_numpy_is_saved_as_a_plain_one(case):
 )
 def test_refuses_a_dtype_in_which_values_would_be_infinite(case):
     initializer, shape = case
-    with pytest.raises(ValueError, match=r"`dtype` must hold the values of .* Received: dtype='float16'"):
+    with pytest.raises(ValueError, match=r"`dtype` must be able to hold the values of .* Received: dtype='float16'"):
         initializer(shape, "float16")
     assert np.isfinite(to_numpy(initializer(shape, "bfloat16")).astype("float32")).all()
 

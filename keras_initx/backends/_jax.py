@@ -119,7 +119,7 @@ class Implementation(Backend):
         if len(set(seeds)) > 1:
             raise ValueError(
                 "All processes must draw the same seeds: call `keras.distribution.initialize`, or "
-                "`keras.utils.set_random_seed` with one number in each. "
+                "`keras.utils.set_random_seed` with the same number in each. "
                 f"Received: the seeds {seeds}"
             )
         self._processes_agree = True
@@ -152,8 +152,8 @@ class Implementation(Backend):
             return super().host_view(value)
         if self.is_shared(value):
             raise ValueError(
-                "All values must be in this process, where they are read as a whole. "
-                f"Received: a tensor of shape {tuple(value.shape)}, of which others hold parts"
+                "The tensor must be in this process, which reads it as a whole. "
+                f"Received: a tensor of shape {tuple(value.shape)} with parts in other processes"
             )
         parts_here = list(self.parts(value))
         region, values = parts_here[0]

@@ -101,11 +101,10 @@ def check_arrays(argument: str, arrays: Mapping[Any, Any]) -> Contents:
         # A checkpoint of torch, with the number of the epoch and the state of an optimizer.
         choices = ", ".join(f"{argument}[{name!r}]" for name in nested)
         raise TypeError(
-            f"{required}. Received: a dict with dicts, of which you may mean one. Pass one of "
-            f"{choices}"
+            f"{required}. Received: a dict that contains dicts. Pass one of them: {choices}"
         )
     if contents and all(array.dtype == "object" for array in contents.values()):
-        raise TypeError(f"{required}. Received: the names {list(contents)}, none with an array")
+        raise TypeError(f"{required}. Received: the names {list(contents)}, without arrays")
     return contents
 
 

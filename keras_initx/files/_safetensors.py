@@ -86,7 +86,7 @@ def read_header(path: str) -> Header:
         if entry["dtype"] in DTYPES_OF_NUMPY:
             itemsize = np.dtype(DTYPES_OF_NUMPY[entry["dtype"]]).itemsize
             if end - begin != math.prod(shape) * itemsize:
-                raise ValueError(f"{name!r} has not the size of its shape")
+                raise ValueError(f"the size of {name!r} does not match its shape")
         header.arrays[name] = ArrayHeader(entry["dtype"], shape, begin, end)
     return header
 

@@ -126,8 +126,8 @@ class Adapted:
         if isinstance(values, np.ma.MaskedArray) or "complex" in str(getattr(values, "dtype", "")):
             # A cast would drop the mask or the imaginary parts.
             raise ValueError(
-                "An initializer within another must give real numbers, without a mask. "
-                f"Received: {self.initializer!r}, which gives {type(values).__name__} of dtype "
+                "An initializer inside another must return real numbers without a mask. "
+                f"Received: {self.initializer!r}, which returns {type(values).__name__} of dtype "
                 f"{values.dtype}"
             )
         tensors = [values] if keras.ops.is_tensor(values) else []
@@ -298,7 +298,8 @@ class _Constant(_FixedOfKeras):
             is_filled = False
         if not is_filled:
             raise ValueError(
-                f"`shape` must be one that a value of shape {given} fills. Received: shape={shape}"
+                f"`shape` must be a shape to which the constant of shape {given} can be broadcast. "
+                f"Received: shape={shape}"
             )
 
     def largest(self, shape: Shape) -> float:

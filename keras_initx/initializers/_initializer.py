@@ -348,7 +348,7 @@ def check_largest(
     """Raise `ValueError` if values of this size could be infinite in `dtype`."""
     if largest > MOST[dtype]:
         raise ValueError(
-            f"`dtype` must hold the values of {initializer!r}, which may be as large as "
+            f"`dtype` must be able to hold the values of {initializer!r}, which may be as large as "
             f"{largest:.3g}. Received: dtype={dtype!r}"
         )
 

@@ -142,8 +142,8 @@ class Orthogonal(MatrixInitializer):
             count = min(inputs, units // self.blocks)
             if len(self.singular_values) != count:
                 raise ValueError(
-                    "`shape` must have as many singular values in each block as there are numbers "
-                    f"in `singular_values`; it has {count}. Received: shape={shape}, "
+                    f"`singular_values` must have {count} numbers for this shape, one for each "
+                    f"singular value of a block. Received: shape={shape}, "
                     f"blocks={self.blocks}, singular_values={self.singular_values!r}"
                 )
 

@@ -158,15 +158,15 @@ class Pretrained(Initializer):
             rule = "`key` must be the name of an array in the file"
             if named:
                 rule = (
-                    "`key` must be the name of an array in the file if a layer does not have one "
-                    "of the shape alone"
+                    "`key` must be the whole name of an array in the file, because the layer does "
+                    "not have exactly one array of this shape"
                 )
         elif found.dtype not in DTYPES:
             rule = f"`key` must name an array of a dtype in {DTYPES}"
         else:
             rule = (
-                f"`shape` must be that of the array, {found.shape}; `load_pretrained` takes "
-                "`resize` for another"
+                f"`shape` must be the shape of the array, {found.shape}; for another shape use "
+                "`load_pretrained(resize=...)`"
             )
         # A misspelled name has close matches; a wrong shape has none.
         similar: list[str | None] = []

@@ -83,7 +83,10 @@ class LSTMForgetBias(_GateBias):
                 raise _overwritten_error("`value` must be 1", layer, "value", self.value)
             if getattr(layer, "bias_initializer", None) is not self:
                 raise _overwritten_error(
-                    "`LSTMForgetBias` cannot be within another", layer, "value", self.value
+                    "`LSTMForgetBias` cannot be inside another initializer",
+                    layer,
+                    "value",
+                    self.value,
                 )
         _check_bias(shape, "lstm", layer, self.units)
 
@@ -217,8 +220,8 @@ class ChronoBias(RandomInitializer):
         cell = self._cell(layer, shape)
         if cell is None:
             raise ValueError(
-                "`shape` must be (2, 3 * units), a GRU's, if neither the layer nor `cell` tells an "
-                "LSTM from a GRU; give the cell, as in "
+                "`cell` must be 'lstm' or 'gru' if no LSTM or GRU layer calls the initializer and "
+                "the shape may be the bias of either, for example "
                 f'`ChronoBias({self.max_steps}, cell="lstm")`. '
                 f"Received: shape={shape}, cell=None, layer={layer and layer.name!r}"
             )
@@ -325,7 +328,7 @@ def _check_bias(
         shapes.append((2, 3 * fitting))
     if units_of_layer not in (None, units) or shape not in shapes:
         raise ValueError(
-            f"`shape` must be that of {required}. "
+            f"`shape` must be the shape of {required}. "
             f"Received: shape={shape}, units={units}, layer={layer and layer.name!r}{hint}"
         )
 

@@ -212,8 +212,8 @@ def check_product(initializer: Initializer, factor: float, largest: float, dtype
         # Where the product is as small itself, nothing is lost.
         if number > MOST[computed] or number < least <= product:
             raise ValueError(
-                f"`dtype` must hold {number:.3g}, one of the factors of the values of "
-                f"{initializer!r}, which are multiplied in {computed}. Received: {dtype=!r}"
+                f"`dtype` must be able to hold {number:.3g}, a factor of the values of "
+                f"{initializer!r}, which computes in {computed}. Received: {dtype=!r}"
             )
 
 

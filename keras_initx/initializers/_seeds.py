@@ -116,8 +116,8 @@ def _check_arguments(initializer: Any, result: Any) -> None:
             is_plain = own is None or isinstance(own, str | bool | int | float)
             if not isinstance(other, type(own)) or (is_plain and own != other):
                 raise ValueError(
-                    "`initializers` must have all their arguments in `get_config`, from which each "
-                    f"trial makes a new one. Received: {initializer!r} without {name}"
+                    "`initializers` must have all their arguments in `get_config`, because each "
+                    f"trial makes a new one from it. Received: {initializer!r} without {name}"
                 )
 
 

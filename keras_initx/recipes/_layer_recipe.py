@@ -111,7 +111,7 @@ class LayerRecipe(Recipe):
         self._table_of(source)
         if roles is not None:
             raise ValueError(
-                f"`roles` must be left out with {self.name!r}, which draws a weight by its layer. "
+                f"`roles` must be left out: the recipe {self.name!r} goes by layers, not by roles. "
                 f"Received: {roles=!r}"
             )
         read = self.reader()

@@ -75,7 +75,7 @@ class Result(abc.ABC):
         """
         paths = [row.path for row in self.rows]
         if path not in paths:
-            raise KeyError(f"no row of {path!r}{suggest_matches(path, paths)}")
+            raise KeyError(f"no row for {path!r}{suggest_matches(path, paths)}")
         return self.rows[paths.index(path)]
 
     @property
@@ -296,7 +296,7 @@ class Judgement(Result):
 
     def __bool__(self) -> bool:
         name = type(self).__name__
-        raise TypeError(f"a `{name}` is neither true nor false: use `.ok`, or `len(...)`")
+        raise TypeError(f"`{name}` has no truth value: use `.ok`, or `len(...)`")
 
 
 class Tabular(Result, Generic[Row]):

@@ -293,7 +293,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         layers = len({*self.not_finite, *self.uneven})
         weights = sum(weight.differs for weight in self.weights)
         return (
-            f"{layers} of {format_count(len(self.layers), 'layer')} not level or not finite, "
+            f"{layers} of {format_count(len(self.layers), 'layer')} uneven or not finite, "
             f"{weights} of {format_count(len(self._checked), 'weight')} not as in muP."
         )
 
@@ -386,9 +386,9 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         for layer, (step, exponent) in self.uneven.items():
             uneven.append(f"{layer} ({format_number(exponent)} at step {step})")
         if uneven:
-            lines.append(f"Not level: {', '.join(uneven)}.")
+            lines.append(f"Uneven: {', '.join(uneven)} grow or shrink with the width.")
         if not self.weights:
-            lines.append("Weights are not compared with muP: the models have other layers.")
+            lines.append("Weights are not compared with muP: the models have different layers.")
             return lines
         off = sum(weight.differs for weight in self.weights)
         guesses = [weight.path for weight in self.weights if not weight.is_checked]
@@ -396,9 +396,11 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
             lines.append("std, rate: exponents in initial weights and in learning rates.")
         lines.append(f"{off} of {format_count(len(self._checked), 'weight')} differ from muP.")
         if guesses:
-            lines.append(f"Not checked, as their axes are a guess: {quote_names(guesses)}.")
+            lines.append(f"Not checked, because their axes are guessed: {quote_names(guesses)}.")
         if all(math.isnan(weight.rate - weight.mup_rate) for weight in self._checked):
-            lines.append("Learning rates are not compared: they are 0, or have no known rule.")
+            lines.append(
+                "Learning rates are not compared: they are 0, or `mup` has no rule for them."
+            )
         return lines
 
 
@@ -512,7 +514,7 @@ def coordinate_check(
     if not names:
         raise ValueError(
             "`build` must return models with the same number of layers, or with layers of the same "
-            f"names. Received: none of these with {widths=!r}"
+            f"names. Received: models with neither, for {widths=!r}"
         )
     sizes = []
     for after_steps in found:

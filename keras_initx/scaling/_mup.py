@@ -236,26 +236,26 @@ class MupTable(WeightTable[MupWeight]):
         for weight in self.rows:
             if math.isnan(weight.tied):
                 notes.append(
-                    f"Whether logits use {weight.path} is not known: if they do, multiply them by "
-                    f"{format_number(1 / weight.units)}."
+                    f"It is not known whether logits use {weight.path}. If they do, multiply them "
+                    f"by {format_number(1 / weight.units)}."
                 )
         guesses = [weight.path for weight in self.rows if weight.is_guess]
         if guesses:
             notes.append(
-                f"A guess by the shape: {quote_names(guesses)}. The last axis is taken for the "
-                "units, the one before it for the inputs."
+                f"Guessed from the shape: {quote_names(guesses)}. The last axis counts as the "
+                "units, the axis before it as the inputs."
             )
         if self.depth != 1:
             notes.append(f"Divide the output of each branch by {format_number(self.depth)}.")
         if self.unplaced:
             notes.append(
-                "Not known to be in a residual branch, and so without the depth: "
-                f"{quote_names(self.unplaced)}."
+                "These weights may or may not be in a residual branch, so their factors leave out "
+                f"`depth`: {quote_names(self.unplaced)}."
             )
         if math.isnan(self.head_size):
             notes.append(
-                "The size of the heads of attention is not known: if they are `n` times as large, "
-                "divide their scores by `sqrt(n)` more."
+                "The size of the attention heads is not known. If they are `n` times as large, "
+                "also divide their scores by `sqrt(n)`."
             )
         elif self.head_size != 1:
             notes.append(
@@ -335,8 +335,9 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
     if counterparts.keys() != set(paths):
         differ = sorted(counterparts.keys() ^ set(paths))
         raise ValueError(
-            "`base` must have the same weight paths as `model`, so as many blocks. Received: "
-            f"base={base.name!r} and model={model.name!r}, of which one has no {differ[0]!r}"
+            "`base` must have the same weight paths as `model`, so the same number of blocks. "
+            f"Received: base={base.name!r} and model={model.name!r}; one of them has no "
+            f"{differ[0]!r}"
         )
     in_branches: Collection[int] = ()
     unplaced: tuple[str, ...] = ()

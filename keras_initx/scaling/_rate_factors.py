@@ -108,8 +108,8 @@ class ScaledSteps(StepsByFactor):
             if self._in_step is not None:
                 raise TypeError(
                     "`optimizer` must be of a class whose `update_step` changes a weight by "
-                    "`self.assign_sub`, where its factor counts. Received: an optimizer that "
-                    f"changes {variable.path!r} in another way"
+                    "`self.assign_sub`, which applies the factor. Received: an optimizer that "
+                    f"changes {variable.path!r} by another method"
                 )
         finally:
             vars(self)["_in_step"] = None
@@ -268,9 +268,9 @@ class RateFactors(StepsByFactor):
         """
         if config.get("order") != "keras":
             raise ValueError(
-                '`config` must have the `order` "keras" of its variables: those in files of '
-                "versions before 0.1.0 have another, in which they would be mixed up. Load the "
-                "model with `compile=False` and compile it with a new `RateFactors`. "
+                '`config` must have the `order` "keras": files of versions before 0.1.0 have the '
+                "variables of the optimizer in another order. Load the model with `compile=False`, "
+                "and compile it with a new `RateFactors`. "
                 f"Received: order={config.get('order')!r}"
             )
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"], custom_objects)
@@ -319,19 +319,19 @@ def _checked_copy(optimizer: Any) -> keras.optimizers.Optimizer:
     if len([*iterate_optimizers(optimizer)]) > 1 or isinstance(optimizer, RateFactors):
         # A `LossScaleOptimizer` around the result is what Keras makes for float16.
         raise ValueError(
-            "`optimizer` must be one that updates weights itself, not one that has others. "
-            f"{received}"
+            "`optimizer` must update weights itself, not by optimizers inside it: make a "
+            f"`RateFactors` of the inner optimizer. {received}"
         )
     _check_class(optimizer)
     if optimizer.built:
         raise ValueError(
-            f"`optimizer` must not have been used: what it has learned would be lost. {received}"
+            f"`optimizer` must be unused, or its state would be lost: pass a new one. {received}"
         )
     copied = copy_unbuilt(optimizer)
     lost = find_lost_settings(optimizer, copied)
     if lost:
         raise ValueError(
-            f"`optimizer` must have a config with all of its settings: it lacks {lost}. {received}"
+            f"`optimizer` must have a config with all its settings, but it lacks {lost}. {received}"
         )
     return copied
 
@@ -412,7 +412,7 @@ def _check_paths(paths: Sequence[str], found: Sequence[str]) -> None:
                 names_found[name_found] = name
             if names.get(name) != name_found:
                 raise ValueError(
-                    "`factors` must be those of the weights that are trained, in their order. "
+                    "`factors` must be the factors of the trained weights, in their order. "
                     f"Received: the factor of {path!r} for {other!r}"
                 )
 

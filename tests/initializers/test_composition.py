@@ -258,7 +258,7 @@ def test_a_wrapped_forget_bias_takes_the_shape_of_a_whole_bias():
 
 
 def test_a_forget_bias_that_keras_would_overwrite_cannot_be_scaled():
-    message = r"`LSTMForgetBias` cannot be within another .*`unit_forget_bias=False`\. Received: value=1\.0, layer="
+    message = r"`LSTMForgetBias` cannot be inside another .*`unit_forget_bias=False`\. Received: value=1\.0, layer="
     with pytest.raises(ValueError, match=message):
         layers.LSTM(8, bias_initializer=Scaled(LSTMForgetBias(), 2)).build((None, 5, 4))
 

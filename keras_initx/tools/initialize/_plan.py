@@ -153,7 +153,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         weight = self._weight(path)
         if weight.initializer is None:
             raise ValueError(
-                "`path` must be that of a weight that is drawn. "
+                "`path` must be the path of a weight that the plan draws. "
                 f"Received: {path=!r}, which is left unchanged: {weight.row.reason}"
             )
         if region is not None:
@@ -210,7 +210,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             if path in (weight.row.path, weight.shown):
                 return weight
         similar = suggest_matches(path, [weight.shown for weight in self._planned])
-        raise ValueError(f"`path` must be that of a weight. Received: {path=!r}{similar}")
+        raise ValueError(f"`path` must be the path of a weight. Received: {path=!r}{similar}")
 
     def _weights(self) -> list[PlannedWeight]:
         return [weight for weight in self._planned if weight.row.initializer is not None]

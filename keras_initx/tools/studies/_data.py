@@ -71,8 +71,8 @@ def _arrays(x: Structure, y: Structure, sample_weight: Structure = None) -> Spli
     part = tuple(keras.tree.map_structure(_numbers, member) for member in members)
     if any(array is None for array in keras.tree.flatten(part)):
         raise ValueError(
-            "of several outputs each must have targets: give those without a loss a column of "
-            "zeros. Received: None among the arrays"
+            "each output must have targets: give outputs without a loss a column of zeros. "
+            "Received: None among the arrays"
         )
     return part
 

@@ -71,7 +71,7 @@ def resolve_metric(trial: Record, monitor: str | None, mode: Mode) -> tuple[str,
         return name, mode
     if name not in trial["directions"]:
         raise BuildError(
-            "`mode` must be 'max' or 'min' for a metric of which Keras does not know whether "
+            "`mode` must be 'max' or 'min' for this metric, because Keras does not know whether "
             "larger or smaller values are better; or choose another `monitor`. "
             f"Received: mode='auto', monitor={name!r} of {_metrics_of(trial)}"
         )

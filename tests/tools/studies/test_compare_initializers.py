@@ -231,7 +231,7 @@ def test_what_cannot_come_to_a_process_is_told(kept):
     model, lock = sharing(keras.layers.Dense(4))(), threading.Lock()
     message = r"`build` must make a new model in each trial, .* Received: 'sequential\w*' again"
     if kept == "lock":
-        message = "`build` and what it gets must be picklable for `n_jobs` other than 1: functions of a module"
+        message = "`build` and its arguments must be picklable for `n_jobs` other than 1: use functions of a module"
 
     def build_again(initializer):
         with lock if kept == "lock" else contextlib.nullcontext():
