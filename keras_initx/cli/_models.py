@@ -29,7 +29,7 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     """Run `diagnose`: find problems with the weights of a model, showing progress on a terminal."""
     is_function = isinstance(arguments.data, str)
     if is_function and arguments.labels is not None:
-        parser.error("--labels must be left out where a function returns the batch")
+        parser.error("--labels must be left out if a function returns the batch")
     try:
         if is_function:
             x, y = call_function(arguments.data), None  # `x` may be a batch with targets

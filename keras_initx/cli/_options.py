@@ -245,7 +245,7 @@ ROLES: dict[str, Any] = {
     "type": role,
     "action": "append",
     "metavar": "ROLE=PATTERN",
-    "help": "which weights have a role in the table of the recipe, where it cannot know that: "
+    "help": "the weights of a role in the table of the recipe, if it does not find them: "
     "positions='*/where'; may be repeated",
 }
 NAMES: dict[str, Any] = {"type": names, "metavar": "JSON"}

@@ -103,7 +103,7 @@ def _add_recipes(parser: argparse.ArgumentParser) -> None:
     recipes torch
     """
     parser.add_argument(
-        "name", nargs="?", help="a recipe, e.g. gpt2: show what it gives; default: list all"
+        "name", nargs="?", help="a recipe, e.g. gpt2: show its initializers; default: list all"
     )
 
 
@@ -244,7 +244,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         type=_options.path_or_function,
         metavar="MODEL",
         help="a contract, or other weights, in each form that MODEL has; a function is called "
-        "three times. Weights that are no longer drawn alike are shown",
+        "three times. Weights that are now drawn differently are shown",
     )
     parser.add_argument("--role", **_options.ROLES)
     parser.add_argument(
@@ -316,12 +316,12 @@ def _add_save(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layout",
         choices=("torch", "keras"),
-        help="the order of axes in --like; default: that of the report in --names",
+        help="the order of axes in --like; default: the order in the report in --names",
     )
     parser.add_argument(
         "--dtype",
         choices=("float16", "bfloat16", "float32", "float64"),
-        help="the dtype to save in; default: that of each array in --like",
+        help="the dtype to save in; default: the dtype of each array in --like",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="only print what would be saved, without writing"

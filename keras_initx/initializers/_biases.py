@@ -219,7 +219,7 @@ def _check_frequencies(frequencies: Any, multi_label: bool) -> Any:
         if 0 < to_float(number) < limit:
             continue
         if is_list:
-            required += f"; that of class {index} is not, so its bias would be infinite"
+            required += f"; the frequency of class {index} is not, so its bias would be infinite"
         raise ValueError(f"`frequencies` must be {required}. {received}")
     return frequencies
 

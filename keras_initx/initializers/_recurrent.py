@@ -220,8 +220,7 @@ class ChronoBias(RandomInitializer):
         cell = self._cell(layer, shape)
         if cell is None:
             raise ValueError(
-                "`cell` must be 'lstm' or 'gru' if no LSTM or GRU layer calls the initializer and "
-                "the shape may be the bias of either, for example "
+                "`shape` must be (2, 3 * units), which only a GRU has, or the cell must be known: write "
                 f'`ChronoBias({self.max_steps}, cell="lstm")`. '
                 f"Received: shape={shape}, cell=None, layer={layer and layer.name!r}"
             )

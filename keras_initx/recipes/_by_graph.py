@@ -115,7 +115,7 @@ class Ways:
             stacks.setdefault(layers, set()).add(number)
         crossing = [own for own in stacks.values() if not own.isdisjoint(decoders)]
         if len(stacks) != 2 or len(crossing) != 1:
-            self.doubts[Doubt.BLOCKS] = "no encoder beside a decoder"
+            self.doubts[Doubt.BLOCKS] = "no encoder next to a decoder"
             return set()
         return crossing[0]
 
@@ -128,11 +128,11 @@ class Ways:
             attended, others = self._attended[branch], self._others[branch]
             if len(attended) != 1 or len(others) != 1:
                 lengths = " and ".join(map(str, sorted(self._lengths[branch])))
-                self.doubts.setdefault(Doubt.BLOCKS, f"ways of {lengths} branches")
+                self.doubts.setdefault(Doubt.BLOCKS, f"paths of {lengths} branches")
                 continue
             ((first,), (second,)) = attended, others
             if first != second * (2 if is_decoder else 1):
-                words = "half as many in a decoder beside an encoder" if is_decoder else "as many"
+                words = "half as many in a decoder with an encoder" if is_decoder else "as many"
                 self.doubts.setdefault(
                     Doubt.BLOCKS,
                     f"{first} branches with attention and {second} without, which must be {words}",

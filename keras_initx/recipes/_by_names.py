@@ -256,15 +256,15 @@ class ByNames:
         nameless = "" if self._branches else self.nameless_kernel(hidden)
         if nameless:
             doubts[Doubt.ENDS] = (
-                f"{nameless!r} in a block, of which no name tells what it is for, and {unseen}; "
-                "say by `roles` which kernels are 'attended' and 'outer'"
+                f"{nameless!r} in a block, whose role no name shows, and {unseen}; "
+                "pass `roles` to name the 'attended' and the 'outer' kernels"
             )
         if any(depth < 2 for _, _, depth in self._branches.values()):
             doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"
         if crosses and not 0 < len(decoder) < len(outer):
             doubts[Doubt.BLOCKS] = (
-                "no decoder beside an encoder by their names: the paths of its weights, and only "
-                "those, must contain 'decoder'"
+                "no decoder next to an encoder by their names: only the paths of the decoder's "
+                "weights must contain 'decoder'"
             )
         if decoder and len(decoder) < len(outer):
             for path, role in roles.items():

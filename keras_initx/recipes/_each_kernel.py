@@ -13,7 +13,7 @@ from keras_initx.recipes._parts import Part
 from keras_initx.recipes._weight_rules import Left
 
 SIZES_NOT_KNOWN = Left(
-    "it holds several kernels of other sizes: say by a rule what each gets, see `Concatenated`",
+    "it holds several kernels of different sizes: write a rule with `Concatenated`",
     is_noted=True,
 )
 

@@ -20,7 +20,7 @@ def _glorot() -> VarianceScaling:
 
 def _by_branches() -> Computed:
     return Computed(
-        "`N(0, 0.02² / n)` for `n` branches on its way, two in a block",
+        "`N(0, 0.02² / n)` for `n` branches on its path, two in a block",
         lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(part.role.branches)),
         needs=(Doubt.ENDS, Doubt.LENGTHS),
     )
@@ -235,7 +235,7 @@ def _deepnorm() -> RoleTable:
     """
     glorot = _glorot()
     scaled = _times(
-        "Glorot normal times `(8 N)^(-1/4)`; in an encoder of `N` blocks beside a decoder of `M`, "
+        "Glorot normal times `(8 N)^(-1/4)`; in an encoder of `N` blocks with a decoder of `M`, "
         "`0.87 (N^4 M)^(-1/16)` and there `(12 M)^(-1/4)`",
         lambda n, m: 0.87 * (n**4 * m) ** (-1 / 16) if m else (8 * n) ** -0.25,
         lambda n, m: (12 * m) ** -0.25,
@@ -324,7 +324,7 @@ llama: Recipe = Recipe(
     sources={
         "transformers": "Hugging Face's transformers: every kernel and embedding 0.02",
         "megatron": "Megatron-LM: ends of branches smaller with the depth of the model",
-        "torchtitan": "torchtitan, as for Llama 3: ends of branches, and what gates multiply, "
+        "torchtitan": "torchtitan, as for Llama 3: ends of branches and kernels that gates multiply, "
         "smaller with the number of the block; embeddings 1",
     },
     needs=("gate",),
@@ -427,7 +427,7 @@ def _t5() -> RoleTable:
 t5: Recipe = Recipe(
     "t5",
     table=_t5,
-    kind="a T5 with the names of KerasHub, an encoder beside a decoder",
+    kind="a T5 with the names of KerasHub, an encoder with a decoder",
     sources="Raffel and others, 2020, by its code",
     needs=("unscaled query", "relative positions", "tokens"),
 )

@@ -55,7 +55,7 @@ _WITHOUT_RATE = {
     "Adadelta": "whose first steps depend on its epsilon, not on the gradient",
     "Adagrad": "whose accumulator starts with a number that the size of gradients is compared with",
     "Ftrl": "whose accumulator starts with a number that the size of gradients is compared with",
-    "Lamb": "whose steps follow the norm of a weight, but not where it is 0, as of a new bias",
+    "Lamb": "whose steps follow the norm of a weight, except if it is 0, such as for a new bias",
     "LossScaleOptimizer": "which has another optimizer: ask for that one",
 }
 

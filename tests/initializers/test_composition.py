@@ -102,7 +102,7 @@ class Given(keras.initializers.Initializer):
     "values", [np.full((4, 3), 1 + 2j), np.ma.array(np.ones((4, 3)), mask=True)], ids=["complex", "masked"]
 )
 def test_imaginary_parts_and_masks_are_not_dropped(values):
-    with pytest.raises(ValueError, match=r"must give real numbers, without a mask\. Received: "):
+    with pytest.raises(ValueError, match=r"must return real numbers without a mask\. Received: "):
         Scaled(Given(values), 2)((4, 3))
 
 
@@ -110,10 +110,22 @@ def test_imaginary_parts_and_masks_are_not_dropped(values):
     ("inner", "shape", "message"),
     [
         ("identity", (3,), r"have 2 dimensions\. Received: shape=\(3,\)"),
-        (keras.initializers.Constant([1, 2, 3]), (3, 4), r"that a value of shape \(3,\) fills\. .* shape=\(3, 4\)"),
+        (
+            keras.initializers.Constant([1, 2, 3]),
+            (3, 4),
+            r"the constant of shape \(3,\) can be broadcast\. .* shape=\(3, 4\)",
+        ),
         # They would be broadcast to another shape.
-        (keras.initializers.Constant([1, 2, 3]), (), r"that a value of shape \(3,\) fills\. Received: shape=\(\)"),
-        (keras.initializers.Constant([[1, 2, 3]]), (3,), r"that a value of shape \(1, 3\) fills\. .* shape=\(3,\)"),
+        (
+            keras.initializers.Constant([1, 2, 3]),
+            (),
+            r"the constant of shape \(3,\) can be broadcast\. Received: shape=\(\)",
+        ),
+        (
+            keras.initializers.Constant([[1, 2, 3]]),
+            (3,),
+            r"the constant of shape \(1, 3\) can be broadcast\. .* shape=\(3,\)",
+        ),
     ],
 )
 def test_what_one_of_keras_cannot_fill_is_refused_before_another_draws(inner, shape, message):

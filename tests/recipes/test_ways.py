@@ -82,7 +82,7 @@ def test_an_encoder_beside_a_tower_of_its_own_is_not_the_one_of_a_decoder():
         outputs = layers.Dot(-1)([norm(decoded)[:, 0], norm(stack(z, "w", 2))[:, 0]])
         return keras.Model([image, other, ids], outputs)
 
-    assert read(build).doubts[Doubt.BLOCKS] == "no encoder beside a decoder"
+    assert read(build).doubts[Doubt.BLOCKS] == "no encoder next to a decoder"
 
 
 def test_a_branch_that_names_alone_tell_is_on_the_way_of_all_others():

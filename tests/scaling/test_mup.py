@@ -485,7 +485,7 @@ def test_where_a_layer_cannot_be_followed_the_size_of_heads_is_not_known_and_tha
 
     table = scaling.mup(network(16), network(4))
     assert np.isnan(table.head_size)
-    assert str(table).endswith("divide their scores by `sqrt(n)` more.")
+    assert str(table).endswith("divide their scores by `sqrt(n)`.")
 
 
 class Codebook(layers.Layer):

@@ -237,9 +237,9 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         for row in self.rows:
             if row is not self.first:
                 statements += [(setting, row.name) for setting in row.settings]
-        head = "Made otherwise"
+        head = "Configured differently"
         if self.first is None:
-            head = "Equal for this batch, and made otherwise"
+            head = "Equal for this batch, but configured differently"
         groups = group_names(statements).items()
         return [f"{head}: {setting} ({truncate(names)})." for setting, names in groups]
 

@@ -294,7 +294,7 @@ class StepReport(Tabular[StepRow], Judgement):
         if first.gradient is not None:
             text += f", back from the loss first that of {first.path} ({first.gradient.norms})"
         before = [row.path for row in compared[: compared.index(first)]]
-        return join_clauses(text, f"equal behind it: {truncate(before)}" if before else "")
+        return join_clauses(text, f"equal after it: {truncate(before)}" if before else "")
 
     def _describe_updates(self) -> list[str]:
         lines = []

@@ -559,7 +559,7 @@ def test_what_takes_no_seed_is_told(tmp_path):
     study = compare_initializers(
         build_any, initializers, data(), repeats=1, epochs=1, diagnosis=False, out=tmp_path / "out"
     )
-    told = "No seed is taken by object, inner, part and function: what draws random numbers there forms no pairs"
+    told = "Without a seed: object, inner, part and function. Random numbers there form no pairs"
     assert told in " ".join(str(study).split())
     seeded_alone = compare_initializers(build, ["zeros", "he_normal"], data(), repeats=1, epochs=1, diagnosis=False)
     assert "No seed" not in str(seeded_alone)
