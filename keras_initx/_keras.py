@@ -592,7 +592,8 @@ def is_made_to_train(layer: keras.Layer, variable: keras.Variable) -> bool:
 def compiled_loss(model: keras.Model) -> Any:
     """Return the object behind `model.compute_loss` that computes the compiled loss, or `None`.
 
-    Relies on a private attribute. `model.loss` is public, but is what the user passed to `compile`.
+    Relies on a private attribute. `model.loss` is public, but has the argument that the user passed
+    to `compile`.
     """
     return getattr(model, "_compile_loss", None)
 

@@ -240,7 +240,9 @@ def test_refuses_a_dtype_in_which_values_would_be_infinite(case):
 
 def test_values_may_be_as_large_as_the_dtype_holds():
     assert to_numpy(keras_initx.ReLUBias(65504)((1,), "float16")).tolist() == [65504]
-    with pytest.raises(ValueError, match=r"`dtype` must hold .* as large as 3\.5e\+38\. Received: dtype='float32'"):
+    with pytest.raises(
+        ValueError, match=r"`dtype` must be able to hold .* as large as 3\.5e\+38\. Received: dtype='float32'"
+    ):
         keras_initx.ReLUBias(3.5e38)((1,))
 
 

@@ -175,7 +175,7 @@ def find_overlap(arrays: Mapping[str, Any]) -> tuple[str, str] | None:
 def _memory_span(tensor: Any) -> tuple[int, int]:
     """Return the addresses of the first byte of a tensor or an array, and of the one after it.
 
-    If the object does not show where its numbers are, these are the addresses of the object itself.
+    If the object does not show the addresses of its numbers, these are its own addresses.
     """
     try:
         if hasattr(tensor, "to_local"):  # a `DTensor`, whose own address is 0

@@ -140,7 +140,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _flush(stream: TextIO) -> None:
-    """Write what is in the buffer of `stream`.
+    """Write the contents of the buffer of `stream`.
 
     Python does this at exit, where errors change the exit code to 120.
     """

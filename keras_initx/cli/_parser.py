@@ -97,8 +97,8 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
 def _add_recipes(parser: argparse.ArgumentParser) -> None:
     """List all recipes, or show one.
 
-    List the names that --recipe takes, with what each recipe is for and whose numbers it has. With
-    a name, show what the weights get.
+    List the names that --recipe takes, with the models and the source of each recipe. With a name,
+    show the initializers of the weights.
 
     recipes torch
     """
@@ -214,11 +214,11 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_audit(parser: argparse.ArgumentParser) -> None:
-    """Compare weights with what they should be.
+    """Compare weights with rules, a contract or other weights.
 
-    Compare weights with a recipe, with rules, with what the layers of a model declare, with a
-    contract or with other weights, and show those that differ. Nothing is changed. The exit code
-    is 1 if a weight differs, otherwise 0.
+    Compare weights with a recipe, with rules, with the initializers of the layers, with a contract
+    or with other weights, and show the weights that differ. Nothing is changed. The exit code is 1
+    if a weight differs, otherwise 0.
 
     audit model.py:build --like weights.json
     """
@@ -289,8 +289,8 @@ def _add_save(parser: argparse.ArgumentParser) -> None:
     """Save a model in the names, shapes and layout of a file of torch.
 
     Save the weights of a model as .safetensors, with the names, shapes and dtypes of the file that
-    it was loaded from, and print which weight is in which array. What was written is loaded again
-    and compared with the model before anything stands there.
+    it was loaded from, and print the array of each weight. The new file is loaded again and
+    compared with the model before it replaces anything.
 
     save model.keras tuned.safetensors --like model.safetensors --layout torch
     """

@@ -122,7 +122,7 @@ class _RowReader:
 
     Attributes:
         open_file: Function that opens the file.
-        begin: The byte at which the values begin.
+        begin: The position of the first byte of the values.
         shape: The shape of the array.
         dtype: Its dtype.
     """

@@ -42,8 +42,8 @@ class ArrayHeader(NamedTuple):
     Attributes:
         dtype: The name of its dtype in this format.
         shape: Its shape.
-        begin: The position in the file at which its bytes begin.
-        end: The position at which they end.
+        begin: The position of its first byte in the file.
+        end: The position after its last byte.
     """
 
     dtype: str

@@ -47,10 +47,10 @@ class Orthogonal(MatrixInitializer):
 
     Use it for recurrent kernels and for deep networks. The matrix `Q` has orthonormal columns, `Q'Q
     = I`, or orthonormal rows, `QQ' = I`, if it has fewer rows than columns. It is drawn uniformly
-    from all such matrices (Haar measure). A square `Q` preserves the norm of what it multiplies
-    exactly, forward and backward, so signals neither vanish nor explode in deep linear networks.
-    Activations between the layers change the norm, which `gain` compensates on average. Kernels of
-    more than two dimensions are flattened to `(inputs, units)`; the last axis is the units unless
+    from all such matrices (Haar measure). A square `Q` preserves the norm of its inputs exactly,
+    forward and backward, so signals neither vanish nor explode in deep linear networks. Activations
+    between the layers change the norm, which `gain` compensates on average. Kernels of more than
+    two dimensions are flattened to `(inputs, units)`; the last axis is the units unless
     `input_axes` or `output_axes` are given. Since Keras 3.15, `EinsumDense` and the attention
     layers set these axes themselves.
 
@@ -142,8 +142,8 @@ class Orthogonal(MatrixInitializer):
             count = min(inputs, units // self.blocks)
             if len(self.singular_values) != count:
                 raise ValueError(
-                    f"`singular_values` must have {count} numbers for this shape, one for each "
-                    f"singular value of a block. Received: shape={shape}, "
+                    f"`shape` must have {len(self.singular_values)} singular values in each block, as "
+                    f"many as `singular_values`; it has {count}. Received: shape={shape}, "
                     f"blocks={self.blocks}, singular_values={self.singular_values!r}"
                 )
 

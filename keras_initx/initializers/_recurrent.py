@@ -220,8 +220,8 @@ class ChronoBias(RandomInitializer):
         cell = self._cell(layer, shape)
         if cell is None:
             raise ValueError(
-                "`shape` must be (2, 3 * units), which only a GRU has, or the cell must be known: write "
-                f'`ChronoBias({self.max_steps}, cell="lstm")`. '
+                "`shape` must be (2, 3 * units), which only a GRU has, or the cell must be "
+                f'given, as in `ChronoBias({self.max_steps}, cell="lstm")`. '
                 f"Received: shape={shape}, cell=None, layer={layer and layer.name!r}"
             )
         _check_bias(shape, cell, layer, takes_units=False)

@@ -128,8 +128,9 @@ class Sparse(MatrixInitializer):
         stddev = law.value.std
         if stddev < LEAST[dtype]:
             raise ValueError(
-                f"`dtype` must hold weights with a standard deviation of {stddev:.3g}; in {dtype} "
-                f"the smallest number is {LEAST[dtype]:.3g}, and connections would be zero. "
+                f"`dtype` must be able to hold weights with a standard deviation of {stddev:.3g}; "
+                f"in {dtype} the smallest number is {LEAST[dtype]:.3g}, and connections would be "
+                "zero. "
                 f"Received: dtype={dtype!r}, {self!r}"
             )
 

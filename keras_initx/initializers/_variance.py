@@ -113,9 +113,9 @@ class Spectral(AxesInitializer):
 
     A vector of `n` values near 1 has the norm `sqrt(n)`. If inputs and outputs are both of that
     size, the ratio of their norms is `sqrt(fan_out / fan_in)`; with this spectral norm the outputs
-    cannot be larger. A kernel with fewer units than inputs, such as that of the last layer, starts
-    smaller than with `FanInNormal`: its outputs are small at first and grow within a few training
-    steps.
+    cannot be larger. A kernel with fewer units than inputs, such as the kernel of the last layer,
+    starts smaller than with `FanInNormal`: its outputs are small at first and grow within a few
+    training steps.
 
     The standard deviation is `scale / sqrt(fan_in) * min(1, sqrt(fan_out / fan_in))`. The largest
     singular value is then about `scale * (1 + sqrt(r)) * sqrt(fan_out / fan_in)`, where `r` is the

@@ -51,7 +51,7 @@ from keras_initx.inspection._symbolic import SymbolicCall, is_followed, record_c
 
 @dataclass(frozen=True, eq=False)
 class Architecture:
-    """The branches, the attention and the gates of a model, if they are known.
+    """The branches, the attention and the gates of a model, as its graph shows them.
 
     Attributes:
         branches: The residual branches, without those around others.

@@ -181,7 +181,7 @@ class Branches:
     """The residual branches of a graph.
 
     Attributes:
-        branches: The branches, in the order in which they are added.
+        branches: The branches, in the order of their sums.
         unclear: Sums that may or may not have a branch. Their terms come from the begin of the
             stream through sums with branches, and from another tensor too.
     """

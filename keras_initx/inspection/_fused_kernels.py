@@ -1,4 +1,4 @@
-"""Count the kernels that one kernel holds: those of queries, keys and values, split afterward.
+"""Count the kernels that one kernel holds: for example queries, keys and values, split afterward.
 
     q, k, v = split(dense(x), 3);  softmax(q @ k.T) @ v        `dense` holds three kernels
 

@@ -117,7 +117,7 @@ class Inventory:
     def names(self) -> dict[keras.Layer, str]:
         """The names of all layers, starting with the model.
 
-        Layers inside a recurrent layer are left out, because they run inside a compiled loop. Their
+        Layers inside a recurrent layer do not count, because they run inside a compiled loop. Their
         weights count as weights of the recurrent layer.
         """
         names: dict[keras.Layer, str] = {self.model: self.model.name}

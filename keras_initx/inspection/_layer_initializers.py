@@ -36,8 +36,8 @@ class WeightInitializer(NamedTuple):
     """The initializer that a layer uses for a weight.
 
     Attributes:
-        initializer: The initializer, or `None` if the weight must be left unchanged.
-        reason: Why it must be left unchanged, or an empty text.
+        initializer: The initializer, or `None` if the weight must keep its values.
+        reason: Why it must keep its values, or an empty text.
     """
 
     initializer: LayerInitializer | None

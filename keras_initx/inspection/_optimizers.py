@@ -58,7 +58,7 @@ def keras_class_name(optimizer: keras.optimizers.Optimizer) -> str | None:
 
 @dataclass(frozen=True)
 class StepFacts:
-    """The settings by which an optimizer turns a gradient into a step.
+    """The settings of the steps of an optimizer.
 
     Attributes:
         kind: One of the values of `KINDS`, `None` for an unknown class, for example a user's.
@@ -66,9 +66,12 @@ class StepFacts:
         epsilon: The number that Adam and similar optimizers add to the size of a gradient, 0 for
             others.
         start: The first value of Adagrad's sum of squared gradients, 0 for others.
-        clipnorm: The norm to which the gradient of each weight is clipped, infinite for none.
-        clipvalue: The size to which each number of a gradient is clipped, infinite for none.
-        global_clipnorm: The norm to which all gradients together are clipped, infinite for none.
+        clipnorm: The largest norm of the gradient of a weight after clipping, infinite without
+            clipping.
+        clipvalue: The largest size of a number of a gradient after clipping, infinite without
+            clipping.
+        global_clipnorm: The largest norm of all gradients together after clipping, infinite without
+            clipping.
     """
 
     kind: OptimizerKind | None = None
@@ -86,7 +89,7 @@ class StepFacts:
 
 
 def read_step_facts(optimizer: Any) -> StepFacts:
-    """Read the settings by which an optimizer turns a gradient into a step, if they are known."""
+    """Read the settings of the steps of an optimizer, if Keras knows its class."""
     limits = {}
     for name in ("clipnorm", "clipvalue", "global_clipnorm"):
         limit = getattr(optimizer, name, None) or 0.0

@@ -73,7 +73,7 @@ class PathPart(NamedTuple):
     Attributes:
         name: Its name.
         automatic: The stem and number of this name if it is automatic.
-        group: The group in which Keras saves it in the layer around it, if known.
+        group: Its group in a file of Keras, in the layer around it, if known.
         attribute: The attribute that holds it, with its index in a list or key of a dict, see
             `list_attribute_layers`; empty if it is in a list in the order of calls.
         has_weights: Whether it has weights. Layers without weights are counted separately.
@@ -93,7 +93,7 @@ class _RankedPart(NamedTuple):
         name: A chosen name, or the stem of an automatic one.
         total: The number of layers of this stem, 0 for a chosen name.
         order: Its rank among them in the order of the source.
-        number: Its rank among them in the order in which they were made.
+        number: Its rank among them in the order of making.
         attribute: See `PathPart`.
     """
 
@@ -116,7 +116,7 @@ class _RankedPart(NamedTuple):
 
     @property
     def tracked(self) -> int:
-        """Its rank among them in the order in which Keras tracks layers and lists weights."""
+        """Its rank among them in Keras' order of tracked layers, which also orders weights."""
         return self.number if self.attribute else self.order
 
 
@@ -205,7 +205,7 @@ def _strip_counted_names(attribute: str) -> str:
 
 
 def is_ordered_by_calls(model: keras.Layer) -> bool:
-    """Return whether a model has its layers in a list, in the order in which they are called."""
+    """Return whether a model has its layers in a list, in the order of their calls."""
     return isinstance(model, keras.Sequential | keras.Function)
 
 
@@ -418,7 +418,7 @@ class _Holder(NamedTuple):
 
     Attributes:
         name: The attribute with the keys of dicts, without indices in lists: `towers[query]`.
-        scope: The group in which a file orders layers of one automatic name: `layers`, or the dict.
+        scope: The group whose layers of one automatic name a file orders: `layers`, or the dict.
         is_container: Whether it is no single attribute.
     """
 
@@ -609,7 +609,7 @@ def _have_same_attribute(ours: _RankedPart, theirs: _RankedPart) -> bool:
 
 
 def _have_same_order(ours: _RankedPart, theirs: _RankedPart) -> bool:
-    """Return whether attributes have the order in which their layers were made.
+    """Return whether attributes have the order of making of their layers.
 
     Attributes of one name hold the same layer in any order.
     """

@@ -30,7 +30,7 @@ class Streams:
         numbers: The number of the stream of each branch.
 
     Args:
-        branches: Branches in the order in which they are added, without those around others.
+        branches: Branches in the order of their sums, without branches around others.
         outer_branches: The branches around others. Paths go through them, not along their streams.
     """
 

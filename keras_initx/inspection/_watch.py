@@ -51,7 +51,7 @@ class Call:
 
     Attributes:
         operation: The layer, operation or module.
-        function: The method by which it is called.
+        function: The method that is called.
         args: Its arguments by position.
         kwargs: Its arguments by keyword.
         arguments: All of them, in the order of its parameters.

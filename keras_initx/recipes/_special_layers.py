@@ -86,7 +86,7 @@ state_space: Recipe = Recipe(
 def _axes_of_first(part: Part, roles: Roles) -> list[int] | None:
     """Return the axes of the inputs and of the rank of the first factor in a layer of the user.
 
-    Both factors have an axis of this rank. Of all lengths that both have, the rank is the smallest.
+    Both factors have an axis of this rank. The rank is the smallest length that both have.
     """
     weight = part.weight
     if len(weight.shape) != 2 or knows_axes(weight.layer):

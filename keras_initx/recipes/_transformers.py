@@ -324,8 +324,8 @@ llama: Recipe = Recipe(
     sources={
         "transformers": "Hugging Face's transformers: every kernel and embedding 0.02",
         "megatron": "Megatron-LM: ends of branches smaller with the depth of the model",
-        "torchtitan": "torchtitan, as for Llama 3: ends of branches and kernels that gates multiply, "
-        "smaller with the number of the block; embeddings 1",
+        "torchtitan": "torchtitan, as for Llama 3: ends of branches and kernels that gates "
+        "multiply, smaller with the number of the block; embeddings 1",
     },
     needs=("gate",),
     refuses=(Feature.CROSS_ATTENTION, Feature.CLIP, Feature.SCALES_PLUS_ONE),

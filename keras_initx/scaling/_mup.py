@@ -272,7 +272,7 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
     factors, the best learning rate of a narrow model is also the best for wider ones.
 
     If a kernel has `n` times as many inputs and `m` times as many units as in the base model, the
-    learning rate of Adam is divided by `n`, and that of SGD is multiplied by `m / n`, in residual
+    learning rate of Adam is divided by `n`. The rate of SGD is multiplied by `m / n`, in residual
     blocks also by `depth`. `learning_rates` has the factors of other optimizers. The standard
     deviation is divided by `sqrt(n)`, or by `n` if only the inputs grow. Embeddings, biases and
     scales count as having one input. For a depthwise or grouped convolution, the inputs of one unit

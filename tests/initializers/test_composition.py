@@ -113,18 +113,18 @@ def test_imaginary_parts_and_masks_are_not_dropped(values):
         (
             keras.initializers.Constant([1, 2, 3]),
             (3, 4),
-            r"the constant of shape \(3,\) can be broadcast\. .* shape=\(3, 4\)",
+            r"of shape \(3,\) can be broadcast\. .* shape=\(3, 4\)",
         ),
         # They would be broadcast to another shape.
         (
             keras.initializers.Constant([1, 2, 3]),
             (),
-            r"the constant of shape \(3,\) can be broadcast\. Received: shape=\(\)",
+            r"of shape \(3,\) can be broadcast\. Received: shape=\(\)",
         ),
         (
             keras.initializers.Constant([[1, 2, 3]]),
             (3,),
-            r"the constant of shape \(1, 3\) can be broadcast\. .* shape=\(3,\)",
+            r"of shape \(1, 3\) can be broadcast\. .* shape=\(3,\)",
         ),
     ],
 )

@@ -279,7 +279,9 @@ def test_a_dtype_that_cannot_hold_the_values_is_refused_before_anything_changes(
         [keras.Input((4,)), layers.Dense(3, name="wide"), layers.Dense(3, dtype="float16", name="narrow")]
     )
     before = arrays(model)
-    with pytest.raises(ValueError, match=r"`rules` must suit .* for 'narrow/kernel': `dtype` must hold .*'float16'"):
+    with pytest.raises(
+        ValueError, match=r"`rules` must suit .* for 'narrow/kernel': `dtype` must be able to hold .*'float16'"
+    ):
         keras_initx.initialize(model, {"*kernel": initializer}, seed=0, atomic=False)
     assert_equal(arrays(model), before)
 
