@@ -142,8 +142,8 @@ class Orthogonal(MatrixInitializer):
             count = min(inputs, units // self.blocks)
             if len(self.singular_values) != count:
                 raise ValueError(
-                    f"`shape` must have {len(self.singular_values)} singular values in each block, as "
-                    f"many as `singular_values`; it has {count}. Received: shape={shape}, "
+                    f"`shape` must have {len(self.singular_values)} singular values in each block, "
+                    f"as many as `singular_values`; it has {count}. Received: shape={shape}, "
                     f"blocks={self.blocks}, singular_values={self.singular_values!r}"
                 )
 
