@@ -55,7 +55,7 @@ class Architecture:
 
     Attributes:
         branches: The residual branches, without those around others.
-        outer_branches: The branches that have others in them.
+        outer_branches: The branches that contain other branches.
         unclear: The layers and operations of sums that may or may not add a branch around others.
         streams: The streams that the branches add to.
         crossing_branches: The branches that attend to another stream.

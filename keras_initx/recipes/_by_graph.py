@@ -425,7 +425,7 @@ class ByGraph:
             doubts[Doubt.ENDS] = "no residual branch in its graph"
         elif len(found.outer_branches) + len(found.unclear) > 1:
             number = len(found.outer_branches) + len(found.unclear)
-            doubts[Doubt.ENDS] = f"{number} branches that have others in them"
+            doubts[Doubt.ENDS] = f"{number} branches that contain other branches"
         for branch in found.branches:
             for doubt, text in self._find_doubts(branch):
                 doubts.setdefault(doubt, text)
@@ -659,13 +659,13 @@ class ByGraph:
         routers = [layer for branch in found.branches for layer in branch.added.routers]
         kinds = {
             "experts of one router": routers,
-            "sums that may have others in them": found.unclear,
+            "sums that may contain other branches": found.unclear,
             "attention": [layer for layer in found.attention if layer not in found.crossing_layers],
             "cross-attention": found.crossing_layers,
             "gates": [gate.gate for gate in found.gates],
             "several kernels in one": list(found.fused_kernels),
             "modulations": modulations,
-            "branches around others": [branch.addition for branch in found.outer_branches],
+            "branches that contain others": [branch.addition for branch in found.outer_branches],
             "embeddings of tokens": found.tokens,
             "embeddings of labels": [one for one in found.labels if isinstance(one, keras.Layer)],
             "embeddings of positions": found.positions,

@@ -131,7 +131,7 @@ def test_imaginary_parts_and_masks_are_not_dropped(values):
 def test_what_one_of_keras_cannot_fill_is_refused_before_another_draws(inner, shape, message):
     generator = keras.random.SeedGenerator(3)
     stacked = Concatenated([RandomNormal(seed=generator), inner], axis=0) if shape else Scaled(inner, 2)
-    with pytest.raises(ValueError, match=rf"`shape` must (be one )?{message}"):
+    with pytest.raises(ValueError, match=rf"`shape` must .*{message}"):
         stacked(shape and (2 * shape[0], *shape[1:]))
     assert to_numpy(generator.state.value).tolist() == [3, 0]
 

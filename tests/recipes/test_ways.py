@@ -41,7 +41,7 @@ def role_in(roles, end):
 
 def test_a_skip_with_a_condition_on_its_way_is_noted():
     plan = initialize(made(lambda: hourglass(True)), "zero_residual", seed=0, dry_run=True)
-    (note,) = [note for note in plan.notes if "sums that may have others in them" in note]
+    (note,) = [note for note in plan.notes if "sums that may contain other branches" in note]
     assert "'add_" in note
     plan = initialize(made(lambda: hourglass(False)), "zero_residual", seed=0, dry_run=True)
     assert not any("sums that may" in note for note in plan.notes)

@@ -451,7 +451,7 @@ def bad_loss(outputs, _):
         ({"loss": None}, TypeError, "`loss` must be a function of the outputs of the module and of `y`"),
         ({"loss": bad_loss}, ValueError, r"`loss` must return a tensor with a single number, .* returns \(8, 3\)"),
         ({"loss": lambda *_: 1.0}, ValueError, "which returns float"),
-        ({"loss": lambda outputs, _: outputs.detach().sum()}, ValueError, "which returns a tensor without one"),
+        ({"loss": lambda outputs, _: outputs.detach().sum()}, ValueError, "which returns a tensor without a gradient"),
         ({"optimizer": "adam"}, TypeError, "`optimizer` must be an optimizer of torch, or a function"),
         ({"optimizer": lambda _: "adam"}, TypeError, "optimizer of type function, which returns str"),
         (
