@@ -31,9 +31,9 @@ def find_roles(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
     """Return the role of each weight of a built model.
 
     Names show the kernels that end branches if two things hold: the model has the names of the
-    table, and the graph shows no other ends, as far as it can be followed. The graph shows how many
-    branches there are. If it cannot be followed, names alone do, if each kernel of a block has a
-    role by name.
+    table, and the graph shows no other ends, as far as it can be followed. The graph shows the
+    number of branches. If the graph cannot be followed, names show the number too, provided that
+    each kernel of a block has a role by name.
 
     Args:
         inventory: The layers and weights of a built model.

@@ -283,7 +283,7 @@ def _read_moments(
     if not is_std or not 0 <= moments["zeros"] <= 1:
         kind, std = ("equal values", "0") if are_equal else ("random values", "positive")
         raise ValueError(
-            f"std={moments['std']!r} and zeros={moments['zeros']!r} of {kind}, of which the std "
+            f"std={moments['std']!r} and zeros={moments['zeros']!r} of {kind}, whose std "
             f"must be {std}, and zeros between 0 and 1"
         )
     return [float(moments[name]) for name in names]

@@ -34,7 +34,7 @@ def checked_data(data: DataLike) -> CheckedData:
             raise TypeError(f"{_FORM}; {_JOIN}. Received: {name} data of type {_kind(part)}")
         if len(part) not in (2, 3):
             raise ValueError(
-                f"{_FORM}, each of which may have sample weights as a third member. "
+                f"{_FORM}; each pair may have sample weights as a third member. "
                 f"Received: {name} data with {len(part)} members"
             )
         try:
