@@ -383,7 +383,7 @@ def _t5() -> RoleTable:
     """Return the rules of T5: normal kernels by their fan-in, smaller for queries.
 
     T5's attention does not divide by the square root of the size `k` of its heads. Therefore the
-    recipe divides the query kernels by it.
+    recipe divides the query kernels by this root.
 
     The authors' code and Hugging Face have these numbers. None of them depends on the depth of the
     encoder or the decoder. If the token embeddings make the logits, your model must divide the

@@ -282,8 +282,7 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
     follow it except in the last layer. You must change these things in the model:
 
     - Attention must divide by the head size instead of its square root, or the head size must stay
-    the
-      same. Keras' attention layers divide by the root, so keep the head size with them.
+      the same. Keras' attention layers divide by the root, so keep the head size with them.
     - If an embedding also makes the logits, multiply the logits by its `tied`.
     - If the model has `depth` times as many residual blocks as the model with the known learning
       rate, divide each branch by `depth`. This is CompleteP, with which the learning rate also
