@@ -88,7 +88,7 @@ def assert_same_outputs(
         ...     assert_same_outputs(model, x, "outputs.npz")
         ... except AssertionError as error:
         ...     print(str(error).splitlines()[0])
-        The outputs of 2 calls differ, first those of dense.
+        The outputs of 2 calls differ, beginning with dense.
     """
     report = compare_outputs(model, x, like, y=y, names=names, tolerance=tolerance)
     if not report.ok:

@@ -389,8 +389,8 @@ def _find_variance_causes(
         return []
     causes = [
         Cause(
-            f"torch moves a variance to n / (n - 1) times that of the batch, with n = {count}, and "
-            "Keras to that of the batch"
+            "torch moves a variance to n / (n - 1) times the variance of the batch, with "
+            f"n = {count}, and Keras to the variance of the batch"
         )
     ]
     if abs(share - (1 - layer.momentum)) > _SAME_MOMENTUM * share:

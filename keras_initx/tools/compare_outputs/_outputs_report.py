@@ -199,7 +199,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             return f"The outputs of the model {self._describe_model()}."
         count = sum(row.answer == "differs" for row in self.rows)
         calls = format_count(count, "call")
-        return f"The outputs of {calls} differ, first those of {self.first.name}."
+        return f"The outputs of {calls} differ, beginning with {self.first.name}."
 
     def _describe_model(self) -> str:
         rows = [row for row in self.rows if row.is_model]

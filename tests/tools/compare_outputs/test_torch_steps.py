@@ -49,7 +49,10 @@ else:
 
 OFTEN = [("dense", "SGD"), ("convolution", "Adam"), ("lstm", "AdamW"), ("block", "SGD"), ("embedded", "RMSprop")]
 SUM = "the weight is the sum of 2 arrays there, and each is trained, so it moves 2 times as far ("
-VARIANCE = "torch moves a variance to n / (n - 1) times that of the batch, with n = 200, and Keras to that of the batch"
+VARIANCE = (
+    "torch moves a variance to n / (n - 1) times the variance of the batch, with n = 200, "
+    "and Keras to the variance of the batch"
+)
 ROOT = "RMSprop of torch adds epsilon to the root, and Keras under it: for all gradients, no eps there is epsilon=1e-08"
 
 
