@@ -332,8 +332,8 @@ def _describe_adam_epsilon(ours: Settings, theirs: Settings) -> Cause:
 
 def _describe_rmsprop_epsilon(ours: Settings) -> Cause:
     return Cause(
-        "RMSprop of torch adds epsilon to the root, and Keras under it: for all gradients, no eps "
-        f"there is epsilon={format_digits(ours['epsilon'])} here"
+        "RMSprop of torch adds epsilon to the root, and Keras under it: no eps there equals "
+        f"epsilon={format_digits(ours['epsilon'])} here for all gradients"
     )
 
 

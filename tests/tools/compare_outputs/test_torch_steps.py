@@ -53,7 +53,7 @@ VARIANCE = (
     "torch moves a variance to n / (n - 1) times the variance of the batch, with n = 200, "
     "and Keras to the variance of the batch"
 )
-ROOT = "RMSprop of torch adds epsilon to the root, and Keras under it: for all gradients, no eps there is epsilon=1e-08"
+ROOT = "RMSprop of torch adds epsilon to the root, and Keras under it: no eps there equals epsilon=1e-08 here"
 
 
 def state_of(module):
