@@ -313,8 +313,8 @@ class AuditReport(Tabular[Group], Judgement):
         named = summarize_names(names, shown=_NAMED)
         has = "has" if len(names) == 1 else "have"
         return (
-            f" {format_count(len(names), 'weight')} ({named}) {has} too few values: the audit may miss "
-            f"a change of scale by a factor of {_COARSE}, but not by {factors[names[0]]:.3g}. "
+            f" {format_count(len(names), 'weight')} ({named}) {has} too few values: the audit may "
+            f"miss a change of scale by a factor of {_COARSE}, but not by {factors[names[0]]:.3g}. "
             "This is no fault; layers with more units show smaller changes."
         )
 
