@@ -293,8 +293,8 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         layers = len({*self.not_finite, *self.uneven})
         weights = sum(weight.differs for weight in self.weights)
         return (
-            f"{layers} of {format_count(len(self.layers), 'layer')} uneven or not finite, "
-            f"{weights} of {format_count(len(self._checked), 'weight')} not as in muP."
+            f"{layers} of {format_count(len(self.layers), 'layer')} depend on the width or are not "
+            f"finite, {weights} of {format_count(len(self._checked), 'weight')} differ from muP."
         )
 
     @property
@@ -386,7 +386,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         for layer, (step, exponent) in self.uneven.items():
             uneven.append(f"{layer} ({format_number(exponent)} at step {step})")
         if uneven:
-            lines.append(f"Uneven: {', '.join(uneven)} grow or shrink with the width.")
+            lines.append(f"Depends on the width: {', '.join(uneven)}.")
         if not self.weights:
             lines.append("Weights are not compared with muP: the models have different layers.")
             return lines
