@@ -414,7 +414,7 @@ def _remarks_on_gain(gain: Record) -> list[str]:
         needed = needed_repeats(gain["repeats_needed"])
         remarks.append(
             f"{gain['pairs']} checks do not show that this is more than the noise of single runs. "
-            f"It would take {needed}."
+            f"To show it would take {needed}."
         )
     if gain["selection_bias"] > 0:
         bias = format_metric(gain["selection_bias"])
