@@ -52,7 +52,8 @@ class Row:
 
     Attributes:
         kinds: The classes of the layers.
-        starts: The initializers by the paths of weights in the layer. Other weights are left.
+        starts: The initializers by the paths of weights in the layer. Other weights keep their
+            values.
         source: The file and the function of the framework that initialize so.
     """
 
@@ -83,8 +84,8 @@ class LayerRecipe(Recipe):
     """Returns the rules for a model: each layer starts as the same layer of a framework.
 
     If layers lie in each other, the outermost with a row counts. For example, a row for an
-    attention layer also covers its dense layers. Layers that the framework does not have are left,
-    and a note lists them.
+    attention layer also covers its dense layers. Layers that the framework does not have keep their
+    values, and a note lists them.
 
     Attributes:
         table: Returns the rows. Its docstring is the text on the recipe.

@@ -23,7 +23,7 @@ class Left:
     Attributes:
         reason: The reason.
         is_final: Whether this ends the search if several rules apply to a weight.
-        is_noted: Whether a note lists all weights that are left for this reason.
+        is_noted: Whether a note lists all weights that keep their values for this reason.
     """
 
     reason: str
@@ -57,7 +57,7 @@ class WeightRules:
 
     @property
     def left(self) -> tuple[str, ...]:
-        """The paths of the weights that are left."""
+        """The paths of the weights that keep their values."""
         return tuple(path for path, value in self.by_path.items() if isinstance(value, Left))
 
     def __repr__(self) -> str:

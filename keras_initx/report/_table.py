@@ -29,7 +29,7 @@ class Column(Generic[Row]):
             `None` for an empty cell.
         is_text: Whether it is left-aligned. Columns of numbers are right-aligned.
         note: Its meaning, for the legend of the table.
-        is_optional: Whether it is left out if a table would be too wide.
+        is_optional: Whether a table that would be too wide drops it.
         is_name: Whether it has a name in each row. A name is shortened, other texts are wrapped.
         alike: The rule for rows that share a line, see `WeightTable`. `"equal"`: their cells must
             be equal. `"range"`: the line shows the range of their numbers. `"any"`: the cell is
@@ -66,8 +66,8 @@ class Table(NamedTuple):
     def fitted(cls, columns: Iterable[Column[Row]], rows: Sequence[Row], width: int) -> "Table":
         """Return the table of `rows` in lines of at most `width` characters, if possible.
 
-        Empty columns are left out. If the table is too wide, texts are wrapped, the longest most.
-        If texts would be very narrow, optional columns are left out, the last first.
+        It drops empty columns. If it is too wide, it wraps texts, the longest most. If texts would
+        be very narrow, it drops optional columns, the last first.
         """
         shown = columns_with_values(columns, rows)
         table = cls.of(shown, rows)

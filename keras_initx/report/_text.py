@@ -56,9 +56,9 @@ def format_ranges(numbers: Iterable[int]) -> str:
 def shorten_names(names: Sequence[str], length: int) -> list[str]:
     """Shorten names that are longer than `length`, by leaving out the words that most names have.
 
-    First, all second names in parentheses are left out, then the end that all names share. A word
-    ends at `/`, `_` or a space. The last word that differs between names stays, and so does a word
-    with digits that not all names have. Names that would become the same stay longer.
+    First, it drops all second names in parentheses, then the end that all names share. A word ends
+    at `/`, `_` or a space. The last word that differs between names stays, and so does a word with
+    digits that not all names have. Names that would become the same stay longer.
     """
     if any(len(name) > length for name in names):
         names = _drop_second_names(names)
