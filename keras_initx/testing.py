@@ -21,7 +21,9 @@ def assert_initialized(
     like: Like | None = None,
     seed: int | None = None,
 ) -> None:
-    """Raise `AssertionError` unless weights are what they should be when training starts.
+    """Raise `AssertionError` unless weights are initialized as you say.
+
+    Use it in a test of your project, before training. It runs `keras_initx.audit`.
 
     Args:
         weights: See `keras_initx.audit`.
@@ -29,10 +31,10 @@ def assert_initialized(
         like: See `keras_initx.audit`: a contract or its path, other weights, or a function that
             makes them.
         seed: See `keras_initx.audit`. With it, the weights must have the bits that this seed gives.
-            Without, a test with unseeded weights fails by chance once in a million times.
+            Without it, a test with unseeded weights fails by chance once in a million times.
 
     Raises:
-        AssertionError: If a weight is not, with the table of the audit.
+        AssertionError: If a weight is not initialized so, with the table of the audit.
 
     Example:
         >>> model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32)])
@@ -58,10 +60,11 @@ def assert_same_outputs(
     layout: LayoutName | None = None,
     tolerance: float | None = None,
 ) -> None:
-    """Raise `AssertionError` unless a model computes what another one computed.
+    """Raise `AssertionError` unless your model has the same outputs as another model.
 
-    Every output of the model is compared, and of the layers those that have a counterpart. With
-    targets, the first step of training too.
+    Use it in a test of your project, for example after a port. It runs
+    `keras_initx.compare_outputs`, which compares every output of the model and each layer that has
+    a counterpart. If you pass targets, it also compares the first step of training.
 
     Args:
         model: A built Keras model.
@@ -74,8 +77,8 @@ def assert_same_outputs(
         tolerance: The tolerance for all floats, see `keras_initx.compare_outputs`.
 
     Raises:
-        AssertionError: If an output differs, or one of the model is not known to be equal, with the
-            first layer that differs.
+        AssertionError: If an output differs, or if an output of the model cannot be compared, with
+            the first layer that differs.
 
     Example:
         >>> from keras_initx import record_outputs
@@ -88,7 +91,7 @@ def assert_same_outputs(
         ...     assert_same_outputs(model, x, "outputs.npz")
         ... except AssertionError as error:
         ...     print(str(error).splitlines()[0])
-        The outputs of 2 calls differ, first those of dense.
+        The outputs of 2 calls differ, beginning with dense.
     """
     report = compare_outputs(model, x, like, y=y, names=names, layout=layout, tolerance=tolerance)
     if not report.ok:

@@ -258,4 +258,4 @@ def test_what_closes_branches_is_that_by_hand(name):
     LAYERS.clear()
     rules = zero_residual(BY_NAME[name].build())
     assert rules.by_path == dict.fromkeys(ZEROS[name], "zeros")
-    assert ("  branches around others: 'add_" in "\n".join(rules.notes)) == (name == "around")
+    assert ("  branches that contain others: 'add_" in "\n".join(rules.notes)) == (name == "around")

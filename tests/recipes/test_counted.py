@@ -106,7 +106,7 @@ def test_names_are_used_with_a_note_where_the_graph_cannot_be_followed():
 
 def test_a_kernel_of_a_block_without_a_name_is_asked_for_where_the_graph_cannot_be_followed():
     model = decoder(names=(NAMES[0], "middle", NAMES[1]), asks=True)
-    with pytest.raises(ValueError, match=r"'b0_1/middle/kernel' in a block, of which no name .* by `roles`"):
+    with pytest.raises(ValueError, match=r"'b0_1/middle/kernel' in a block, whose role no name shows.* pass `roles`"):
         recipes.gpt2(model)
     roles = {"outer": f"*/{NAMES[1]}/kernel", "attended": "*/attention_output/kernel"}
     plan = initialize(model, "gpt2", seed=0, roles=roles, dry_run=True)

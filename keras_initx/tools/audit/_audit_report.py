@@ -313,9 +313,9 @@ class AuditReport(Tabular[Group], Judgement):
         named = summarize_names(names, shown=_NAMED)
         has = "has" if len(names) == 1 else "have"
         return (
-            f" {format_count(len(names), 'weight')} ({named}) {has} too few values: a change of "
-            f"scale by a factor of {_COARSE} may go unseen, one by {factors[names[0]]:.3g} would "
-            "not. This is no fault; layers with more units show smaller changes."
+            f" {format_count(len(names), 'weight')} ({named}) {has} too few values: the audit may "
+            f"miss a change of scale by a factor of {_COARSE}, but not by {factors[names[0]]:.3g}. "
+            "This is no fault; layers with more units show smaller changes."
         )
 
     def _unchanged_text(self) -> str:

@@ -207,7 +207,7 @@ def _describe_missed(
         never = "never written, or only in part"
     texts = []
     if counts["drawn"]:
-        texts.append(f"{counts['drawn']} drawn anew, seed {seed}")
+        texts.append(f"{counts['drawn']} redrawn, seed {seed}")
     if counts["left"]:
         texts.append(f"{counts['left']} {left}")
     if counts[COMPUTED]:

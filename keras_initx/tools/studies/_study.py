@@ -447,7 +447,7 @@ def _remarks_on_missing_seeds(study: Study) -> list[str]:
     if not names:
         return []
     return [
-        f"No seed is taken by {join_names(names)}: what draws random numbers there forms no pairs "
+        f"Without a seed: {join_names(names)}. Random numbers there form no pairs "
         "with the others, and the same study again may give other values. An initializer takes a "
         "seed if it has an argument `seed`, which its `get_config` returns."
     ]

@@ -65,7 +65,7 @@ def test_the_first_weight_back_from_the_loss_is_named_with_what_is_equal_behind_
     assert report.step.first.path == "norm/gamma"
     assert report.step["norm/gamma"].gradient.norm == 0
     assert [row.path for row in report.step.problems] == ["norm/gamma", "norm/beta", "stem/kernel", "stem/bias"]
-    assert "equal behind it: head/kernel, head/bias, mid/kernel, mid/bias, gate/scale" in text_of(report.step)
+    assert "equal after it: head/kernel, head/bias, mid/kernel, mid/bias, gate/scale" in text_of(report.step)
     assert report.step["norm/gamma"].update.how == "the gradient differs"
     assert report.first is None
 
@@ -245,7 +245,7 @@ def test_a_gradient_that_one_of_two_uses_of_a_table_lacks_is_found():
         models.append(model)
     report = compare_outputs(models[1], words, models[0], y=words)
     assert [row.path for row in report.step.problems] == ["tokens/embeddings"]
-    assert "equal behind it: mid/kernel, mid/bias" in text_of(report.step)
+    assert "equal after it: mid/kernel, mid/bias" in text_of(report.step)
     assert compare_outputs(models[1], words, models[1], y=words).ok
 
 

@@ -72,5 +72,5 @@ def test_an_epsilon_below_the_tolerance_is_a_setting():
     report = compare_outputs(model, x, other)
     assert report.ok
     text = " ".join(str(report).split())
-    assert "Equal for this batch, and made otherwise: epsilon: " in text
+    assert "Equal for this batch, but configured differently: epsilon: " in text
     assert "there (norm_0_1, norm_0_2)." in text

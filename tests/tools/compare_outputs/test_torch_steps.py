@@ -49,8 +49,11 @@ else:
 
 OFTEN = [("dense", "SGD"), ("convolution", "Adam"), ("lstm", "AdamW"), ("block", "SGD"), ("embedded", "RMSprop")]
 SUM = "the weight is the sum of 2 arrays there, and each is trained, so it moves 2 times as far ("
-VARIANCE = "torch moves a variance to n / (n - 1) times that of the batch, with n = 200, and Keras to that of the batch"
-ROOT = "RMSprop of torch adds epsilon to the root, and Keras under it: for all gradients, no eps there is epsilon=1e-08"
+VARIANCE = (
+    "torch moves a variance to n / (n - 1) times the variance of the batch, with n = 200, "
+    "and Keras to the variance of the batch"
+)
+ROOT = "RMSprop of torch adds epsilon to the root, and Keras under it: no eps there equals epsilon=1e-08 here"
 
 
 def state_of(module):
@@ -451,7 +454,7 @@ def bad_loss(outputs, _):
         ({"loss": None}, TypeError, "`loss` must be a function of the outputs of the module and of `y`"),
         ({"loss": bad_loss}, ValueError, r"`loss` must return a tensor with a single number, .* returns \(8, 3\)"),
         ({"loss": lambda *_: 1.0}, ValueError, "which returns float"),
-        ({"loss": lambda outputs, _: outputs.detach().sum()}, ValueError, "which returns a tensor without one"),
+        ({"loss": lambda outputs, _: outputs.detach().sum()}, ValueError, "which returns a tensor without a gradient"),
         ({"optimizer": "adam"}, TypeError, "`optimizer` must be an optimizer of torch, or a function"),
         ({"optimizer": lambda _: "adam"}, TypeError, "optimizer of type function, which returns str"),
         (

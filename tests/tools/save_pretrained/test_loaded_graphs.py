@@ -21,7 +21,7 @@ REFUSED = re.compile(
     r"|a report with a function"
     r"|`like` must have arrays that do not overlap"
     r"|`model` must not (be quantized|have factors of LoRA)"
-    r"|no array of `like` is for it"
+    r"|`like` has no array for it"
     r"|and has other values now"  # of an array whose values a cast has rounded
 )
 
