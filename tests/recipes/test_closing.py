@@ -59,8 +59,10 @@ def drawn(shape, seed):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("kind", often(CLOSED, ["1 + g + b", "exp(g)", "with a scale", "apart", "g"]))
+OFTEN = ["1 + g + b", "exp(g)", "with a scale", "apart", "g"]
+
+
+@pytest.mark.parametrize("kind", often(CLOSED, OFTEN, every_backend=["1 + g + b"]))
 def test_blocks_start_as_the_identity_for_any_condition_and_an_audit_agrees(kind):
     end, given, zeros = CLOSED[kind]
     made = model(end, given)
@@ -154,7 +156,7 @@ def fixup_network(factor=1.0):
     return keras.Model(inputs, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_fixup_takes_the_block_of_its_authors():
     made = fixup_network()
     rules = recipes.fixup(made).by_path

@@ -91,8 +91,10 @@ KERNELS = {
 }
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("attend", often(KERNELS, [split, unstacked, rotary, apart_with_rotary]))
+OFTEN = [split, unstacked, rotary, apart_with_rotary]
+
+
+@pytest.mark.parametrize("attend", often(KERNELS, OFTEN, every_backend=[split]))
 def test_each_kernel_in_one_has_the_scale_that_it_would_have_alone(attend):
     made = model(attend)
     plan = initialize(made, "vit_jax", seed=0)

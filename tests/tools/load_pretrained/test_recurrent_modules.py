@@ -122,7 +122,7 @@ def stack(*order, **kwargs):
     return model
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.parametrize("both", [False, True])
 def test_layers_of_a_module_are_those_of_the_model_in_the_order_of_calls(both):
     for order in (("lower", "upper"), ("upper", "lower")):

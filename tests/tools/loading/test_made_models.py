@@ -6,7 +6,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from modes import needs_int4, to_numpy
+from modes import everywhere, needs_int4, to_numpy
 
 import keras_initx
 from keras_initx import weights_digest
@@ -349,9 +349,8 @@ def test_models_of_one_name_are_numbered():
     assert loaded.missed == ["a (2)/hid/kernel", "a (2)/hid/bias"]
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("kind", ["int8", pytest.param("int4", marks=needs_int4), "float8"])
-@pytest.mark.parametrize("has_model", [True, False])
+@pytest.mark.parametrize("has_model", everywhere([True, False], [False], others=[pytest.mark.release_backends]))
 def test_what_a_quantization_makes_is_not_missed(kind, has_model):
     def build():
         stack = [layers.Dense(8, name="hid"), layers.EinsumDense("ab,bc->ac", 4, bias_axes="c", name="head")]

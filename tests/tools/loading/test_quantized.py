@@ -56,7 +56,8 @@ CASES = []
 for name in MODELS:
     for mode in MODES:
         is_often = (name, mode) == ("dense", "int8")
-        marks = [pytest.mark.every_backend] if is_often else [pytest.mark.rare, pytest.mark.every_backend]
+        # What a quantization makes on every backend is in `test_made_models`.
+        marks = [pytest.mark.release_backends, *([] if is_often else [pytest.mark.rare])]
         if mode == "int4":
             marks = [*marks, needs_int4]
         CASES.append(pytest.param(name, mode, marks=marks, id=f"{name}, {mode}"))

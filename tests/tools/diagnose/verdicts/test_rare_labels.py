@@ -190,11 +190,14 @@ class Detector(keras.Model):
         return focal(y, y_pred)
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("loss", "activation"),
-    [("binary_focal_crossentropy", "sigmoid"), (focal, "sigmoid"), (focal_of_logits, None), (None, None)],
-    ids=["of Keras", "own", "own of logits", "compute_loss"],
+    [
+        pytest.param("binary_focal_crossentropy", "sigmoid", marks=pytest.mark.release_backends, id="of Keras"),
+        pytest.param(focal, "sigmoid", marks=pytest.mark.release_backends, id="own"),
+        pytest.param(focal_of_logits, None, marks=pytest.mark.release_backends, id="own of logits"),
+        pytest.param(None, None, marks=pytest.mark.every_backend, id="compute_loss"),
+    ],
 )
 def test_labels_are_rare_whatever_the_loss_is(loss, activation):
     model = Detector()
