@@ -211,6 +211,7 @@ print([name for name in sys.modules if name.startswith(("keras_initx.tools", "ke
 """
 
 
+@pytest.mark.rare
 def test_a_string_id_loads_no_tool():
     result = subprocess.run([sys.executable, "-c", STRING_ID], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, "[]\n"), result.stderr
@@ -297,6 +298,26 @@ def imported_at_once(node):
         is_carried_out = isinstance(child, ast.stmt | ast.ExceptHandler) and not isinstance(child, ast.FunctionDef)
         if is_carried_out and not is_for_type_checkers(child):
             yield from imported_at_once(child)
+
+
+def imported_with(module):
+    """Return the modules of the package that are imported as soon as one of them is."""
+    sources = {module_name(path): path for path in SOURCES}
+    reached, waiting = set(), [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting.append(name.rpartition(".")[0])  # the folder of a module, and the module of a name
+            if name in sources:
+                waiting += imported_at_once(parsed(sources[name]))
+    return reached & sources.keys()
+
+
+def test_the_package_imports_no_tool_at_once():
+    reached = imported_with("keras_initx")
+    assert {"keras_initx.initializers", "keras_initx.scaling", "keras_initx.backends._current"} <= reached
+    assert {name for name in reached if name.startswith(("keras_initx.tools", "keras_initx.types"))} == set()
 
 
 EXTRAS = {"joblib", "matplotlib", "pandas", "scipy"}

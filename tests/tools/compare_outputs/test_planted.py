@@ -49,7 +49,7 @@ def test_a_clean_pair_is_equal(name):
         assert report.ok, f"{path.name}: {report}"
 
 
-@pytest.mark.parametrize("fault", often(FAULTS, FAULTS[::4], every_backend=FAULTS[:1]), ids=" ".join)
+@pytest.mark.parametrize("fault", often(FAULTS, FAULTS[:8:4], every_backend=FAULTS[:1]), ids=" ".join)
 def test_a_factor_is_found_in_its_layer(fault):
     name, path = fault
     model, x = drawn(name)
