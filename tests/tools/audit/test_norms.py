@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from audited import audit, off
 from keras import layers
-from modes import everywhere, often, to_numpy
+from modes import often, to_numpy
 
 import keras_initx
 from keras_initx.tools.audit._distribution import find_equal_norms
@@ -42,9 +42,8 @@ def test_slices_of_one_norm_are_named_by_rules_and_beside_others(which):
         assert (row.verdict, row.evidence) == ("equal norms", f"{slices} have one norm, as after weight normalization")
 
 
-@pytest.mark.parametrize(
-    "dtype", everywhere(["float32", "bfloat16"], ["bfloat16"], others=[pytest.mark.release_backends])
-)
+@pytest.mark.release_backends
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_constraint_that_was_applied_is_found_and_another_model_that_has_it_too_is_none(dtype):
     def build(is_normal=True):
         dense = layers.Dense(48, kernel_initializer="he_normal", name="dense", dtype=dtype)

@@ -403,7 +403,7 @@ def test_a_model_that_trains_by_add_loss_alone_needs_no_targets(tmp_path):
 def test_a_gradient_may_differ_by_its_norm_alone_which_is_no_factor(factor):
     """Of a large weight, the norm has more than the values that are kept."""
     changed, weights = record_outputs(network(), X, Y), []
-    for weight in recorded.step.weights:
+    for weight in changed.step.weights:
         if weight.gradient is not None:
             weight = replace(weight, gradient=replace(weight.gradient, norm=factor * weight.gradient.norm))
         weights.append(weight)

@@ -155,7 +155,7 @@ def test_it_is_said_where_a_layer_does_not_read_the_one_before_it(kind):
     assert note in report.summary
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_a_functional_model_has_its_order_in_its_graph():
     model = functional(lambda x, a, b: a(layers.SpatialDropout1D(0.1)(b(x)[0]))[0])
     report = load_pretrained(model, gru_state(2), {"*": "rnn"}, layout="torch")

@@ -190,14 +190,11 @@ class Detector(keras.Model):
         return focal(y, y_pred)
 
 
+@pytest.mark.release_backends
 @pytest.mark.parametrize(
     ("loss", "activation"),
-    [
-        pytest.param("binary_focal_crossentropy", "sigmoid", marks=pytest.mark.release_backends, id="of Keras"),
-        pytest.param(focal, "sigmoid", marks=pytest.mark.release_backends, id="own"),
-        pytest.param(focal_of_logits, None, marks=pytest.mark.release_backends, id="own of logits"),
-        pytest.param(None, None, marks=pytest.mark.every_backend, id="compute_loss"),
-    ],
+    [("binary_focal_crossentropy", "sigmoid"), (focal, "sigmoid"), (focal_of_logits, None), (None, None)],
+    ids=["of Keras", "own", "own of logits", "compute_loss"],
 )
 def test_labels_are_rare_whatever_the_loss_is(loss, activation):
     model = Detector()
