@@ -352,7 +352,7 @@ def test_models_of_one_name_are_numbered():
 @pytest.mark.parametrize(
     ("has_model", "kind"),
     [
-        pytest.param(False, "int8", marks=pytest.mark.every_backend),
+        pytest.param(False, "int8", marks=pytest.mark.release_backends),
         pytest.param(False, "int4", marks=[pytest.mark.every_backend, needs_int4]),
         pytest.param(False, "float8", marks=pytest.mark.every_backend),
         pytest.param(True, "int8", marks=pytest.mark.release_backends),
