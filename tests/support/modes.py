@@ -43,7 +43,7 @@ def everywhere(values, chosen, *, others=()):
 def often(values, chosen, every_backend=None):
     """Return `values` as parameters of tests, of which those `chosen` always run, and others before a release.
 
-    With `every_backend` those in it do so on every backend, and all others on torch alone.
+    With `every_backend` those in it do so on every backend, and others on torch, and elsewhere before a release.
     """
     parameters = []
     for value in values:
