@@ -311,7 +311,7 @@ class Mixture(layers.Layer):
         return x + outputs
 
 
-@pytest.mark.parametrize("has_shared", [False, True])
+@pytest.mark.parametrize("has_shared", often([False, True], [True]))
 def test_experts_in_arrays_with_the_names_of_kerashub_end_a_branch_together(has_shared):
     ids = keras.Input((LENGTH,), dtype="int32")
     x = layers.Embedding(30, WIDTH, name="tokens")(ids)

@@ -91,8 +91,8 @@ KERNELS = {
 }
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("attend", often(KERNELS, [split, unstacked, rotary, apart_with_rotary]))
+@pytest.mark.release_backends
+@pytest.mark.parametrize("attend", often(KERNELS, [split, unstacked, rotary]))
 def test_each_kernel_in_one_has_the_scale_that_it_would_have_alone(attend):
     made = model(attend)
     plan = initialize(made, "vit_jax", seed=0)

@@ -99,7 +99,7 @@ def test_a_branch_that_names_alone_tell_is_on_the_way_of_all_others():
     assert {part.role.branches for part in read(build).parts} == {2}
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_learned_queries_are_latents_and_what_is_added_to_tokens_is_a_position():
     assert role_in(read(detr), "table") == "latents"
 

@@ -141,7 +141,7 @@ def test_what_all_draws_of_an_initializer_have_in_common_is_no_fault():
     "initializer",
     [
         keras_initx.ICNR(NORMAL, 2),
-        keras_initx.DeltaOrthogonal(),
+        pytest.param(keras_initx.DeltaOrthogonal(), marks=pytest.mark.rare),
         keras_initx.Sparse(8),
         keras_initx.Orthogonal(),
         keras_initx.Concatenated([NORMAL, "zeros"], axis=-1),

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import BACKEND, often
+from modes import BACKEND, everywhere, often
 
 import keras_initx
 from keras_initx import compare_outputs, record_outputs
@@ -485,8 +485,7 @@ def test_arguments_for_modules_alone_are_refused():
         record_outputs(port.module, port.x, optimizer=torch.optim.SGD(port.module.parameters(), 0.1))
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("factor", [1.0, 2.0])
+@pytest.mark.parametrize("factor", everywhere([1.0, 2.0], [2.0], others=[pytest.mark.release_backends]))
 def test_a_file_of_torch_is_compared_on_every_backend(tmp_path, factor):
     draws = np.random.default_rng(0)
     x, y = draws.normal(size=(16, 4)).astype("float32"), draws.normal(size=(16, 3)).astype("float32")
