@@ -52,7 +52,7 @@ def test_an_audit_by_the_recipe_agrees_with_what_it_drew_and_names_what_is_small
     assert [row.path for row in audit(model, framework).problems] == [path]
 
 
-@pytest.mark.release_backends
+@pytest.mark.every_backend
 def test_one_seed_gives_the_same_bits_on_each_backend():
     inputs = keras.Input((8, 6))
     x = layers.Conv1D(8, 3, padding="same", name="conv")(inputs)
