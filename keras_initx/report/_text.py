@@ -36,6 +36,11 @@ def format_count(count: int, noun: str) -> str:
     return f"{count} {noun}s"
 
 
+def choose_verb(count: int, singular: str, plural: str) -> str:
+    """Choose the form of a verb for a count: `choose_verb(2, "is", "are")` returns `"are"`."""
+    return singular if count == 1 else plural
+
+
 def format_ranges(numbers: Iterable[int]) -> str:
     """Format numbers in their shortest form: `2, 4-7`."""
     runs: list[list[int]] = []
