@@ -324,7 +324,7 @@ def site(session):
 @nox.session(default=False, tags=["release"])
 def notebook(session):
     """Run the notebooks, which the pages show as they are kept."""
-    install(session, "keras", "jax", "torch", "docs", "extras")
+    install(session, "keras", "jax", "torch", "docs", "extras", "test")
     for path in sorted(Path("docs").glob("*.ipynb")):
         # They write files beside them.
         copy = shutil.copy(path, session.create_tmp())
