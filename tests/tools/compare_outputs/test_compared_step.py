@@ -484,6 +484,7 @@ def test_the_norm_of_an_array_of_which_a_part_is_known_is_estimated():
         (1.0, -1.0, "of it 1 here, -1 there"),
         (0.0, 0.0, ""),
         (0.0, 1e-3, "of it 0 here, 0.001 there"),
+        (float("inf"), 0.1, "of it inf here, 0.1 there"),
     ],
 )
 def test_what_regularizers_add_is_told_of_if_it_differs(here, there, text):
