@@ -256,3 +256,17 @@ def test_containers_that_a_file_may_have_in_another_order_are_noted(attributes, 
 
 def test_two_sides_without_layers_have_no_pairs():
     assert pair_by_path({}, {}).names == {}
+
+
+def test_layers_of_equal_attributes_are_paired_by_these():
+    ours = {"a": "dense 1 of 2 in layers.in", "b": "dense 2 of 2 in layers.out"}
+    theirs = {"c": "dense 1 of 2 in layers.out", "d": "dense 2 of 2 in layers.in"}
+    pairs = pair_by_path(ours, theirs)
+    assert (pairs.names, pairs.reasons, pairs.notes) == ({"a": "d", "b": "c"}, {}, {})
+
+
+@pytest.mark.parametrize(("inner", "is_noted"), [("up", True), ("down", False)])
+def test_layers_in_containers_are_noted_if_what_is_in_them_has_the_same_names(inner, is_noted):
+    paths = {"a": "block 1 of 2 in layers.first.block/up/kernel"}
+    paths["b"] = f"block 2 of 2 in layers.last.block/{inner}/kernel"
+    assert bool(note_containers(paths, {"a": (4, 4), "b": (4, 4)})) == is_noted

@@ -492,3 +492,15 @@ def test_what_regularizers_add_is_told_of_if_it_differs(here, there, text):
     assert report.loss.answer == "differs"
     assert text in report.loss.how
     assert ("of it" in report.loss.how) == bool(text)
+
+
+@pytest.mark.parametrize(("values", "ratio"), [((2, 4, 6, 8), 2.0), ((1, 2, 3, 8), None), ((2, 4, 6, 8.1), None)])
+def test_a_factor_is_that_of_all_values(values, ratio):
+    def step(values):
+        change = record_change(np.array(values, "float32"))
+        return RecordedStep(loss=1.0, weights=[RecordedWeight("a/bias", "trained", (4,), "float32", change, change)])
+
+    report = compared(step(values), step((1, 2, 3, 4)), {"torch"})
+    assert report.rows[0].gradient.answer == "differs"
+    assert report.rows[0].gradient.ratio == (None if ratio is None else pytest.approx(ratio))
+    assert ("all are 2 times those there" in text_of(report)) == bool(ratio)
