@@ -504,3 +504,15 @@ def test_a_factor_is_that_of_all_values(values, ratio):
     assert report.rows[0].gradient.answer == "differs"
     assert report.rows[0].gradient.ratio == (None if ratio is None else pytest.approx(ratio))
     assert ("all are 2 times those there" in text_of(report)) == bool(ratio)
+    assert "not compared, update (the gradient differs): a/bias" in text_of(report)
+
+
+def test_outputs_in_float64_have_their_own_tolerance_in_training():
+    model = keras.Sequential([keras.Input((8,), dtype="float64"), layers.Dense(3, dtype="float64", name="head")])
+    drawn(model).compile("sgd", "mse")
+    recorded = record_outputs(model, X[:, 0], Y[:, 0])
+    assert compare_outputs(model, X[:, 0], recorded, y=Y[:, 0]).step.outputs[""].answer == "equal"
+    (output,) = recorded.step.outputs.values()
+    assert output.dtype == "float64"
+    output.own_values[:] *= 1 + 1e-6
+    assert compare_outputs(model, X[:, 0], recorded, y=Y[:, 0]).step.outputs[""].answer == "differs"
