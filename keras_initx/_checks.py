@@ -43,7 +43,7 @@ def check_parts(shape: Shape, name: str, value: int) -> None:
 
 
 def check_dtype(dtype: DType | None) -> DType:
-    """Return the name of a floating-point `dtype`; for `None`, that of `keras.config.floatx()`."""
+    """Return the name of a floating-point `dtype`, by default of `keras.config.floatx()`."""
     try:
         name: DType | None = keras.backend.standardize_dtype(dtype)
     except (TypeError, ValueError):
@@ -129,7 +129,7 @@ def check_root(name: str, value: Any, required: str = "an integer in [0, 2**32)"
 
 
 def accepts_arguments(function: Callable[..., Any], *arguments: Any) -> bool:
-    """Return whether a function can be called with these arguments, as far as Python knows."""
+    """Return whether a function can be called with these arguments, as far as Python can tell."""
     try:
         inspect.signature(function).bind(*arguments)
     except TypeError:
@@ -147,13 +147,13 @@ def is_integer(value: Any) -> bool:
 def is_real(value: Any) -> bool:
     """Return whether `value` is a real number, of Python or NumPy, and not a bool.
 
-    Others, such as a `Fraction`, could not be saved as JSON.
+    Other numbers, such as a `Fraction`, could not be saved as JSON.
     """
     return is_integer(value) or isinstance(value, float | np.floating)
 
 
 def to_float(value: Any) -> float:
-    """Return a real number as a float, infinite where it is too large for one."""
+    """Return a real number as a float. It is infinite if it is too large for a float."""
     try:
         return float(value)
     except OverflowError:
@@ -161,7 +161,7 @@ def to_float(value: Any) -> float:
 
 
 def suggest_matches(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
-    """Return the end of a message about an unknown name: those that are like it, if any."""
+    """Return the end of a message about an unknown name: similar names, if there are any."""
     close = difflib.get_close_matches(name, known, cutoff=cutoff)
     if not close:
         return ""
@@ -171,7 +171,7 @@ def suggest_matches(name: str, known: Iterable[str], cutoff: float = 0.5) -> str
 def suggest_paths(pattern: str, paths: Sequence[str]) -> str:
     """Return the end of a message about a pattern that matches no path.
 
-    These are the paths that are like it or, if there are none, the first of each kind.
+    It lists similar paths. If there are none, it lists the first path of each kind.
     """
     like_it = suggest_matches(pattern, paths)
     if like_it:
@@ -187,12 +187,12 @@ LISTED = 20
 
 
 def truncate(texts: Sequence[str], mark: str = ", ") -> str:
-    """Join `texts` in one line, leaving out the end of a long list."""
+    """Join `texts` in one line, and leave out the end of a long list."""
     return summarize_names(texts, mark, shown=LISTED)
 
 
 def summarize_names(names: Sequence[str], between: str = ", ", shown: int = 4) -> str:
-    """Return the first of some names, and the number of the others."""
+    """Return the first of some names, and the number of the other names."""
     text = between.join(names[:shown])
     if len(names) > shown:
         text += f" and {len(names) - shown} more"
@@ -200,5 +200,5 @@ def summarize_names(names: Sequence[str], between: str = ", ", shown: int = 4) -
 
 
 def quote_names(names: Sequence[str]) -> str:
-    """Return the same of names in quotes."""
+    """Return the first of some names in quotes, and the number of the other names."""
     return summarize_names([repr(name) for name in names], shown=3)

@@ -1,4 +1,4 @@
-"""The compiled kernel: loaded if it fits its source, and a word to those who draw much without it.
+"""The compiled kernel: loaded if it fits its source, with a warning for large draws without it.
 
 Imports nothing of the package, because the build runs this file too.
 """
@@ -22,9 +22,9 @@ _MANY = 1_000_000
 
 @functools.cache
 def load_library() -> Any:
-    """Return the compiled `sampling/_kernel.c` with its functions, or `None` where NumPy draws.
+    """Return the compiled `sampling/_kernel.c` with its functions, or `None` if NumPy draws.
 
-    That is if it was not compiled, if it was compiled from another source, and if
+    NumPy draws if the kernel was not compiled, if it was compiled from another source, or if
     `KERAS_INITX_KERNEL` is 0. Calls free the interpreter for other threads.
     """
     if _is_switched_off():
@@ -60,7 +60,7 @@ def _is_switched_off() -> bool:
 
 
 def digest(source: Path) -> int:
-    """Return a number of 64 bits that follows from a source, however its lines end."""
+    """Return a 64-bit number that depends on a source, but not on its line ends."""
     text = source.read_bytes().replace(b"\r\n", b"\n")
     return int.from_bytes(hashlib.sha256(text).digest()[:8])
 
@@ -83,7 +83,7 @@ def _is_made_from(loaded: ctypes.CDLL, source: Path) -> bool:
 
 
 def warn_if_missing(count: int) -> None:
-    """Warn whoever draws `count` values without the kernel, if they are many, unless it is off."""
+    """Warn about drawing `count` values without the kernel, if they are many and it is not off."""
     if count <= _MANY or load_library() is not None or _is_switched_off():
         return
     fault = "cannot be loaded" if LIBRARY.exists() else "is missing"

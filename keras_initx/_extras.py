@@ -1,4 +1,4 @@
-"""Optional dependencies, with an error that says how to install them."""
+"""Optional dependencies, with an error that shows how to install them."""
 
 import importlib
 from types import ModuleType
@@ -12,7 +12,7 @@ def import_optional(module: str, extra: str | None) -> ModuleType:
         extra: Name of the extra that installs it, or `None`.
 
     Raises:
-        ImportError: If it is not installed. The message says how to install it.
+        ImportError: If it is not installed. The message shows how to install it.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""Find an initializer by what a hand will try: an id, a class, or a name in another library.
+"""Find an initializer by a name that a user may try: an id, a class, or a name elsewhere.
 
 Does not import Keras.
 """
@@ -47,7 +47,7 @@ def find_class_name(name: str) -> str:
 
 
 def similar_class_names(name: str) -> list[str]:
-    """Return the class that `name` means, or those whose names are like it."""
+    """Return the class that `name` means, or classes with similar names."""
     classes = _classes()
     spelled = _spelling(name)
     if spelled in classes:
@@ -68,5 +68,5 @@ def _classes() -> dict[str, str]:
 
 
 def _spelling(name: str) -> str:
-    """Return what an id, a class and a name with other capital letters have in common."""
+    """Return the common form of an id, a class and names with other capital letters."""
     return name.removeprefix("initx.").replace("_", "").lower().removesuffix("initializer")

@@ -1,20 +1,22 @@
-"""The only place that relies on what Keras does not document.
+"""The only file that relies on undocumented parts of Keras.
 
-Everything else uses its public names. Each function says what it relies on. All of it was seen in
-Keras 3.10 to 3.16, and `tests/test_keras.py` shows whether it holds in another version.
+All other files use Keras' public names. Each function here names the parts that it relies on, after
+"Relies on". Keras 3.10 to 3.16 have them, and `tests/test_keras.py` shows whether another version
+has them.
 
 Keras passes only a shape to an initializer. That is not enough for the bias of an LSTM: with
 `unit_forget_bias=True` Keras asks for `(u,)` and `(2u,)`, with `False` for `(4u,)`, and a length of
 8 may be any of these. Remembering earlier calls would make the values depend on other initializers.
-Instead, the call stack is inspected: it contains the variable being created and the layers around
-it. Usually the layer that owns the variable is among them. When `fit` builds a model, Keras creates
-the variables after all layers are built, in the call of an outer layer or model; then the layer is
-found through the variable. `load_model` is on the stack as well when the weights are about to be
-overwritten by those of the saved model. Keras has no public function for any of this.
+Instead, this file inspects the call stack. The stack contains the variable being created and the
+layers around it, usually with the layer that owns the variable. When `fit` builds a model, Keras
+creates the variables after all layers are built, in the call of an outer layer or model. Then the
+variable leads to the layer. `load_model` is on the stack too if the weights of a saved model are
+about to overwrite the values. Keras has no public function for any of this.
 
-Only the variables of Keras' own functions are read. Until Python 3.12, reading those of a function
-keeps all of them alive until it returns, also what the user has deleted by then; and a function
-that reads its own makes a cycle, which keeps the result until the garbage collector runs.
+Only the local variables of Keras' own functions are read. Until Python 3.12, reading the variables
+of a function keeps all of them alive until the function returns, even if the user deletes them
+before. A function that reads its own variables makes a cycle, which keeps the result until the
+garbage collector runs.
 """
 
 import collections
@@ -36,12 +38,13 @@ from keras_initx._typing import KerasOptimizer, Shape, Tensor
 
 
 def name_initializer(name: str, cls: type[keras.initializers.Initializer]) -> None:
-    """Have `keras.initializers.get`, and so layers, find a registered class by a name.
+    """Make `keras.initializers.get`, and so layers, find a registered class by a name.
 
-    It asks for registered names itself until Keras 3.15. Since 3.16 it looks up a text only among
-    Keras' own names; dicts, as in saved models, are still looked up among those registered.
+    Until Keras 3.15 it finds registered names itself. Since 3.16 it looks up a text only among
+    Keras' own names. It still looks up dicts, for example from saved models, among registered
+    names.
 
-    Relies on the dict of these names, beside the function. Where there is none, nothing is done.
+    Relies on the dict of Keras' names, in the module of the function. Without it, nothing is done.
     """
     names = vars(sys.modules[keras.initializers.get.__module__]).get("ALL_OBJECTS_DICT")
     if names is not None:
@@ -71,7 +74,7 @@ def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | No
 
 
 def _holds(owner: object, initializer: keras.initializers.Initializer) -> bool:
-    """Return whether an attribute is `initializer`, or one around it that passes the shape on."""
+    """Return whether an attribute is `initializer`, or a wrapper that passes the shape on to it."""
     for value in vars(owner).values():
         if value is initializer:
             return True
@@ -84,9 +87,8 @@ def _holds(owner: object, initializer: keras.initializers.Initializer) -> bool:
 def variable_and_layers() -> tuple[keras.Variable | None, list[keras.Layer]]:
     """Return the variable being initialized and the layers on the call stack, innermost first.
 
-    Relies on methods of Keras that call initializers and have the variable or the layer as `self`,
-    and on the function around the `build` of every layer, also of a user's, that has the layer as
-    `obj`.
+    Relies on methods of Keras that call initializers and have the variable or the layer as `self`.
+    Also on the function around the `build` of every layer, which has the layer as `obj`.
 
     Returns:
         The variable is `None` if the initializer is called directly.
@@ -108,8 +110,8 @@ def is_loading_model() -> bool:
 
     Then `load_model`, or unpickling it, is about to overwrite its weights.
 
-    Relies on `load_model`, which tools that log calls may have wrapped, and on the private function
-    that reads a pickled or copied model, to create the variables before they return.
+    Relies on `load_model`, even if a tool that logs calls has wrapped it, and on the private
+    function that reads a pickled or copied model. Both create the variables before they return.
     """
     loaders = inspect.unwrap(keras.saving.load_model).__code__, keras.Model._unpickle_model.__code__
     for_variable = False
@@ -123,9 +125,9 @@ def is_loading_model() -> bool:
 def forget_unmade_variables() -> None:
     """Give Keras an empty list of variables to be created, if the caller is creating them.
 
-    Keras creates them at the end of a scope. Called when an error interrupts that. Otherwise Keras
-    keeps the list, in which some variables have been created by then, and every later attempt to
-    build a model fails. Whoever catches the error goes on with the old list, so it is not changed.
+    Keras creates them at the end of a scope. Call this if an error interrupts the creation. Without
+    it, Keras keeps a list with some created variables, and every later attempt to build a model
+    fails. The old list is not changed, because code that catches the error may use it.
 
     Relies on the end of a `StatelessScope`, which calls a function that keeps the list under this
     name.
@@ -149,10 +151,10 @@ def _functions_of_keras() -> Iterator[FrameType]:
 
 
 def _packages() -> set[str]:
-    """Return the names of Keras' package and of that of its backend, which may be another.
+    """Return the names of Keras' package and of the package of its backend, which may be another.
 
-    Relies on the method of variables that each backend has of its own, as `keras_mlx`. Others
-    whose names begin alike, such as `keras_hub` or a user's, are not Keras' own.
+    Relies on the method of variables that each backend defines, such as `keras_mlx`. Other packages
+    with similar names, such as `keras_hub` or a user's, are not Keras' own.
     """
     of_backend = keras.Variable._initialize.__globals__["__name__"]
     return {_package(keras.Variable.__module__), _package(of_backend)}
@@ -166,12 +168,11 @@ def _package(module: object) -> str:
 def observe_assignments(observe: Callable[[keras.Variable, Any], object]) -> Iterator[None]:
     """Call `observe` with each variable that a layer assigns in this thread, and its value before.
 
-    What builds a layer is left out: an initializer that draws from a generator, a `build` that
-    assigns.
+    Assignments that build a layer do not count: by an initializer that draws from a generator, or
+    in `build`.
 
     Relies on the method of variables that assigns outside of a `StatelessScope`, and on the
-    attribute that has the value, because `value` may be rounded to the dtype in which a layer
-    computes.
+    attribute that has the value, because `value` may be rounded to the compute dtype of a layer.
     """
     thread = threading.get_ident()
     assign = keras.Variable._direct_assign
@@ -189,18 +190,18 @@ def observe_assignments(observe: Callable[[keras.Variable, Any], object]) -> Ite
 
 
 class AssigningScope(keras.StatelessScope):
-    """A scope in which a call that assigns some weights computes with the weights themselves.
+    """A scope for a call that assigns some weights. The call computes with the weights themselves.
 
-    In another scope it would compute with what it assigns, and the weights would get no gradient.
-    At the end they have their former values.
+    In another scope it would compute with the assigned values, and the weights would get no
+    gradient. At the end the weights have their former values.
 
-    Relies on the method by which variables tell a scope what they are assigned, and on those that
+    Relies on the method by which variables pass assigned values to a scope, and on the parts that
     `observe_assignments` relies on.
 
     Args:
         weights: The weights.
         snapshot: Returns a copy of a value.
-        known: Pairs of a variable and its value, as those of `keras.StatelessScope`.
+        known: Pairs of a variable and its value, as for `keras.StatelessScope`.
     """
 
     def __init__(
@@ -234,7 +235,7 @@ class AssigningScope(keras.StatelessScope):
 def _is_building() -> bool:
     """Return whether a variable is being made or a layer built, and no layer called within that.
 
-    Relies on the functions of Keras that do so.
+    Relies on the functions of Keras that make variables and build layers.
     """
     for frame in _functions_of_keras():
         name = frame.f_code.co_name
@@ -247,11 +248,10 @@ def _is_building() -> bool:
 
 
 def remember_global_generator() -> Callable[[], None]:
-    """Return a function after which Keras has the global random generator that it has now, or none.
+    """Return a function that restores Keras' present global random generator, if any.
 
-    Keras makes it at its first use, with a seed from Python's `random`. The state is that of a
-    variable. `keras.utils.set_random_seed` also keeps its seed, which processes of one program
-    share.
+    Keras makes it at its first use, with a seed from Python's `random`. Its state is a variable.
+    `keras.utils.set_random_seed` also keeps its seed, which processes of one program share.
 
     Relies on the module of `SeedGenerator`, which keeps both under these names.
     """
@@ -269,13 +269,14 @@ def remember_global_generator() -> Callable[[], None]:
 
 @contextlib.contextmanager
 def replace_draws(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
-    """Have functions of one's own draw random numbers in this thread within the block.
+    """Make other functions draw the random numbers in this thread within the block.
 
-    Relies on the module of the backend, in which Keras looks up these functions at each call, also
-    for those in `keras.random`, and all of them `draw_seed`, which makes a seed of a generator.
+    Relies on the module of the backend. Keras looks up these functions there at each call, and so
+    does `keras.random`. All of them look up `draw_seed`, which turns a generator into a seed.
 
     Args:
-        functions: The functions by the names that they have there. Each gets that of Keras first.
+        functions: The functions by their names there. Each gets Keras' function as its first
+            argument.
     """
     module = _random_module()
     thread = threading.get_ident()
@@ -299,12 +300,12 @@ def replace_draws(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None]
 
 
 class DrawSite(NamedTuple):
-    """Where random numbers are drawn.
+    """The lines of code that draw random numbers.
 
     Attributes:
         function: The name of the function of `keras.random` that draws, empty if there is none.
         inner: The lines of Keras within the call of the layer that draws: an LSTM draws at two.
-        outer: The lines of others around it, and the nodes of functional models.
+        outer: The lines of other code around it, and the nodes of functional models.
         layer: The layer that draws, `None` if none is called.
     """
 
@@ -315,13 +316,13 @@ class DrawSite(NamedTuple):
 
 
 def draw_site() -> DrawSite:
-    """Return where random numbers are drawn.
+    """Return the lines of code that are drawing random numbers.
 
-    Loops of Keras and of its backends do not count, whose lines differ: an RNN of torch calls its
-    cell in each step, one of JAX in a program that is made once.
+    Loops of Keras and of its backends do not count, because their lines differ. For example, an RNN
+    on torch calls its cell in each step, and on JAX in a program that is made once.
 
     Relies on the names of the packages that draw, on `__call__` of layers, and on the function that
-    calls the operations of a functional model, which has the node as `node`.
+    calls the operations of a functional model and has the node as `node`.
     """
     packages = _packages()
     drawing = _random_module().__name__
@@ -362,7 +363,7 @@ def _random_module() -> Any:
 def generator_states(layers: Sequence[keras.Layer]) -> list[keras.Variable]:
     """Return the states of the random generators that layers hold, and of the global one.
 
-    Relies on the private list in which a layer tracks them, and on the name of the global one.
+    Relies on the private list of a layer that tracks them, and on the name of the global generator.
     """
     generators = [generator for layer in layers for generator in layer._seed_generators]
     of_all = _global_state().get_global_attribute("global_seed_generator")
@@ -374,10 +375,10 @@ def generator_states(layers: Sequence[keras.Layer]) -> list[keras.Variable]:
 def layers_by_group(model: keras.Model) -> dict[keras.Layer, str]:
     """Return the layers of a model by the groups that they have in a file: `layers/dense`.
 
-    That of the model is empty. A layer that several others have is saved in one of them.
+    The group of the model is empty. If several layers contain a layer, it is saved in one of them.
 
-    Relies on the function by which the writing of files goes through the parts of a layer. The one
-    around it would call `save_own_variables` of each layer, which may be that of a user and fail.
+    Relies on the function that goes through the parts of a layer to write a file. Its caller would
+    also call `save_own_variables` of each layer, which may be a user's and fail.
     """
     walk = _saving_lib()._walk_saveable
     found: dict[keras.Layer, str] = {}
@@ -400,11 +401,11 @@ def layers_by_group(model: keras.Model) -> dict[keras.Layer, str]:
 
 
 def list_attribute_layers(layer: keras.Layer) -> dict[keras.Layer, list[str]]:
-    """Return the layers in attributes of a layer, also in lists and dicts, with what leads to each.
+    """Return the layers in attributes of a layer, also in lists and dicts, with the path to each.
 
-    That is the attribute, as in `head`, and within containers what `layers_by_group` calls it, with
-    the key of each dict: `towers/dense_1[query]`. Single attributes come first. What the layer
-    itself lists as its `layers` is left out.
+    The path is the attribute, such as `head`. In a container it is the group of `layers_by_group`
+    with the key of each dict: `towers/dense_1[query]`. Single attributes come first. Layers that
+    the layer itself lists as its `layers` are left out.
 
     Relies on the same function as `layers_by_group`.
     """
@@ -429,7 +430,7 @@ def list_attribute_layers(layer: keras.Layer) -> dict[keras.Layer, list[str]]:
 
 
 def _parts_of_container(container: Any) -> Iterator[tuple[str, str, Any]]:
-    """Yield what is saved in a list, dict or tuple: its name in files, its key as text, and it."""
+    """Yield the saved items of a list, dict or tuple: name in files, key as text, and item."""
     saving = _saving_lib()
     (saveable,) = (cls for cls in keras.Layer.__mro__ if cls.__name__ == "KerasSaveable")
     counts: collections.Counter[str] = collections.Counter()
@@ -457,7 +458,7 @@ _NAMES = "object_name_uids"
 
 
 def name_counts() -> dict[str, int]:
-    """Return how many automatic names there are of each kind in this thread.
+    """Return the number of automatic names of each kind in this thread.
 
     Relies on the name under which Keras counts them.
     """
@@ -466,7 +467,7 @@ def name_counts() -> dict[str, int]:
 
 @contextlib.contextmanager
 def preserve_names(start: Mapping[str, int] | None = None) -> Iterator[None]:
-    """Yield a context after which the next automatic name is what it would be now.
+    """Yield a context that does not change the next automatic names.
 
     Relies on the name under which Keras counts them.
 
@@ -484,7 +485,7 @@ def preserve_names(start: Mapping[str, int] | None = None) -> Iterator[None]:
 
 
 def _global_state() -> Any:
-    """Return the module in which Keras keeps what a thread has of its own."""
+    """Return the module in which Keras keeps the state of a thread."""
     return vars(sys.modules[keras.random.SeedGenerator.__module__])["global_state"]
 
 
@@ -500,11 +501,11 @@ def copy_mask(tensor: Tensor, other: Tensor) -> Tensor:
 
 
 def list_constants(function: keras.Function) -> list[Any]:
-    """Return the tensors, no symbolic ones, that operations of a functional model are called with.
+    """Return the concrete tensors among the arguments of operations of a functional model.
 
-    They were made with the model, and are the same in each call of it.
+    They were made with the model, and are the same in each of its calls.
 
-    Relies on the nodes of a function, whose arguments hold them.
+    Relies on the arguments in the nodes of a function.
     """
     found = []
     nodes = itertools.chain.from_iterable(function._nodes_by_depth.values())
@@ -518,9 +519,9 @@ def list_constants(function: keras.Function) -> list[Any]:
 
 
 def has_layout(variable: keras.Variable) -> bool:
-    """Return whether Keras distributes what is assigned to a variable, as a layout says.
+    """Return whether Keras distributes the values of a variable by a layout.
 
-    Relies on the attribute for the layout, which no variable has before Keras 3.13.
+    Relies on the attribute for the layout, which variables have since Keras 3.13.
     """
     return getattr(variable, "_layout", None) is not None
 
@@ -534,7 +535,7 @@ def is_from_keras(value: Any) -> bool:
 
 
 def is_from_applications(value: Any) -> bool:
-    """Return whether a class is one of a built-in model, such as the `LayerScale` of ConvNeXt.
+    """Return whether a class belongs to a built-in model, such as the `LayerScale` of ConvNeXt.
 
     Relies on the private module of these models.
     """
@@ -544,8 +545,8 @@ def is_from_applications(value: Any) -> bool:
 def metric_direction(metric: keras.metrics.Metric) -> str | None:
     """Return `"up"` or `"down"`, whether larger or smaller values are better, or `None`.
 
-    Relies on `_direction`, by which Keras' own callbacks go. A subclass inherits it, and may have a
-    result that means the opposite.
+    Relies on `_direction`, which Keras' own callbacks use. A subclass inherits it, even if its
+    result means the opposite.
     """
     if not is_from_keras(type(metric).result):
         return None
@@ -569,21 +570,21 @@ def list_layers(
     Each comes before its parts.
 
     Relies on the private method behind `keras.Model.layers`, because other layers do not list their
-    parts. A walk over their attributes would also find what Keras keeps beside the parts, such as
-    the functional model within a `Sequential`, and could skip it only by private names.
+    parts. A walk over their attributes would also find other layers of Keras, such as the
+    functional model within a `Sequential`, and could skip these only by private names.
     """
     return list(layer._flatten_layers(include_self=include_self, recursive=recursive))
 
 
 def has_call(model: keras.Model) -> bool:
-    """Return whether `model` has a `call`, unlike one whose `train_step` trains others."""
+    """Return whether `model` has a `call`. A model without it trains others in its `train_step`."""
     return getattr(model.call, "__func__", None) is not keras.Model.call
 
 
 def is_made_to_train(layer: keras.Layer, variable: keras.Variable) -> bool:
-    """Return whether `layer` has made a variable to be trained, also if it is frozen.
+    """Return whether `layer` made a variable as trainable, even if it is frozen.
 
-    Relies on the private list of such variables, from which freezing removes none.
+    Relies on the private list of such variables. Freezing a layer does not change this list.
     """
     return any(variable is one for one in layer._trainable_variables)
 
@@ -591,13 +592,14 @@ def is_made_to_train(layer: keras.Layer, variable: keras.Variable) -> bool:
 def compiled_loss(model: keras.Model) -> Any:
     """Return the object behind `model.compute_loss` that computes the compiled loss, or `None`.
 
-    Relies on a private attribute. `model.loss` is public, but is what the user passed to `compile`.
+    Relies on a private attribute. `model.loss` is public, but has the argument that the user passed
+    to `compile`.
     """
     return getattr(model, "_compile_loss", None)
 
 
 def read_loss_arguments(loss: keras.losses.Loss) -> Mapping[str, Any]:
-    """Return what a loss of Keras passes to its function, of which its config may lack some.
+    """Return the arguments that a loss of Keras passes to its function. Its config may lack some.
 
     Relies on a private attribute: the config of `Huber` has no `delta`.
     """
@@ -608,17 +610,17 @@ def read_loss_arguments(loss: keras.losses.Loss) -> Mapping[str, Any]:
 def read_loss_weights(model: keras.Model) -> Any:
     """Return the weights of the losses of a model, as `compile` got them.
 
-    Relies on a private attribute. The config of `compile` lacks them where that of the optimizer
-    cannot be made.
+    Relies on a private attribute. The config of `compile` lacks them if the optimizer has no
+    config.
     """
     return getattr(compiled_loss(model), "_user_loss_weights", None)
 
 
 @contextlib.contextmanager
 def preserve_losses(model: keras.Layer) -> Iterator[None]:
-    """Yield a context after which `model.losses` has what calls have added to it before.
+    """Yield a context that restores the losses that earlier calls have added to `model.losses`.
 
-    Relies on private attributes of the layers within, which the next call of a model clears.
+    Relies on private attributes of the layers inside, which the next call of a model clears.
     `model.losses` is public, but cannot be set.
     """
     kept = {}
@@ -636,10 +638,10 @@ def preserve_losses(model: keras.Layer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replace_rate(optimizer: keras.optimizers.Optimizer, rate: Any) -> Iterator[Any]:
-    """Give `optimizer` this rate for the duration of the block, and yield what it is otherwise.
+    """Give `optimizer` this rate for the duration of the block, and yield its own rate.
 
-    Relies on the attribute in which an optimizer keeps its rate or schedule, and of which its
-    config is made.
+    Relies on the attribute that holds the rate or schedule of an optimizer, and that its config
+    reads.
 
     Args:
         optimizer: The optimizer.
@@ -654,19 +656,19 @@ def replace_rate(optimizer: keras.optimizers.Optimizer, rate: Any) -> Iterator[A
 
 
 def read_schedule(optimizer: keras.optimizers.Optimizer) -> LearningRateSchedule | None:
-    """Return the schedule of the learning rate of an optimizer, `None` without one.
+    """Return the schedule of the learning rate of an optimizer, or `None` if it has none.
 
-    Relies on the attribute in which an optimizer keeps it: the public one has the present rate.
+    Relies on the attribute that holds it, because the public attribute has the present rate.
     """
     kept = vars(optimizer).get("_learning_rate")
     return kept if isinstance(kept, LearningRateSchedule) else None
 
 
 def list_modules(owner: Any) -> dict[str, Any]:
-    """Return the layers and modules in the attributes of an object, by the names of these.
+    """Return the layers and modules in the attributes of an object, by the names of the attributes.
 
-    Relies on the dict in which layers, which are modules of torch on this backend, keep others.
-    Elsewhere they are attributes as all others, and this is empty.
+    Relies on the dict of torch modules, which layers are on this backend. On other backends layers
+    are plain attributes, and this is empty.
     """
     modules: dict[str, Any] = vars(owner).get("_modules", {})
     return modules
@@ -682,7 +684,7 @@ def copy_exclusions(
 ) -> None:
     """Exclude from the weight decay of `copied` the weights that `optimizer` excludes.
 
-    Both are for the same weights, because some are kept by what identifies the variable.
+    Both must have the same weights, because some exclusions identify the variable.
     """
     for name in _EXCLUSIONS:
         if name in vars(optimizer):
@@ -690,10 +692,9 @@ def copy_exclusions(
 
 
 class ParallelSteps(KerasOptimizer):
-    """Leaves the steps of all weights at once, which Keras makes on torch, to one method.
+    """Passes the steps of all weights, which Keras makes at once on torch, to one method.
 
-    Relies on `_parallel_update_step`, which Keras' own classes there have in the place of
-    `update_step`.
+    Relies on `_parallel_update_step`, which Keras' classes on torch have instead of `update_step`.
     """
 
     def _update_all(
@@ -713,17 +714,17 @@ class ParallelSteps(KerasOptimizer):
 
 
 def index_in_optimizer(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> int:
-    """Return the place of a weight among those that an optimizer was built for.
+    """Return the index of a weight among the weights that an optimizer was built for.
 
-    Relies on the method by which optimizers find it. On TensorFlow it takes TensorFlow's variables
-    too, which `update_step` gets there.
+    Relies on the method by which optimizers find it. On TensorFlow it also takes TensorFlow's
+    variables, because `update_step` gets these.
     """
     place: int = optimizer._get_variable_index(weight)
     return place
 
 
 def momentum_product(optimizer: keras.optimizers.Optimizer) -> keras.Variable | None:
-    """Return the product of all momenta that a Nadam keeps, and `None` of any other optimizer.
+    """Return the product of all momenta that a Nadam keeps, or `None` for any other optimizer.
 
     Relies on the attribute that holds it.
     """
@@ -731,9 +732,9 @@ def momentum_product(optimizer: keras.optimizers.Optimizer) -> keras.Variable | 
 
 
 def track(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> None:
-    """Have an optimizer list a variable, so that JAX keeps it from step to step, and files have it.
+    """Add a variable to an optimizer, so that JAX keeps it from step to step, and files have it.
 
-    Relies on the method by which an optimizer does so.
+    Relies on the method by which an optimizer adds its own variables.
     """
     optimizer._track_variable(variable)
 
@@ -742,8 +743,8 @@ class GradientKeeper(KerasOptimizer):
     """Keeps the gradient of each weight, and takes no step.
 
     Attributes:
-        kept: The gradients of the last step, in the order of the weights that it was built with;
-            those of weights that the loss does not depend on are 0.
+        kept: The gradients of the last step, in the order of the weights that it was built with. If
+            the loss does not depend on a weight, its gradient is 0.
     """
 
     kept: Sequence[keras.Variable] = ()
@@ -777,9 +778,9 @@ _STEPS = (
 
 
 def method_without_steps(optimizer: keras.optimizers.Optimizer) -> str | None:
-    """Return the name of a method by which a class of a user leaves out `update_step`, or `None`.
+    """Return the name of a method by which a user's class skips `update_step`, or `None`.
 
-    Its code names none of the methods by which Keras arrives there, as `super().apply` does.
+    The code of such a method names no method that leads to `update_step`, as `super().apply` does.
 
     Relies on the names of these methods.
     """
@@ -807,16 +808,16 @@ def _names_in(function: Any) -> set[str]:
 def is_left_to_adam(optimizer: keras.optimizers.Optimizer, path: str, shape: Shape) -> bool:
     """Return whether a Muon trains the weight of this path and shape by Adam.
 
-    Relies on the method that decides it, which reads these two of a variable.
+    Relies on the method that decides it, which reads the path and shape of a variable.
     """
     weight = SimpleNamespace(path=path, name=path.rpartition("/")[2], shape=shape)
     return bool(optimizer._should_use_adamw(weight))
 
 
 def is_built_with(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> bool:
-    """Return whether `weight` is among those that a built optimizer was built with.
+    """Return whether `weight` is among the weights that an optimizer was built with.
 
-    Relies on the dict in which it looks for the place of a weight, and on the method for its keys.
+    Relies on the dict from weights to their indices, and on the method for its keys.
     """
     return optimizer._var_key(weight) in optimizer._trainable_variables_indices
 
@@ -829,14 +830,16 @@ def follow_calls(
     follow: Callable[[keras.Operation, Any, Any], Any],
     begins: Callable[[keras.Layer, Any, Any], bool],
 ) -> Iterator[None]:
-    """Have `follow` make the calls of layers and operations with symbolic tensors in this thread.
+    """Make `follow` carry out the calls of layers and operations with symbolic tensors.
 
-    It gets the layer or operation, its positional arguments and those by keyword. No call is
-    noted in the layers, as those are that make a functional model. Of a call of a layer without
-    symbolic tensors `begins` is asked whether `follow` makes it too.
+    This holds in this thread. `follow` gets the layer or operation, its positional arguments and
+    its keyword arguments. These calls do not add nodes to the layers, unlike calls that make a
+    functional model. If a layer is called without symbolic tensors, `begins` decides whether
+    `follow` carries out the call too.
 
-    Relies on the two methods by which Keras makes these calls. A variable before an operator would
-    ask the backend, which does not know symbolic tensors; so it leaves the operator to these.
+    Relies on the two methods by which Keras makes these calls. If a variable is before an operator,
+    the backend would handle the operator, but it does not know symbolic tensors. So the variable
+    passes the operator on to these methods.
     """
     thread = threading.get_ident()
     call_layer = keras.Layer.__call__

@@ -1,6 +1,6 @@
-"""Group paths that differ in numbers only, as those of the layers of a stack.
+"""Group paths that differ in numbers only, for example in a stack of layers.
 
-Of `block/kernel`, `block_1/kernel` and `block_2/kernel`, the description is `block*/kernel (3)`.
+The paths `block/kernel`, `block_1/kernel` and `block_2/kernel` become `block*/kernel (3)`.
 """
 
 import re
@@ -28,8 +28,7 @@ def group_similar(
     Args:
         items: The items.
         path: Function that returns the path of an item.
-        others: Function that returns what else the items of a group have in common, if there is
-            more.
+        others: Function that returns other properties that the items of a group must share.
     """
     groups: dict[Hashable, list[Item]] = {}
     for item in items:
@@ -38,7 +37,7 @@ def group_similar(
 
 
 def merge_paths(paths: Sequence[str]) -> str:
-    """Merge paths that differ in numbers into one with stars; a single path stays as it is."""
+    """Merge paths that differ in numbers into one with stars. A single path stays."""
     if len(paths) == 1:
         return paths[0]
     patterns = [_NUMBER.sub("*", path) for path in paths]
@@ -47,6 +46,6 @@ def merge_paths(paths: Sequence[str]) -> str:
 
 
 def describe_paths(paths: Sequence[str]) -> str:
-    """Describe paths that differ in numbers only, by their pattern, and how many there are."""
+    """Describe paths that differ in numbers only, by their pattern and their number."""
     pattern = merge_paths(paths)
     return pattern if len(paths) == 1 else f"{pattern} ({len(paths)})"

@@ -40,10 +40,10 @@ def installed_backends() -> list[str]:
 
 
 def use_installed_backend() -> None:
-    """Set `KERAS_BACKEND` if Keras would otherwise use TensorFlow and it is not installed.
+    """Set `KERAS_BACKEND` if Keras would use TensorFlow and TensorFlow is not installed.
 
     Raises:
-        ImportError: If the backend that was chosen is not installed, or none is.
+        ImportError: If the chosen backend is not installed, or if no backend is installed.
     """
     if "keras" in sys.modules:
         return
@@ -64,9 +64,9 @@ def use_installed_backend() -> None:
 
 
 def _check_installed(chosen: str) -> None:
-    """Raise an error that names the remedy, where that of Keras names a module.
+    """Raise an error that names the remedy. Keras' error would only name a module.
 
-    Whether there is another backend is for Keras to say.
+    If the backend is unknown, Keras raises the error.
     """
     installed = installed_backends()
     if chosen in BACKENDS and chosen not in installed:

@@ -1,11 +1,11 @@
-"""What an unknown name may have meant, for the end of a message. Does not import Keras."""
+"""Suggestions for an unknown name, for the end of a message. Does not import Keras."""
 
 import difflib
 from collections.abc import Collection, Iterable
 
 
 def did_you_mean(names: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: those that may be meant, if any."""
+    """Return the end of a message about an unknown name: similar names, if there are any."""
     offered = " or ".join(names)
     if not offered:
         return ""
@@ -19,9 +19,9 @@ def missing_attribute(
 
     Args:
         module: Name of the module.
-        name: The attribute. Those of tools, with an underscore, are like none.
+        name: The attribute. Names with an underscore, which tools use, get no suggestion.
         known: The attributes that the module has.
-        meant: Those that are meant, if that is known.
+        meant: The attributes that the name means, if they are known.
     """
     if not meant and not name.startswith("_"):
         meant = difflib.get_close_matches(name, known, n=2, cutoff=0.7)

@@ -14,6 +14,8 @@ __all__ = ["digits", "forty_layers"]
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """Return scikit-learn's images of handwritten digits, standardized, and their labels.
 
+    Use them to try a tool on a small data set that you need not download.
+
     Returns:
         The images, a float64 array of shape (1797, 64), with mean 0 and standard deviation 1 over
         all pixels, and the labels from 0 to 9, an integer array of shape (1797,).
@@ -37,8 +39,9 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 def forty_layers() -> keras.Model:
     """Return a compiled classifier of the digits, with Keras' default weights.
 
-    It has forty dense layers of 64 ReLU units, `layer_1` to `layer_40`, and a softmax, `output`.
-    Keras' default weights, Glorot's, halve the variance in each ReLU layer.
+    Use it to see what `diagnose` reports and `initialize` repairs. It has forty dense layers of 64
+    ReLU units, `layer_1` to `layer_40`, and a softmax, `output`. Keras' default weights, Glorot's,
+    halve the variance in each ReLU layer.
 
     Example:
         >>> model = forty_layers()

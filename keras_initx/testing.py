@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_initx.checkpoints._sources import LayoutName
 from keras_initx.inspection._batch import Data
 from keras_initx.tools.audit._audit import Like, audit
 from keras_initx.tools.audit._contract import Contract
@@ -20,7 +21,9 @@ def assert_initialized(
     like: Like | None = None,
     seed: int | None = None,
 ) -> None:
-    """Raise `AssertionError` unless weights are what they should be when training starts.
+    """Raise `AssertionError` unless weights are initialized as you say.
+
+    Use it in a test of your project, before training. It runs `keras_initx.audit`.
 
     Args:
         weights: See `keras_initx.audit`.
@@ -28,10 +31,10 @@ def assert_initialized(
         like: See `keras_initx.audit`: a contract or its path, other weights, or a function that
             makes them.
         seed: See `keras_initx.audit`. With it, the weights must have the bits that this seed gives.
-            Without, a test with unseeded weights fails by chance once in a million times.
+            Without it, a test with unseeded weights fails by chance once in a million times.
 
     Raises:
-        AssertionError: If a weight is not, with the table of the audit.
+        AssertionError: If a weight is not initialized so, with the table of the audit.
 
     Example:
         >>> model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32)])
@@ -54,12 +57,14 @@ def assert_same_outputs(
     *,
     y: Data | None = None,
     names: NamesDict | None = None,
+    layout: LayoutName | None = None,
     tolerance: float | None = None,
 ) -> None:
-    """Raise `AssertionError` unless a model computes what another one computed.
+    """Raise `AssertionError` unless your model has the same outputs as another model.
 
-    Every output of the model is compared, and of the layers those that have a counterpart. With
-    targets, the first step of training too.
+    Use it in a test of your project, for example after a port. It runs
+    `keras_initx.compare_outputs`, which compares every output of the model and each layer that has
+    a counterpart. If you pass targets, it also compares the first step of training.
 
     Args:
         model: A built Keras model.
@@ -68,11 +73,12 @@ def assert_same_outputs(
             names of layers, see `keras_initx.compare_outputs`.
         y: The targets, see `keras_initx.compare_outputs`.
         names: The names of layers in `like`, see `keras_initx.compare_outputs`.
+        layout: The order of axes in a module of torch, see `keras_initx.compare_outputs`.
         tolerance: The tolerance for all floats, see `keras_initx.compare_outputs`.
 
     Raises:
-        AssertionError: If an output differs, or one of the model is not known to be equal, with the
-            first layer that differs.
+        AssertionError: If an output differs, or if an output of the model cannot be compared, with
+            the first layer that differs.
 
     Example:
         >>> from keras_initx import record_outputs
@@ -85,8 +91,8 @@ def assert_same_outputs(
         ...     assert_same_outputs(model, x, "outputs.npz")
         ... except AssertionError as error:
         ...     print(str(error).splitlines()[0])
-        The outputs of 2 calls differ, first those of dense.
+        The outputs of 2 calls differ, beginning with dense.
     """
-    report = compare_outputs(model, x, like, y=y, names=names, tolerance=tolerance)
+    report = compare_outputs(model, x, like, y=y, names=names, layout=layout, tolerance=tolerance)
     if not report.ok:
         raise AssertionError(f"{report.headline}\n\n{report}")

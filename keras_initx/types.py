@@ -1,4 +1,4 @@
-"""The classes of results and of arguments: what tools return, and what some of them take."""
+"""Classes of results and arguments: objects that tools return, and some that you pass to them."""
 
 import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING

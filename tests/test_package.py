@@ -211,6 +211,7 @@ print([name for name in sys.modules if name.startswith(("keras_initx.tools", "ke
 """
 
 
+@pytest.mark.rare
 def test_a_string_id_loads_no_tool():
     result = subprocess.run([sys.executable, "-c", STRING_ID], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, "[]\n"), result.stderr
@@ -277,17 +278,24 @@ def parsed(path):
     return ast.parse(path.read_text())
 
 
+@functools.cache
+def nodes_of(path):
+    """Return all nodes of the tree of a file, through which several tests go."""
+    return list(ast.walk(parsed(path)))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _trees_are_freed():
     """Leave no half a million nodes to the collections of garbage of later tests."""
     yield
     parsed.cache_clear()
+    nodes_of.cache_clear()
 
 
 @functools.cache
 def imported_names(path):
     """Return the names that a file imports, at once and in functions."""
-    return {name for node in ast.walk(parsed(path)) for name in imported_names_of(node)}
+    return {name for node in nodes_of(path) for name in imported_names_of(node)}
 
 
 def imported_at_once(node):
@@ -297,6 +305,26 @@ def imported_at_once(node):
         is_carried_out = isinstance(child, ast.stmt | ast.ExceptHandler) and not isinstance(child, ast.FunctionDef)
         if is_carried_out and not is_for_type_checkers(child):
             yield from imported_at_once(child)
+
+
+def imported_with(module):
+    """Return the modules of the package that are imported as soon as one of them is."""
+    sources = {module_name(path): path for path in SOURCES}
+    reached, waiting = set(), [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting.append(name.rpartition(".")[0])  # the folder of a module, and the module of a name
+            if name in sources:
+                waiting += imported_at_once(parsed(sources[name]))
+    return reached & sources.keys()
+
+
+def test_the_package_imports_no_tool_at_once():
+    reached = imported_with("keras_initx")
+    assert {"keras_initx.initializers", "keras_initx.scaling", "keras_initx.backends._current"} <= reached
+    assert {name for name in reached if name.startswith(("keras_initx.tools", "keras_initx.types"))} == set()
 
 
 EXTRAS = {"joblib", "matplotlib", "pandas", "scipy"}
@@ -321,9 +349,9 @@ def test_sources_import_only_what_they_may():
 READERS = ("delattr", "getattr", "hasattr", "setattr", "get", "pop")
 
 
-def private_names(tree):
-    """Yield the private names that a tree reads: after a dot, between brackets, and in `getattr` or `get`."""
-    for node in ast.walk(tree):
+def private_names(nodes):
+    """Yield the private names that nodes read: after a dot, between brackets, and in `getattr` or `get`."""
+    for node in nodes:
         match node:
             case ast.Attribute(attr=name, ctx=ast.Load()) | ast.Subscript(slice=ast.Constant(value=name)):
                 names = [name]
@@ -336,9 +364,9 @@ def private_names(tree):
         yield from (name for name in names if isinstance(name, str) and re.fullmatch(r"_[A-Za-z]\w*", name))
 
 
-def defined_names(tree):
-    """Yield the names of the functions, classes, variables and attributes that a tree defines."""
-    for node in ast.walk(tree):
+def defined_names(nodes):
+    """Yield the names of the functions, classes, variables and attributes that nodes define."""
+    for node in nodes:
         match node:
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name
@@ -349,15 +377,15 @@ def defined_names(tree):
 @functools.cache
 def names_of_the_package():
     """Return the private names that the package uses and those that it defines, outside the file that may."""
-    trees = [parsed(path) for path in SOURCES if path != ROOT / "_keras.py"]
-    own = {"_replace"}.union(*map(defined_names, trees))  # that of a `NamedTuple` is documented
-    return set().union(*map(private_names, trees)), own
+    files = [nodes_of(path) for path in SOURCES if path != ROOT / "_keras.py"]
+    own = {"_replace"}.union(*map(defined_names, files))  # that of a `NamedTuple` is documented
+    return set().union(*map(private_names, files)), own
 
 
 def foreign_private_names(*planted):
     """Return the private names that the package and what is planted use, and the package does not define."""
     used, own = names_of_the_package()
-    return used.union(*(private_names(ast.parse(source)) for source in planted)) - own
+    return used.union(*(private_names(ast.walk(ast.parse(source))) for source in planted)) - own
 
 
 def test_only_one_file_uses_private_names_of_keras():
@@ -408,7 +436,7 @@ def test_a_tool_imports_those_of_its_row_and_no_other(tool):
 def names_from_rooms(path):
     """Return what a file imports from a room and not from a file of it, so that the line does not say where it is."""
     rooms = {f"keras_initx.{room}" for room in (*ROOMS, *(f"tools.{tool}" for tool in TOOLS))}
-    nodes = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.ImportFrom) and node.module in rooms]
+    nodes = [node for node in nodes_of(path) if isinstance(node, ast.ImportFrom) and node.module in rooms]
     names = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
     return {name for name in names if importlib.util.find_spec(name) is None}
 

@@ -119,7 +119,8 @@ def code(page):
 
 def examples(path):
     """Yield the lines of the examples in the docstrings of a file, as the API reference shows them."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    text = path.read_text()
+    for node in ast.walk(ast.parse(text)) if ">>>" in text else ():
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             for example in doctest.DocTestParser().get_examples(ast.get_docstring(node) or ""):
                 yield from (f">>> {line}" for line in example.source.splitlines())

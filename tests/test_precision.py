@@ -95,7 +95,7 @@ SHAPES = {"in a slice": (8, 4), "in a pixel": (1, 2, 4)}
 @for_each(LOST)
 def test_refuses_a_product_that_is_lost_on_the_way(name):
     for dtype in ("float16", "float32"):
-        with pytest.raises(ValueError, match=r"`dtype` must hold .* Received: dtype='float"):
+        with pytest.raises(ValueError, match=r"`dtype` must be able to hold .* Received: dtype='float"):
             LOST[name](SHAPES.get(name, (2, 2)), dtype)
     with float64():
         values = to_numpy(LOST[name](SHAPES.get(name, (2, 2)), "float64"))

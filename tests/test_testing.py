@@ -21,7 +21,7 @@ def test_an_assertion_shows_the_table():
 def test_other_outputs_are_an_error_with_the_first_layer():
     model, other = network(), network()
     x = np.random.default_rng(0).normal(size=(8, *model.input_shape[1:]))
-    with pytest.raises(AssertionError, match=r"^The outputs of \d calls differ, first those of .*\.\n\nlayer"):
+    with pytest.raises(AssertionError, match=r"^The outputs of \d calls differ, beginning with .*\.\n\nlayer"):
         assert_same_outputs(model, x, other)
     other.set_weights(model.get_weights())
     assert_same_outputs(model, x, other)

@@ -1,4 +1,4 @@
-"""What differs between backends: one class for each, which implements `Backend`.
+"""The differences between backends: one class for each, which implements `Backend`.
 
 Read `_backend.py` first.
 

@@ -1,8 +1,7 @@
 """Put back plain attributes of layers, which calls may set: state that Keras does not track.
 
-`self.ready = True` in the `call` of a layer is state, and so are a list that a call appends to, an
-array that it writes into, and a generator that it draws from. One layer may keep them in an object
-of its own.
+For example, the `call` of a layer may set `self.ready = True`, append to a list, write into an
+array or draw from a generator. A layer may keep these in an object of its own.
 """
 
 import collections
@@ -33,7 +32,7 @@ _STATELESS_PACKAGES = {
 
 
 class KeptAttributes:
-    """The plain attributes of some objects, as they are now, with what they hold.
+    """The plain attributes of some objects, with their present contents.
 
     Args:
         owners: Layers, or other objects.
@@ -45,14 +44,14 @@ class KeptAttributes:
         self.keep(owners)
 
     def keep(self, owners: Iterable[Any]) -> None:
-        """Keep the attributes of some objects, in the place of those that were kept before."""
+        """Keep the attributes of some objects, instead of the objects that were kept before."""
         visited: set[int] = set()
         for owner in owners:
             if hasattr(owner, "__dict__"):
                 self._keep_object(owner, visited)
 
     def put_back(self) -> None:
-        """Give the objects what they had."""
+        """Restore the attributes of the objects."""
         for _, put_back in self._put_back.values():
             put_back()
 
@@ -79,7 +78,7 @@ class KeptAttributes:
             self._keep_value(module, visited)
 
     def _keep_value(self, value: Any, visited: set[int]) -> None:
-        """Keep what a value holds that can be changed in it."""
+        """Keep the contents of a value that can change."""
         if id(value) in visited:
             return
         inside: Iterable[Any] = value if isinstance(value, tuple) else ()
@@ -98,7 +97,7 @@ class KeptAttributes:
 
 
 def _holds_state(value: Any) -> bool:
-    """Return whether a value is or holds what Keras tracks: a call that makes a layer keeps it."""
+    """Return whether a value is or holds an object that Keras tracks, such as a layer."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -120,7 +119,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _make_restorer(value: Any) -> Callable[[], None] | None:
-    """Make a function that gives a container, an array or a generator what it holds now.
+    """Make a function that restores the present contents of a container, an array or a generator.
 
     It is `None` for other values.
     """

@@ -41,16 +41,15 @@ Region: TypeAlias = tuple[slice, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Computation:
-    """How the values of a weight are made, and what it takes to make them on several devices.
+    """How to make the values of a weight, on one or several devices.
 
     Attributes:
         function: Function that makes the values, on the host or in a compiled program.
-        is_exact: Whether all processors make the same bits. If not, they are made as a whole, and
-            all processes that hold the weight get those of the first.
-        drawn_seed: The seed if it was drawn and not given: these processes must have drawn the
-            same.
-        seeded_call: The same as a function of a seed, and the seed. Equal functions share a
-            compiled program.
+        is_exact: Whether all processors make the same bits. If not, the first process makes all
+            values, and the other processes that hold the weight get them from it.
+        drawn_seed: The seed if it was drawn and not given. All these processes must draw the same.
+        seeded_call: A function of a seed that makes the values, and the seed. Equal functions share
+            a compiled program.
     """
 
     function: Callable[[], Tensor]
@@ -63,15 +62,14 @@ class Backend:
     """The operations that this package needs from a backend beyond `keras.ops`.
 
     The defaults suit a backend with eager execution only and without gradients. A subclass
-    overrides the methods in which its backend differs.
+    overrides the methods that differ in its backend.
 
     Attributes:
-        alignment: Alignment in bytes that arrays need for `to_tensor` to take them over without a
-            copy.
+        alignment: Alignment in bytes with which `to_tensor` takes arrays over without a copy.
         compiles_shapes: Whether `program` recompiles a function for other shapes of arguments or
             results.
         block: Number of elements that a device makes at a time: enough to amortize two calls.
-        worth_a_device: From how many values on an accelerator makes an array, not the host.
+        worth_a_device: The least number of values that an accelerator makes. The host makes fewer.
         householder_product: Function that multiplies reflections on a device as LAPACK's `orgqr`
             does, if the backend has one.
     """
@@ -110,44 +108,44 @@ class Backend:
         return keras.ops.copy(value)
 
     def wait(self, tensor: Tensor) -> None:
-        """Return when `tensor` has been computed, and what it was computed from has been freed.
+        """Return after `tensor` has been computed, and its inputs have been freed.
 
-        For a small one it may return at once.
+        For a small tensor it may return at once.
         """
 
     def obstacles(
         self, layer: keras.Layer, variables: Sequence[keras.Variable]
     ) -> Iterable[tuple[keras.Variable, str]]:
-        """Return those of its variables that a layer would not use if assigned to, and why."""
+        """Return the variables of a layer that it would not use after an assignment, and why."""
         return ()
 
     def distributed(self, computation: Computation, shape: Shape, layout: Any) -> Tensor:
-        """Return a tensor of `shape`, distributed as a layout of Keras or of the backend says."""
+        """Return a tensor of `shape`, distributed by a layout of Keras or of the backend."""
         raise ValueError(
             f"`layout` must be `None` with {keras.backend.backend()}. Received: {layout=}"
         )
 
     def placed(self, read: Callable[[Any], Array], shape: Shape, layout: Any) -> Tensor:
-        """Return a tensor of `shape` in `layout`, of which `read` returns regions.
+        """Return a tensor of `shape` in `layout`, with the regions that `read` returns.
 
-        A region is given by a slice for each axis.
+        A region is a slice for each axis.
         """
         raise NotImplementedError
 
     def changed_in_parts(
         self, tensor: Tensor, change: Callable[[Region | None, Array], Array]
     ) -> Tensor:
-        """Return a tensor in the layout of another, of which each device changes its part.
+        """Return a changed copy of a tensor in the same layout. Each device changes its part.
 
         Args:
-            tensor: The other.
+            tensor: The tensor.
             change: Function of a region, `None` for the whole, and the values there, read-only. It
                 returns new ones.
         """
         return self.to_tensor(change(None, self.host_view(tensor)))
 
     def layout_of(self, value: Tensor) -> Any:
-        """Return the layout of a value that is spread over devices, otherwise `None`."""
+        """Return the layout of a value that is spread over devices, or `None` for others."""
         return None
 
     def device_names(self, value: Tensor) -> list[str]:
@@ -161,34 +159,34 @@ class Backend:
     def host_view(self, value: Any) -> Array:
         """Return the values of a tensor, a variable or an array, which may share their memory.
 
-        They are read-only, and in the dtype that they have. Keras' `convert_to_numpy` reads no
-        number in bfloat16 on TensorFlow, and no float8 on torch.
+        They are read-only, and keep their dtype. Keras' `convert_to_numpy` reads no number in
+        bfloat16 on TensorFlow, and no float8 on torch.
 
         Raises:
-            ValueError: If other processes hold a part of the tensor that this one lacks.
+            ValueError: If other processes hold a part of the tensor that this process lacks.
         """
         if isinstance(value, keras.Variable):
             return self.host_view(value.value)
         return np.asarray(keras.ops.convert_to_numpy(value))
 
     def is_shared(self, tensor: Tensor) -> bool:
-        """Return whether other processes hold a part of a tensor that this one lacks."""
+        """Return whether other processes hold a part of a tensor that this process lacks."""
         return False
 
     def shard_shape(self, tensor: Tensor) -> Shape:
-        """Return the shape of what lies on one device."""
+        """Return the shape of the shard on one device."""
         return tuple(tensor.shape)
 
     def parts(
         self, tensor: Tensor, *, counted_once: bool = False
     ) -> Iterator[tuple[Region | None, Array]]:
-        """Yield what this process holds of a tensor, each value once, as read-only arrays.
+        """Yield the parts of a tensor in this process, each value once, as read-only arrays.
 
         Each has its region in the tensor, or `None` if it is the whole.
 
         Args:
             tensor: A tensor.
-            counted_once: If processes share it, only one yields what several hold.
+            counted_once: Whether only one process yields a part that several hold.
         """
         yield None, self.host_view(tensor)
 
@@ -198,7 +196,7 @@ class Backend:
         return bool(self.from_processes(is_finite_here, tensor).all())
 
     def is_finite_here(self, tensor: Tensor) -> bool:
-        """Return whether all numbers of `tensor` are finite that this process has."""
+        """Return whether all numbers of `tensor` in this process are finite."""
         return bool(keras.ops.all(keras.ops.isfinite(tensor)))
 
     def has_nonzero(self, tensor: Tensor) -> bool:
@@ -209,14 +207,14 @@ class Backend:
     def from_processes(self, array: Array, tensor: Tensor) -> Array:
         """Return a small array of each process that has a part of `tensor`, along a new first axis.
 
-        All of them call this together.
+        All these processes must call it together.
         """
         return array[None]
 
     def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
         """Return zeros of `shape` with `values` at `places`.
 
-        The places all differ, and have a row for each value.
+        All places are different, with a row for each value.
         """
         return keras.ops.scatter(places, values, shape)
 
@@ -248,7 +246,7 @@ class Backend:
 
         Args:
             block: Function that maps the index of the first element to a vector of `length`, in
-                `dtype`. Elements beyond the end of the tensor are dropped.
+                `dtype`. Elements after the end of the tensor are dropped.
             length: The length of a block.
             shape: Shape of the tensor.
             dtype: Dtype of the tensor.
@@ -260,11 +258,11 @@ class Backend:
         return keras.ops.reshape(keras.ops.concatenate(blocks)[:size], shape)
 
     def constant(self, array: Array) -> Tensor:
-        """Return `array` on the current device, where later calls find it if it is read-only."""
+        """Return `array` on the current device. If it is read-only, later calls reuse it."""
         return keras.ops.convert_to_tensor(array)
 
     def lasting(self, array: Array, like: Tensor) -> Tensor:
-        """Return `array` on the device of `like`, as a tensor to keep for whatever comes later."""
+        """Return `array` on the device of `like`, as a tensor that stays valid."""
         return keras.ops.convert_to_tensor(array)
 
     def triton_device(self) -> str | None:
@@ -276,22 +274,22 @@ class Backend:
         return contextlib.nullcontext()
 
     def guarded(self) -> contextlib.AbstractContextManager[Any]:
-        """Return a context in which an index out of range of new tensors is at most an error.
+        """Return a context that makes an index out of range of new tensors an error at most.
 
-        On a GPU, torch could compute nothing afterward in this process.
+        Without it, torch on a GPU could compute nothing more in this process.
         """
         return contextlib.nullcontext()
 
     def full_precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Return a context in which float32 matrix products have full precision, also on GPUs."""
+        """Return a context that gives float32 matrix products full precision, also on GPUs."""
         return contextlib.nullcontext()
 
     def outside_of_programs(self) -> contextlib.AbstractContextManager[Any]:
-        """Return a context in which operations run at once, also while `fit` traces a program."""
+        """Return a context that runs operations at once, even while `fit` traces a program."""
         return contextlib.nullcontext()
 
     def optimization_barrier(self, tensor: Tensor) -> Tensor:
-        """Return a traced `tensor` such that it is computed once and placed where it is used."""
+        """Return a traced `tensor` that is computed once and kept until it is used."""
         return tensor
 
     def untransformed(self, function: Function) -> Function:
@@ -305,15 +303,15 @@ class Backend:
         *,
         gradients: Sequence[keras.Variable] | None = None,
     ) -> Iterator[keras.StatelessScope]:
-        """Yield a scope in which changes to the state of a model and of Keras are discarded.
+        """Yield a scope that discards changes to the state of a model and of Keras.
 
-        What calls add to `model.losses` is state too, and so are plain attributes of layers, and
-        `globals_preserved`.
+        Losses that calls add to `model.losses` are state too. So are plain attributes of layers,
+        and the state of `globals_preserved`.
 
         Args:
             layers: The model and the layers within it. Some have state that Keras does not track.
-            gradients: The weights whose gradients are asked for, so that operations are recorded
-                for a backward pass. What a call assigns to them they have in this pass.
+            gradients: The weights whose gradients are computed, so that operations are recorded for
+                a backward pass. In this pass they have the values that a call assigns.
         """
         # Inside a scope, Keras looks up regularized variables in the values of the scope.
         weights: dict[int, keras.Variable] = {}
@@ -336,13 +334,13 @@ class Backend:
     def carry_state(
         self, layers: Sequence[keras.Layer], variables: Sequence[keras.Variable]
     ) -> Iterator[Callable[[], contextlib.AbstractContextManager[None]]]:
-        """Yield a function of contexts in which layers change their state as in training.
+        """Yield a function that returns contexts for changes of state as in training.
 
-        What several of them change is put back together, at the end of the block.
+        All changes are put back at the end of the block.
 
         Args:
             layers: The model and the layers within it.
-            variables: The weights that are trained meanwhile, which are not put back.
+            variables: The weights that are trained meanwhile. They are not put back.
         """
         trained = set(map(id, variables))
         former: dict[int, tuple[keras.Variable, Tensor]] = {}
@@ -365,9 +363,9 @@ class Backend:
 
     @contextlib.contextmanager
     def generators_preserved(self) -> Iterator[None]:
-        """Yield a context after which the global random generators have their present states.
+        """Yield a context that restores the global random generators at its end.
 
-        Other threads that preserve them wait: one would restore what another has advanced.
+        Other threads that preserve them wait, because one thread would undo the draws of the other.
         """
         with _PRESERVING:
             put_back = self.kept_generators()
@@ -378,18 +376,18 @@ class Backend:
 
     @contextlib.contextmanager
     def globals_preserved(self) -> Iterator[None]:
-        """Yield a context in which layers, optimizers and initializers are made, and dropped.
+        """Yield a context for making layers, optimizers and initializers that are then dropped.
 
-        After it the next ones have the seeds and the automatic names that they would have now.
+        The next objects get the seeds and automatic names that they would get without it.
         """
         with self.generators_preserved(), preserve_names():
             yield
 
     def kept_generators(self) -> Callable[[], None]:
-        """Return a function that gives the global random generators the states that they have now.
+        """Return a function that restores the present states of the global random generators.
 
-        These are those of Python and NumPy, and the backend's own, in this process. A global
-        generator that Keras makes later is forgotten.
+        These are the generators of Python, of NumPy and of the backend in this process. If Keras
+        makes a global generator later, it is dropped.
         """
         forget = remember_global_generator()
         of_python = random.getstate()
@@ -413,16 +411,16 @@ class Backend:
         A program is compiled once in a process, also for the steps of several models.
 
         Args:
-            step: Function of the state and the data, of which it may overwrite the state.
+            step: Function of the state and the data. It may overwrite the state.
         """
         return None
 
     def buffers(self, layers: Sequence[keras.Layer]) -> list[Any]:
-        """Return what `layers` keep beside Keras' variables, each with a `value` and `assign`."""
+        """Return the arrays of `layers` outside of Keras' variables, with `value` and `assign`."""
         return []
 
     def saved_buffers(self, layer: keras.Layer) -> dict[str, Any]:
-        """Return the buffers that torch saves of a layer or the module in it, by name."""
+        """Return the buffers that torch saves for a layer or the module in it, by name."""
         return {}
 
     def preserve_foreign_state(
@@ -432,21 +430,21 @@ class Backend:
 
         Args:
             layers: The layers.
-            trained: Weights that are trained meanwhile, which are not put back.
+            trained: Weights that are trained meanwhile. They are not put back.
         """
         return contextlib.nullcontext()
 
     def trains(self, variable: keras.Variable) -> bool:
         """Return whether training changes a trainable `variable`.
 
-        Of this the backend may know better than Keras.
+        The backend may have more information on this than Keras.
         """
         return True
 
     def values_behind(self, tensor: Tensor) -> list[Tensor] | None:
         """Return the values of trained variables that a tensor was computed from.
 
-        It is `None` where the backend does not tell.
+        It is `None` if the backend does not show them.
         """
         return None
 
@@ -469,8 +467,8 @@ class Backend:
             function: A function of arrays, or lists and dicts of them, that returns a scalar
                 tensor.
             variables: Keras variables.
-            layers: The layers that `function` calls, the model first. What is compiled is kept as
-                long as the model lives, and used again where `function` computes the same.
+            layers: The layers that `function` calls, the model first. Compiled programs are kept as
+                long as the model lives, and used again if `function` computes the same.
 
         Returns:
             A function of the same arguments that returns the norm of the gradient with respect to
@@ -498,7 +496,7 @@ class Backend:
             function: See `gradient_norms`.
             variables: Keras variables.
             layers: See `gradient_norms`.
-            arguments: Those of `function`.
+            arguments: The arguments of `function`.
 
         Raises:
             NotImplementedError: If the backend has no gradients.
@@ -516,16 +514,16 @@ class Backend:
     ) -> Generator[float, None, None]:
         """Yield the value of `function` before each step of `optimizer`.
 
-        The steps change `variables` and the optimizer. All other state that `function` changes goes
-        from each to the next, as in training, and is put back once the generator is closed.
+        The steps change `variables` and the optimizer. Other state that `function` changes goes on
+        from step to step, as in training. It is put back when the generator is closed.
 
         Args:
             function: See `gradient_norms`.
             variables: Keras variables.
             layers: See `gradient_norms`.
             optimizer: An optimizer that is built with `variables`.
-            arguments: Those of `function`.
-            steps: How many are taken, the last after the last value.
+            arguments: The arguments of `function`.
+            steps: The number of steps. The last step follows the last value.
 
         Raises:
             NotImplementedError: If the backend has no gradients.
@@ -544,7 +542,7 @@ def apply_present(
     gradients: Sequence[Tensor | None],
     variables: Sequence[keras.Variable],
 ) -> None:
-    """Take a step of `optimizer` for the variables that have a gradient. Keras warns of others."""
+    """Take a step of `optimizer` for the variables with a gradient. Keras warns about others."""
     present = []
     for gradient, variable in zip(gradients, variables, strict=True):
         if gradient is not None:
@@ -553,16 +551,16 @@ def apply_present(
 
 
 def kept_on(device: Any, array: Array) -> Tensor:
-    """Return `array` on `device`, the current one, where it stays if it is read-only."""
+    """Return `array` on `device`, the current device, and keep it there if it is read-only."""
     if array.flags.writeable:
         return keras.ops.convert_to_tensor(array)
     return _kept(_Constant(array), device)
 
 
 class _Constant:
-    """An array as the key of a cache, equal to others that see the same memory in the same way.
+    """An array as the key of a cache. Keys are equal if they view the same memory in the same way.
 
-    The key keeps this memory from reuse.
+    The key keeps this memory from being reused.
     """
 
     def __init__(self, array: Array) -> None:

@@ -111,7 +111,7 @@ class Implementation(Backend):
     def _check_drawn_seed(self, seed: int) -> None:
         """Raise `ValueError` if processes draw different seeds.
 
-        They are asked once: who agrees goes on to agree.
+        They are checked once, because processes that agree go on to agree.
         """
         if self._processes_agree:
             return
@@ -119,7 +119,7 @@ class Implementation(Backend):
         if len(set(seeds)) > 1:
             raise ValueError(
                 "All processes must draw the same seeds: call `keras.distribution.initialize`, or "
-                "`keras.utils.set_random_seed` with one number in each. "
+                "`keras.utils.set_random_seed` with the same number in each. "
                 f"Received: the seeds {seeds}"
             )
         self._processes_agree = True
@@ -152,8 +152,8 @@ class Implementation(Backend):
             return super().host_view(value)
         if self.is_shared(value):
             raise ValueError(
-                "All values must be in this process, where they are read as a whole. "
-                f"Received: a tensor of shape {tuple(value.shape)}, of which others hold parts"
+                "The tensor must be in this process, which reads it as a whole. "
+                f"Received: a tensor of shape {tuple(value.shape)} with parts in other processes"
             )
         parts_here = list(self.parts(value))
         region, values = parts_here[0]
@@ -369,7 +369,7 @@ class Implementation(Backend):
 
     @contextlib.contextmanager
     def _traced_state_preserved(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
-        """Put back what a trace changes beside the variables, all of which have other values."""
+        """Restore the state that a trace changes. Variables are restored elsewhere."""
         with self.generators_preserved(), preserve_losses(layers[0]), preserve_attributes(layers):
             yield
 
@@ -396,10 +396,9 @@ class Implementation(Backend):
 def _list_other_variables(
     variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
 ) -> list[keras.Variable]:
-    """Return the variables of `layers` that are none of `variables`.
+    """Return the variables of `layers` that are not in `variables`.
 
-    Everything that is not an argument becomes a constant of a program: frozen weights and seeds
-    would not be updated.
+    They become arguments of a program. As constants, frozen weights and seeds would not be updated.
     """
     others: dict[int, keras.Variable] = {}
     for layer in layers:
@@ -425,7 +424,7 @@ def _call_with_values(
 def _compile_step(step: Callable[..., Any], state: Any, data: Any) -> Callable[..., Any]:
     """Compile a step that may overwrite the state.
 
-    Its program has no names, such as those of metrics, which differ between equal models.
+    Its program has no names, because names, for example of metrics, differ between equal models.
     """
     structure = None
 
@@ -448,9 +447,8 @@ def _compile_once(
 ) -> Any:
     """Compile a function, or return one that was compiled before if it computes the same.
 
-    What it computes may depend on all that a user can change, such as an attribute of a layer. So
-    it is traced at each call, which takes a tenth of the time of compiling, and the traces are
-    compared.
+    The function may depend on anything that a user can change, such as an attribute of a layer. So
+    each call traces it, which takes a tenth of the time of compiling, and compares the traces.
     """
     # Without those that are not used, the text would not tell which of equal shape are.
     program = jax.jit(function, keep_unused=True, donate_argnums=donate_argnums)
@@ -478,8 +476,8 @@ def _compile_once(
 def _read_on_host(tensor: Tensor) -> Array:
     """Read the values of a tensor on one device, or on each of several.
 
-    JAX keeps a copy on the host in the array that is asked for it, as long as that lives. So this
-    asks another array, with the same memory on the device.
+    JAX keeps a copy on the host in the array that was read, as long as this array lives. So this
+    function reads another array with the same memory on the device.
     """
     shard = tensor.addressable_data(0)
     once = jax.make_array_from_single_device_arrays(shard.shape, shard.sharding, [shard])
@@ -487,7 +485,7 @@ def _read_on_host(tensor: Tensor) -> Array:
 
 
 def _make_in_shards(computation: Computation, sharding: Any) -> Tensor:
-    """Compute values of which each device makes its shard, by a compiled program."""
+    """Compute values by a compiled program, so that each device makes its shard."""
     if computation.seeded_call is None:
         return jax.jit(computation.function, out_shardings=sharding)()
     call, seed = computation.seeded_call

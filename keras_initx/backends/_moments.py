@@ -1,4 +1,4 @@
-"""Moments of arrays of any size and dtype, and what follows of them, summed in float64 in parts."""
+"""Moments of arrays of any size and dtype, and derived values, summed in float64 in parts."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def iterate_chunks(array: Array) -> Iterator[Array]:
 
 
 class Moments:
-    """The moments of all elements of `arrays`, and of those that are added later.
+    """The moments of all elements of `arrays`, and of elements that are added later.
 
     Without elements they are 0.
 
@@ -81,7 +81,7 @@ def compute_rms(values: Array) -> float:
 
 
 def spread(values: Array) -> float:
-    """Return the standard deviation between examples, or that of the values of a single example.
+    """Return the standard deviation between examples, or of the values of a single example.
 
     It is NaN if a value is not finite.
     """

@@ -7,13 +7,13 @@ from typing import Any
 
 
 class SharedByThreads(contextlib.AbstractContextManager[None]):
-    """Settings that the first thread to enter changes, and the last one to leave puts back.
+    """Settings that the first thread to enter changes, and the last thread to leave puts back.
 
-    If each thread saved and restored the settings, the second would save what the first has
-    changed, and leave it.
+    If each thread saved and restored the settings, the second thread would save the changed
+    settings of the first, and restore these.
 
     Args:
-        change: Function that returns a context in which the settings are changed.
+        change: Function that returns a context that changes the settings.
 
     Example:
         >>> events = []

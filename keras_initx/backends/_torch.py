@@ -354,7 +354,7 @@ class _Buffer(NamedTuple):
     Attributes:
         module: The module that has it.
         attribute: Its name there.
-        name: Its name in the module or the layer that was asked.
+        name: Its name in the module or the layer whose buffers were listed.
     """
 
     module: torch.nn.Module
@@ -368,7 +368,7 @@ class _Buffer(NamedTuple):
 
     @property
     def value(self) -> Tensor:
-        """The tensor that the module has now, which may be another one."""
+        """The tensor that the module has now, which may be a new tensor."""
         return getattr(self.module, self.attribute)
 
     @property
@@ -397,12 +397,12 @@ def _find_buffer(module: torch.nn.Module, name: str) -> _Buffer:
 
 
 def _is_distributed(tensor: Tensor) -> bool:
-    """Return whether it is a `DTensor`, whose parts processes hold."""
+    """Return whether a tensor is a `DTensor`, whose parts lie in several processes."""
     return hasattr(tensor, "full_tensor")
 
 
 def _leave_inference(value: Any) -> Any:
-    """Return a tensor that a backward pass may use: not one that was made in inference mode."""
+    """Return a tensor that a backward pass may use, which no tensor made in inference mode is."""
     if isinstance(value, torch.Tensor) and value.is_inference():
         return value.clone()
     return value
@@ -410,7 +410,7 @@ def _leave_inference(value: Any) -> Any:
 
 @functools.cache
 def _has_gpu() -> bool:
-    """Return whether there is one. To ask Keras for its device takes longer than a small array."""
+    """Return whether there is a GPU. Keras' own function takes longer than making a small array."""
     return any(hasattr(torch, kind) and getattr(torch, kind).is_available() for kind in _GPUS)
 
 
@@ -453,9 +453,9 @@ def _full_precision() -> Iterator[None]:
 
 
 def _is_inherited(matmul: Any) -> bool:
-    """Return whether the precision of CUDA's products is none of their own.
+    """Return whether the precision of CUDA's products comes from a general setting.
 
-    Reading it gives the one in effect.
+    Reading it gives the precision in effect.
     """
     every = torch.backends
     cuda = torch.backends.cudnn

@@ -1,7 +1,7 @@
 """Open a checkpoint: a file of arrays, or several that hold the arrays of one model.
 
-An index says which file has an array. Hugging Face writes one for `.safetensors` files, and Keras
-for HDF5 files, in which a group of arrays may be in several files:
+An index lists the file of each array. Hugging Face writes one for `.safetensors` files. Keras
+writes one for HDF5 files, and there a group of arrays may be in several files:
 
     model.safetensors.index.json  {"weight_map": {"h.0.weight": "model-00001-of-2.safetensors"}}
     model.weights.json            {"weight_map": {"/layers/dense/vars": ["model_00000.weights.h5"]}}
@@ -42,7 +42,7 @@ def checkpoint_paths(value: object) -> list[str] | None:
 
 
 def is_weights_path(path: str) -> bool:
-    """Return whether a path is that of weights by its name, or of a folder."""
+    """Return whether a path leads to weights, by its name, or to a folder."""
     return os.path.isdir(path) or path.endswith(_INDEXES) or suffix(path) in (*FORMATS, *_PICKLES)
 
 
@@ -50,12 +50,12 @@ def is_weights_path(path: str) -> bool:
 def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[Contents]:
     """Open a checkpoint for the duration of the block and yield its arrays by name, not yet read.
 
-    Variables of the optimizer, which Keras saves with weights, are left out.
+    Variables of the optimizer, which Keras saves with weights, do not count.
 
     Args:
         argument: Name of the argument in error messages.
-        paths: Paths of files of arrays; of an index of several, as Hugging Face writes it for
-            `.safetensors` files and Keras for HDF5; or of a folder with one of the former, or with
+        paths: Paths of files of arrays; of an index of several files, which Hugging Face writes for
+            `.safetensors` files and Keras for HDF5 files; or of a folder with an index, or with
             `.safetensors` files.
 
     Raises:
@@ -96,7 +96,7 @@ def _duplicate_error(argument: str, paths: Sequence[str], problem: str) -> Value
 
 
 def _list_files(argument: str, paths: Sequence[str]) -> dict[str, list[str]]:
-    """List the files of a checkpoint, each with the names that an index says are in it."""
+    """List the files of a checkpoint, each with the names that the index lists for it."""
     names_by_file: dict[str, list[str]] = {}
     for path in paths:
         check_local(argument, path)
@@ -127,7 +127,7 @@ def _check_format(argument: str, path: str) -> None:
 
 
 def _list_files_in_folder(argument: str, folder: str) -> dict[str, list[str]]:
-    """List the files that the index in a folder names; without an index all `.safetensors`."""
+    """List the files that the index in a folder names, or else all `.safetensors` files."""
     indexes = sorted(str(path) for path in Path(folder).glob("*.safetensors.index.json"))
     if len(indexes) > 1:
         raise ValueError(

@@ -1,12 +1,12 @@
 """Pair the weights of a model with the arrays of a source, by the names that Keras gives both.
 
-Files of Keras have these names, and what a name is made of:
+Files of Keras have these names:
 
     layers/dense_1/vars/0             Keras 3: groups of layers, and a number of the weight. Since
                                       3.4 groups say the name of their layer, before only its class
     dense_1/dense_1/kernel:0          Keras 2: the layer, and the whole name of the weight
 
-A dict was written by somebody's code, and says nothing of its names. Three are common:
+A dict can have any names. Three forms are common:
 
     dense_1/kernel                    the path that this package shows, with `/` or `.`
     net/dense_1/kernel                the same inside a model or module `net`
@@ -67,14 +67,14 @@ SplitAutomatic: TypeAlias = Callable[[tuple[str, ...], str], AutomaticName | Non
 
 
 def source_names_by_path(contents: Mapping[Any, Any], inventory: Inventory) -> Pairs:
-    """Find the name that each weight of a model has in a source, by path, as far as it has one.
+    """Find the name that each weight of a model has in a source, by path, if it has one.
 
-    It is the path, with `/` or `.`, or the name in a file of Keras. It may also be the path that
-    Keras gives the variable, as in `{variable.path: array}`, where that accounts for more arrays.
+    It is the path, with `/` or `.`, or the name in a file of Keras. If it pairs more arrays, it is
+    the path that Keras gives the variable, as in `{variable.path: array}`.
 
     Args:
         contents: The arrays of the source.
-        inventory: What the model holds.
+        inventory: The layers and weights of the model.
     """
     weights = inventory.weights_and_buffers
     if isinstance(contents, Contents) and contents.canonical_paths:  # those of a model
@@ -106,9 +106,9 @@ def _add_remarks(
 
 
 def have_equal_sizes(shapes: Iterable[Shape], others: Iterable[Shape]) -> bool:
-    """Return whether both have as many arrays of each size, and one at least.
+    """Return whether both have the same number of arrays of each size, and at least one array.
 
-    Where no name of one is in the other, perhaps only names differ.
+    If they have no name in common, perhaps only the names differ.
     """
     sizes = Counter(math.prod(shape) for shape in shapes)
     return bool(sizes) and sizes == Counter(math.prod(shape) for shape in others)
@@ -123,7 +123,7 @@ def _pair_by_layers(
     paths_by_layer: Mapping[keras.Layer, tuple[PathPart, ...]],
     weights: Sequence[ModelWeight],
 ) -> Pairs:
-    """Pair weights with the arrays of a file in which layers have their names: Keras 3.4, Keras 2.
+    """Pair weights with the arrays of a file that has the names of layers: Keras 3.4, Keras 2.
 
     Args:
         contents: The arrays of the file.
@@ -168,12 +168,12 @@ def _read_paths_in_file(
 ) -> dict[str, tuple[PathPart, ...]]:
     """Read the paths of the arrays of layers in a file of Keras.
 
-    Keras 3 numbers the weights of a layer: `block/dense/0`; before it they have their names:
+    Keras 3 numbers the weights of a layer: `block/dense/0`. Keras 2 keeps their names:
     `block/dense/kernel`.
 
     Args:
         contents: The arrays.
-        paths_by_layer: The paths of the layers of a model, which has names that are chosen.
+        paths_by_layer: The paths of the layers of a model, which show the chosen names.
     """
     split_name = _make_model_splitter(paths_by_layer)
     groups = contents.layers if isinstance(contents, Contents) else {}
@@ -195,7 +195,7 @@ def _add_attributes(
     Args:
         path: The path of the array.
         groups: The names of layers by groups.
-        model: The model that is loaded. Layers within it have the same names, of a class or chosen.
+        model: The model to load. Layers within it have the same names, chosen or of a class.
     """
     complete = []
     group = ""
@@ -248,9 +248,9 @@ def _make_path(
 def _make_model_splitter(
     paths_by_layer: Mapping[keras.Layer, tuple[PathPart, ...]],
 ) -> SplitAutomatic:
-    """Make a function that splits automatic names of the classes that a model has.
+    """Make a function that splits the automatic names of the classes of layers in a model.
 
-    A name that is chosen in this layer of the model is chosen in a source too.
+    A name that is chosen in this layer of the model counts as chosen in a source too.
     """
     split_class_name = _make_class_splitter(paths_by_layer)
     chosen = set()
@@ -265,7 +265,7 @@ def _make_model_splitter(
 
 
 def _make_class_splitter(layers: Iterable[keras.Layer]) -> SplitAutomatic:
-    """Make a function that splits automatic names of the classes of layers, wherever they are."""
+    """Make a function that splits the automatic names of the classes of all layers."""
     classes = {type(layer).__name__ for layer in layers}
 
     @functools.cache
@@ -289,9 +289,9 @@ def _name_in_layer(weight: ModelWeight) -> str:
 
 
 def _read_saved_keys(layer: keras.Layer) -> dict[int, str]:
-    """Ask a layer what it calls its weights in its group of a file, `0` and `1`, by their ids.
+    """Read the keys of the weights of a layer in its group of a file, such as `0`, by their ids.
 
-    Weights are left out of which this is unknown.
+    Weights without a known key are left out.
     """
     store: dict[str, Any] = {}
     try:
@@ -309,13 +309,13 @@ def _read_saved_keys(layer: keras.Layer) -> dict[int, str]:
 
 
 class _SavedKeys:
-    """What Keras calls weights in the groups of their layers, each of which is asked once."""
+    """The keys of weights in the groups of their layers. Each layer is read once."""
 
     def __init__(self) -> None:
         self._keys_by_layer: dict[keras.Layer, dict[int, str]] = {}
 
     def get(self, weight: ModelWeight) -> str | None:
-        """Return what Keras calls a weight, or `None` if that is unknown."""
+        """Return the key of a weight, or `None` if it is unknown."""
         layer = weight.layer
         if isinstance(layer, keras.layers.TorchModuleWrapper):
             return module_weight_name(weight)
@@ -329,8 +329,8 @@ def _pair_by_groups(
 ) -> Pairs:
     """Pair weights with the arrays of a file of Keras 3.0 to 3.3, whose groups have no names.
 
-    Groups in lists have the names of classes, numbered in the order of the layers:
-    `layers/dense_1/vars/0` is of the second dense layer.
+    Groups in lists have the names of classes, numbered in the order of the layers.
+    `layers/dense_1/vars/0` belongs to the second dense layer.
     """
     groups = layers_by_group(model)
     saved_keys = _SavedKeys()
@@ -367,7 +367,7 @@ def _pair_in_dict(
     paths_by_layer: Mapping[keras.Layer, tuple[PathPart, ...]],
     weights: Sequence[ModelWeight],
 ) -> Pairs:
-    """Pair weights with the arrays of a dict, by the way of reading its names that pairs most."""
+    """Pair weights with the arrays of a dict. The way to read its names that pairs most counts."""
     readings = _DictReadings(contents, model, paths_by_layer, weights)
     ways = [readings.read_shown(), readings.read_inside_model(), readings.read_variables()]
     return max(
@@ -377,7 +377,7 @@ def _pair_in_dict(
 
 
 class _DictReadings:
-    """The ways to read the names in a dict: as paths that are shown, or as those of variables.
+    """The ways to read the names in a dict: as shown paths, or as paths of variables.
 
     Keras numbers automatic names in the process, so only their order counts, on both sides.
 
@@ -423,7 +423,7 @@ class _DictReadings:
         return pairs
 
     def read_inside_model(self) -> Pairs | None:
-        """Read `net/dense_1/kernel`: the same inside of a model or a module.
+        """Read `net/dense_1/kernel`: the shown path inside a model or a module.
 
         In a `Sequential` or subclassed model the paths of variables begin with the name of the
         model, which may be another one.
@@ -457,9 +457,9 @@ class _DictReadings:
 def _note_similar_layers(
     pairs: Pairs, canonical_paths: Mapping[str, str], weights: Sequence[ModelWeight]
 ) -> None:
-    """Note that the other model may call layers that are one of several in another order.
+    """Note that the other model may call similar layers in another order.
 
-    If no other layer has these shapes, no other array would fit.
+    Layers get no note if no other layer has their shapes, because no other array would fit.
 
     Args:
         pairs: The pairs, to which notes are added.
@@ -491,9 +491,9 @@ def _pair_dict_names(
 
 
 def _are_sorted(contents: Mapping[Any, Any]) -> bool:
-    """Return whether names are sorted, as texts or with their numbers as such, and have no order.
+    """Return whether names are sorted, as texts or by their numbers, so that they have no order.
 
-    Those in a `.safetensors` file are sorted within each dtype.
+    Names in a `.safetensors` file are sorted within each dtype.
     """
     runs = itertools.groupby(contents, lambda name: getattr(contents[name], "dtype", None))
     names_by_dtype = [(dtype, list(map(str, run))) for dtype, run in runs]
@@ -505,7 +505,7 @@ def _are_sorted(contents: Mapping[Any, Any]) -> bool:
 
 
 def _make_shown_path(weight: ModelWeight) -> tuple[PathPart, ...]:
-    """Split the path of a weight as it is shown, in which numbers count within each layer."""
+    """Split the shown path of a weight, which numbers names within each layer."""
     parts = []
     outer_path = ""
     for depth, path in enumerate(weight.layer_paths[1:]):
@@ -524,7 +524,7 @@ def _make_shown_path(weight: ModelWeight) -> tuple[PathPart, ...]:
 
 
 def keras_names_by_path(contents: Mapping[Any, Any], inventory: Inventory) -> dict[str, str]:
-    """List the names of the arrays that Keras has saved by layers, by paths as they are shown.
+    """List the names of the arrays that Keras has saved by layers, by their shown paths.
 
     Automatic names are numbered within each layer of the file.
     """

@@ -1,6 +1,6 @@
 """Open a source of arrays: files, another model, or a dict.
 
-Whatever it is, its arrays become `LazyArray` by name, which are read when they are needed:
+The arrays of each source become `LazyArray` by name, which are read when they are needed:
 
     "model.safetensors", ["a.safetensors", "b.safetensors"], a folder   `open_checkpoint`
     a Keras model                                                      its weights, by path
@@ -81,14 +81,14 @@ def open_source(
 
 
 def check_arrays(argument: str, arrays: Mapping[Any, Any]) -> Contents:
-    """Turn a dict of arrays or tensors into the form of those in a file.
+    """Turn a dict of arrays or tensors into the form of arrays in a file.
 
     Args:
         argument: Name of the argument in error messages.
-        arrays: A dict from names to arrays, in which there may be anything else too.
+        arrays: A dict from names to arrays. Other values are ignored.
 
     Raises:
-        TypeError: If a name is no text, or there are no arrays but in other dicts.
+        TypeError: If a name is no text, or if arrays are only in nested dicts.
     """
     required = f"`{argument}` must be a dict from names to arrays"
     for name in arrays:
@@ -101,19 +101,18 @@ def check_arrays(argument: str, arrays: Mapping[Any, Any]) -> Contents:
         # A checkpoint of torch, with the number of the epoch and the state of an optimizer.
         choices = ", ".join(f"{argument}[{name!r}]" for name in nested)
         raise TypeError(
-            f"{required}. Received: a dict with dicts, of which you may mean one. Pass one of "
-            f"{choices}"
+            f"{required}. Received: a dict that contains dicts. Pass one of them: {choices}"
         )
     if contents and all(array.dtype == "object" for array in contents.values()):
-        raise TypeError(f"{required}. Received: the names {list(contents)}, none with an array")
+        raise TypeError(f"{required}. Received: the names {list(contents)}, without arrays")
     return contents
 
 
 def to_lazy(value: Any) -> LazyArray:
-    """Turn a tensor or array in memory into the form of one in a file.
+    """Turn a tensor or array in memory into the form of an array in a file.
 
-    The dtype of anything else is `"object"`, or begins with a word for what cannot be loaded:
-    `"masked float32"`, `"meta float32"`, `"sparse float32"`.
+    The dtype of any other object is `"object"`, or begins with a word that shows why it cannot be
+    loaded: `"masked float32"`, `"meta float32"`, `"sparse float32"`.
     """
     if isinstance(value, keras.Variable):
         value = value.value
@@ -140,8 +139,8 @@ def to_lazy(value: Any) -> LazyArray:
 def find_ties(arrays: Mapping[str, Any]) -> dict[str, str]:
     """Find arrays that have several names: `{"lm_head.weight": "wte.weight"}`, later to first name.
 
-    Such as a table of words, which the last layer uses too. The memory decides: `state_dict()` of
-    torch returns other objects.
+    For example, the last layer may use the table of words too. The memory decides, because
+    `state_dict()` of torch returns new objects.
     """
     first_names: dict[Any, str] = {}
     ties = {}
@@ -158,7 +157,7 @@ def find_ties(arrays: Mapping[str, Any]) -> dict[str, str]:
 def find_overlap(arrays: Mapping[str, Any]) -> tuple[str, str] | None:
     """Find two arrays that share a part of their memory, `None` if none do.
 
-    Those that share all of it are the same array, see `find_ties`.
+    Arrays that share all of it are the same array, see `find_ties`.
     """
     ties = find_ties(arrays)
     spans = []
@@ -176,7 +175,7 @@ def find_overlap(arrays: Mapping[str, Any]) -> tuple[str, str] | None:
 def _memory_span(tensor: Any) -> tuple[int, int]:
     """Return the addresses of the first byte of a tensor or an array, and of the one after it.
 
-    They are those of the object itself where it does not say where its numbers are.
+    If the object does not show the addresses of its numbers, these are its own addresses.
     """
     try:
         if hasattr(tensor, "to_local"):  # a `DTensor`, whose own address is 0
@@ -202,7 +201,7 @@ def _memory_span(tensor: Any) -> tuple[int, int]:
 class _InMemory:
     """Reads an array or a tensor, or an object that becomes an array when it is read.
 
-    Such as one of another framework or in a file.
+    Such an object may belong to another framework or to a file.
 
     Attributes:
         value: The object.
@@ -228,7 +227,7 @@ def _is_torch(value: Any) -> bool:
 
 
 def copy_shared(arrays: Iterable[LazyArray], weights: Sequence[ModelWeight]) -> None:
-    """Copy those of `arrays` that are in the memory of `weights`, which are about to change."""
+    """Copy the arrays that are in the memory of `weights`, which are about to change."""
     ranges = [_memory_span(weight.variable.value) for weight in weights]
     begins, ends = np.array(ranges, "uint64").T
     for array in arrays:
@@ -250,14 +249,14 @@ def are_in_memory(arrays: Sequence[LazyArray]) -> bool:
 
 
 def choose_layout(layout: LayoutName | None, only_layout: LayoutName | None) -> LayoutName:
-    """Return the only layout that a source may have if it is known, or else that of the user.
+    """Return the only layout that a source may have. If it is not known, return the user's choice.
 
     Args:
         layout: The argument of the user.
         only_layout: The only layout that the source may have, see `open_source`.
 
     Raises:
-        ValueError: If `layout` is another one, or neither is known.
+        ValueError: If `layout` is another layout, or neither is known.
     """
     if only_layout is not None:
         if layout not in (None, only_layout):

@@ -231,7 +231,7 @@ def _plot(path: str, initializer: Initializer, values: np.ndarray) -> None:
 
     Raises:
         OSError: If the file cannot be written.
-        ValueError: If its suffix is not that of a supported format.
+        ValueError: If its suffix is not a supported format.
     """
     from matplotlib.ticker import PercentFormatter
 

@@ -1,4 +1,4 @@
-"""The command `demo`: a network that does not learn, why, the remedy, and what both learn."""
+"""The command `demo`: a network that does not learn, the reason, the remedy, and both results."""
 
 import argparse
 import sys
@@ -44,7 +44,7 @@ def run(parser: argparse.ArgumentParser, _arguments: argparse.Namespace) -> int:
 
 
 def _tell(x: np.ndarray, y: np.ndarray) -> None:
-    """Print what is found before and after the remedy, and what both networks learn."""
+    """Print the findings before and after the remedy, and the accuracy of both networks."""
     _say("1. keras_initx.diagnose(model, x, y)")
     default = _make_network()
     report = _diagnose(default, x, y)

@@ -1,4 +1,4 @@
-"""What a command is given: models, data and functions in files, names of arrays; and its report."""
+"""Inputs of commands: models, data and functions in files, names of arrays. Also writes reports."""
 
 import argparse
 import contextlib
@@ -31,7 +31,7 @@ def open_source(source: Path | str, load: Callable[[Path], Any]) -> Any:
 def call_function(text: str) -> Any:
     """Call the function of `FILE.py:function`.
 
-    It is called after `set_random_seed(0)`, so that each run of a command sees the same.
+    `set_random_seed(0)` is called before, so that each run of a command gets the same objects.
     """
     function = import_function(text)
     keras.utils.set_random_seed(0)
@@ -42,7 +42,7 @@ def import_function(text: str) -> Any:
     """Import the function of `FILE.py:function`, which may not end the program.
 
     Raises:
-        ValueError: If the file has none of this name.
+        ValueError: If the file has no function of this name.
     """
     function = import_object(text)
 
@@ -58,7 +58,7 @@ def import_object(text: str) -> Any:
     """Import the function, or another object that can be called, of `FILE.py:name`.
 
     Raises:
-        ValueError: If the file has none of this name.
+        ValueError: If the file has no such object of this name.
     """
     path, _, name = text.rpartition(":")
     folder = str(Path(path).resolve().parent)
@@ -78,7 +78,8 @@ def import_object(text: str) -> Any:
 def _refuse_exit(text: str) -> Iterator[None]:
     """Turn the end of the program by a file or a function of the user into an error.
 
-    Its exit code would be taken for that of the command, where 1 means that something was found.
+    Without this, its exit code would count as the exit code of the command, whose 1 means a
+    finding.
     """
     try:
         yield
@@ -142,7 +143,7 @@ def read_data(path: Path, labels: Path | None) -> tuple[Any, np.ndarray | None]:
 
 
 def _read_arrays(path: Path) -> Any:
-    """Return the array of a `.npy` file, or a dict of those of a `.npz` file."""
+    """Return the array of a `.npy` file, or a dict of the arrays of a `.npz` file."""
     try:
         with path.open("rb") as file:
             # Arrays of objects are pickles, which can run arbitrary code.
@@ -174,7 +175,7 @@ def write_report(
     title: str,
     report: Result,
 ) -> None:
-    """Write the files that are asked for."""
+    """Write the files that the options name."""
     try:
         if arguments.json:
             report.to_json(arguments.json)

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv`.
 
     Args:
-        argv: The arguments, by default those of the process.
+        argv: The arguments, by default the arguments of the process.
 
     Returns:
         The exit code: 0 on success.
@@ -63,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _keep_interrupts() -> Iterator[None]:
     """Let each Ctrl-C end the block with a `KeyboardInterrupt`.
 
-    TensorFlow makes another error of it while it traces a program, and Python drops it in the
-    callback of a weak reference, of which JAX has many.
+    While TensorFlow traces a program, it turns the interrupt into another error. Python drops an
+    interrupt in the callback of a weak reference, and JAX has many of these.
     """
     interrupts: list[int] = []
     timers: list[threading.Timer] = []
@@ -140,7 +140,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _flush(stream: TextIO) -> None:
-    """Write what is in the buffer of `stream`.
+    """Write the contents of the buffer of `stream`.
 
     Python does this at exit, where errors change the exit code to 120.
     """
@@ -152,7 +152,7 @@ def _flush(stream: TextIO) -> None:
 
 
 def _exit(message: str) -> NoReturn:
-    """Exit with code 2, also if a full disk does not take the message."""
+    """Exit with code 2, even if a full disk cannot take the message."""
     with contextlib.suppress(OSError):
         sys.stderr.write(message)
     raise SystemExit(2)

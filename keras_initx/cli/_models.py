@@ -29,7 +29,7 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     """Run `diagnose`: find problems with the weights of a model, showing progress on a terminal."""
     is_function = isinstance(arguments.data, str)
     if is_function and arguments.labels is not None:
-        parser.error("--labels must be left out where a function returns the batch")
+        parser.error("--labels must be left out if a function returns the batch")
     try:
         if is_function:
             x, y = call_function(arguments.data), None  # `x` may be a batch with targets
@@ -94,7 +94,7 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
 
 
 def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Run `audit`: compare the weights of a model or a file with what they should be."""
+    """Run `audit`: compare the weights of a model or a file with rules, a contract or others."""
     try:
         like: Any = arguments.like
         if isinstance(like, str):
@@ -121,7 +121,7 @@ def _load_or_keep_path(path: Path) -> Any:
 
 
 def contract(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Run `contract`: measure how weights are drawn, and save that."""
+    """Run `contract`: measure how weights are drawn, and save the contract."""
     build: Any = arguments.model
     try:
         if isinstance(build, str):

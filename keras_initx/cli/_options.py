@@ -26,7 +26,7 @@ def _number(
 ) -> dict[str, Any]:
     """Return the type and the metavar of an option that takes a number.
 
-    A number that is not allowed is refused with this name.
+    The error about a number that is not allowed has this name.
     """
 
     def parse(text: str) -> Number:
@@ -85,7 +85,8 @@ def plot_path(text: str) -> Output:
 def refuse_shared_files(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """Exit with an error if an output is also another output, or an input of the command.
 
-    Outputs are all values of type `Output`, inputs those of type `Path` and the files of functions.
+    Outputs are all values of type `Output`. Inputs are all values of type `Path` and the files of
+    functions.
     """
     options = vars(arguments)
     used: dict[Path | None, str] = {}
@@ -153,7 +154,7 @@ def rules(text: str) -> Path | str:
 
 
 def initializer(text: str) -> str:
-    """Parse the name of an initializer of this package, and return that of its class."""
+    """Parse the name of an initializer of this package, and return the name of its class."""
     try:
         return find_class_name(text)
     except ValueError as error:
@@ -161,7 +162,7 @@ def initializer(text: str) -> str:
 
 
 def read_rules(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Replace the option `rules` by what its JSON says, or exit with an error.
+    """Replace the option `rules` by the rules in its JSON, or exit with an error.
 
     Ids of this package must exist, unless the model is made by a function, whose file may register
     others.
@@ -195,7 +196,7 @@ def _is_function(text: str) -> bool:
 
 
 def path_or_function(text: str) -> Path | str:
-    """Parse the path of a model, of weights or of data, or `FILE.py:function`, which makes one."""
+    """Parse the path of a model, of weights or of data, or `FILE.py:function` that makes one."""
     if text.endswith(".py"):
         raise argparse.ArgumentTypeError(
             f"a function must have the form FILE.py:FUNCTION. Received: {text!r}"
@@ -244,7 +245,7 @@ ROLES: dict[str, Any] = {
     "type": role,
     "action": "append",
     "metavar": "ROLE=PATTERN",
-    "help": "which weights have a role in the table of the recipe, where it cannot know that: "
+    "help": "the weights of a role in the table of the recipe, if it does not find them: "
     "positions='*/where'; may be repeated",
 }
 NAMES: dict[str, Any] = {"type": names, "metavar": "JSON"}

@@ -1,12 +1,12 @@
 """All commands with their options.
 
 The arguments are read before Keras is imported, so that `--help` takes no time, and a missing file
-is told at once: this module and `_options` import nothing large. The table of commands names the
-function that runs each, which is imported afterwards. It takes the command's parser, for errors,
-and the arguments, and returns the exit code.
+is reported at once. Therefore this module and `_options` import nothing large. The table of
+commands names the function that runs each command. It is imported afterwards. It takes the
+command's parser, for errors, and the arguments, and returns the exit code.
 
-The docstring of the function that adds the options of a command is what `--help` says about it: the
-first line in the list of commands, the text above the options, the last paragraph as an example.
+`--help` shows the docstring of the function that adds the options of a command. The first line is
+in the list of commands, the text is above the options, and the last paragraph is an example.
 """
 
 import argparse
@@ -97,13 +97,13 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
 def _add_recipes(parser: argparse.ArgumentParser) -> None:
     """List all recipes, or show one.
 
-    List the names that --recipe takes, with what each recipe is for and whose numbers it has. With
-    a name, show what the weights get.
+    List the names that --recipe takes, with the models and the source of each recipe. With a name,
+    show the initializers of the weights.
 
     recipes torch
     """
     parser.add_argument(
-        "name", nargs="?", help="a recipe, e.g. gpt2: show what it gives; default: list all"
+        "name", nargs="?", help="a recipe, e.g. gpt2: show its initializers; default: list all"
     )
 
 
@@ -214,11 +214,11 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_audit(parser: argparse.ArgumentParser) -> None:
-    """Compare weights with what they should be.
+    """Compare weights with rules, a contract or other weights.
 
-    Compare weights with a recipe, with rules, with what the layers of a model declare, with a
-    contract or with other weights, and show those that differ. Nothing is changed. The exit code
-    is 1 if a weight differs, otherwise 0.
+    Compare weights with a recipe, with rules, with the initializers of the layers, with a contract
+    or with other weights, and show the weights that differ. Nothing is changed. The exit code is 1
+    if a weight differs, otherwise 0.
 
     audit model.py:build --like weights.json
     """
@@ -244,7 +244,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         type=_options.path_or_function,
         metavar="MODEL",
         help="a contract, or other weights, in each form that MODEL has; a function is called "
-        "three times. Weights that are no longer drawn alike are shown",
+        "three times. Weights that are now drawn differently are shown",
     )
     parser.add_argument("--role", **_options.ROLES)
     parser.add_argument(
@@ -289,8 +289,8 @@ def _add_save(parser: argparse.ArgumentParser) -> None:
     """Save a model in the names, shapes and layout of a file of torch.
 
     Save the weights of a model as .safetensors, with the names, shapes and dtypes of the file that
-    it was loaded from, and print which weight is in which array. What was written is loaded again
-    and compared with the model before anything stands there.
+    it was loaded from, and print the array of each weight. The new file is loaded again and
+    compared with the model before it replaces anything.
 
     save model.keras tuned.safetensors --like model.safetensors --layout torch
     """
@@ -316,12 +316,12 @@ def _add_save(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layout",
         choices=("torch", "keras"),
-        help="the order of axes in --like; default: that of the report in --names",
+        help="the order of axes in --like; default: the order in the report in --names",
     )
     parser.add_argument(
         "--dtype",
         choices=("float16", "bfloat16", "float32", "float64"),
-        help="the dtype to save in; default: that of each array in --like",
+        help="the dtype to save in; default: the dtype of each array in --like",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="only print what would be saved, without writing"
@@ -346,12 +346,7 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
         help="FILE.py:FUNCTION, a function without arguments that returns a torch.nn.Module",
     )
     _add_batch(parser)
-    parser.add_argument("--names", **_options.NAMES, help=_NAMES_OF_LAYERS)
-    parser.add_argument(
-        "--layout",
-        choices=("torch", "keras"),
-        help="the order of axes in the module; default: torch",
-    )
+    _add_names(parser)
     parser.add_argument(
         "--no-load",
         action="store_true",
@@ -399,7 +394,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", **_options.MODEL)
     parser.add_argument("like", **_options.INPUT, help="the recorded outputs, a .npz file")
     _add_batch(parser)
-    parser.add_argument("--names", **_options.NAMES, help=_NAMES_OF_LAYERS)
+    _add_names(parser)
     parser.add_argument(
         "--tolerance",
         **_options.POSITIVE,
@@ -408,11 +403,19 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     _add_files_of_report(parser)
 
 
-_NAMES_OF_LAYERS = (
-    "a JSON object, or a file with one, from patterns for layers or weights to names of modules: "
-    '\'{"block_*/dense": "blocks.{0}.fc"}\', null leaves out; or FILE.py:FUNCTION, a function '
-    "without arguments that returns a dict; default: the names of the layers"
-)
+def _add_names(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--names",
+        **_options.NAMES,
+        help="a JSON object, or a file with one, from patterns for layers or weights to names of "
+        'modules: \'{"block_*/dense": "blocks.{0}.fc"}\', null leaves out; or FILE.py:FUNCTION, a '
+        "function without arguments that returns a dict; default: the names of the layers",
+    )
+    parser.add_argument(
+        "--layout",
+        choices=("torch", "keras"),
+        help="the order of axes in the module; default: torch",
+    )
 
 
 def _add_batch(parser: argparse.ArgumentParser) -> None:

@@ -28,7 +28,7 @@ from keras_initx.tools.save_pretrained._names_and_layout import resolve_names
 
 
 def port(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Run `port`: load a module of torch into a model, and compare them."""
+    """Run `port`: load a torch module into a model, and compare them."""
     try:
         model = open_source(arguments.model, load_compiled_model)
         module = call_function(arguments.module)
@@ -56,7 +56,7 @@ def port(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 def _load_if_all_fits(model: Any, module: Any, names: NamesDict | None, layout: LayoutName) -> None:
     """Load a module into a model, unless an array is missing or does not fit.
 
-    The report says what is missing, and compares what the model has.
+    The report lists missing arrays, and compares the weights that the model has.
     """
     source = module.state_dict()
     names = select_weight_names(names, Inventory(model).weights)
@@ -66,7 +66,7 @@ def _load_if_all_fits(model: Any, module: Any, names: NamesDict | None, layout: 
 
 
 def record(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Run `record`: record the outputs of a model or of a module of torch, and save them."""
+    """Run `record`: record the outputs of a model or of a torch module, and save them."""
     try:
         model = open_source(arguments.model, load_compiled_model)
         batch = _read_batch(arguments.data)
@@ -88,17 +88,19 @@ def record(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
 
 
 def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Run `compare`: compare the outputs of a model with those that `record` has saved."""
+    """Run `compare`: compare the outputs of a model with the outputs that `record` has saved."""
     try:
         model = open_source(arguments.model, load_compiled_model)
         batch = _read_batch(arguments.data)
         like = RecordedOutputs(*read_outputs("like", arguments.like))
+        names, layout = resolve_names(_read_names(arguments.names), arguments.layout)
         report = keras_initx.compare_outputs(
             model,
             batch.model,
             like,
             y=batch.y if like.step is not None and model.compiled else None,
-            names=resolve_names(_read_names(arguments.names), None).names,
+            names=names,
+            layout=layout if like.framework == "torch" else arguments.layout,
             tolerance=arguments.tolerance,
         )
     except Exception as error:
@@ -112,14 +114,14 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
 
 
 def _read_batch(data: Path | str) -> PortBatch:
-    """Return what both sides of a port are called with, of a function or a file."""
+    """Return the batch for both sides of a port, from a function or a file."""
     if isinstance(data, str):
         return make_port_batch(call_function(data))
     return make_port_batch(*read_data(data, None))
 
 
 def _read_names(names: Path | str | None) -> Any:
-    """Return the names that a function returns, or those in JSON."""
+    """Return the names that a function returns, or names in JSON."""
     if isinstance(names, str) and not names.lstrip().startswith("{"):
         return call_function(names)
     return read_names(names)

@@ -1,4 +1,4 @@
-"""The command `recipes`: all of them, or one with what it gives."""
+"""The command `recipes`: the list of all recipes, or the initializers of one."""
 
 import argparse
 import difflib
@@ -27,7 +27,7 @@ _WEIGHTS: list[Column[tuple[str, str, str]]] = [
 
 
 def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Run `recipes`: print the table of all recipes, or what one gives to weights."""
+    """Run `recipes`: print the table of all recipes, or the initializers of one."""
     if arguments.name is None:
         rows = [row for _, recipe in sorted(RECIPES.items()) for row in _list_sources(recipe)]
         sys.stdout.write(Table.fitted(_COLUMNS, rows, line_width()).as_text())
@@ -41,10 +41,10 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
 
 def named(text: str) -> Recipe:
-    """Return the recipe of a name, or of a name and a source joined by a colon.
+    """Return the recipe for a text: a name, or a name and a source joined by a colon.
 
     Raises:
-        ValueError: If no recipe has the name; with those that may be meant.
+        ValueError: If no recipe has the name. The message suggests similar names.
     """
     name, _, _ = text.partition(":")
     if name not in RECIPES:
@@ -55,7 +55,7 @@ def named(text: str) -> Recipe:
 
 
 def _list_sources(recipe: Recipe) -> list[tuple[str, str, str]]:
-    """Return a line for each source: the name that options take, for what it is, and whose."""
+    """Return a line for each source: the name for options, the models, and the author."""
     if isinstance(recipe.sources, str):
         return [(recipe.name, recipe.kind, recipe.sources.replace("`", ""))]
     lines: list[tuple[str, str, str]] = []
@@ -66,7 +66,7 @@ def _list_sources(recipe: Recipe) -> list[tuple[str, str, str]]:
 
 
 def _write_page(recipe: Recipe) -> str:
-    """Return what one recipe is for, and what it gives by each of its sources."""
+    """Return the purpose of one recipe, and its initializers by each source."""
     parts = [textwrap.fill(f"{recipe.name}: for {recipe.kind}", line_width())]
     for (name, _, whose), lines in zip(_list_sources(recipe), _list_weights(recipe), strict=True):
         parts.append(textwrap.fill(f"{name}: {whose}", line_width()))
@@ -76,7 +76,7 @@ def _write_page(recipe: Recipe) -> str:
 
 
 def _list_weights(recipe: Recipe) -> list[list[tuple[str, str, str]]]:
-    """Return the lines of what a recipe gives, by each of its sources."""
+    """Return the lines with the initializers of a recipe, by each source."""
     if isinstance(recipe, LayerRecipe):
         lines = []
         for row in recipe.table():

@@ -18,7 +18,7 @@ def can_be_cast(source: DType, target: DType) -> bool:
 
 
 def cast(array: Array, dtype: DType, *, copy: bool = True) -> Array:
-    """Cast `array` to `dtype`. Infinities and NaN stay what they are.
+    """Cast `array` to `dtype`. Infinities and NaN stay.
 
     Args:
         array: An array of a dtype for which `can_be_cast` is true.
@@ -48,9 +48,9 @@ def cast(array: Array, dtype: DType, *, copy: bool = True) -> Array:
 def _round_to_odd(array: Array) -> Array:
     """Round float64 numbers to float32 before another rounding to fewer bits.
 
-    Those that float32 does not hold end with an odd bit, so that the two roundings give what one
-    would (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", IEEE Transactions on
-    Computers 57(4), 2008). NumPy's bfloat16 rounds to float32 first.
+    If float32 cannot hold a number, its rounded value ends with an odd bit. Then two roundings give
+    the same as one (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", IEEE
+    Transactions on Computers 57(4), 2008). NumPy's bfloat16 rounds to float32 first.
     """
     nearest = np.asarray(array.astype("float32"))
     is_beyond = np.abs(nearest) > np.abs(array)

@@ -1,4 +1,4 @@
-"""Open files of arrays, of which each is read when it is needed. Nothing is ever unpickled.
+"""Open files of arrays. Each array is read when it is needed, and nothing is ever unpickled.
 
     .npy            one array, whose name is `None`
     .npz            an archive of `.npy` files, each an array
@@ -38,17 +38,17 @@ _LONG_ROW = 1 << 14
 
 
 class Contents(dict[Any, LazyArray]):
-    """The arrays of a file, or of several, by name, which is `None` for that of a `.npy` file.
+    """The arrays of one or several files by name. The array of a `.npy` file has the name `None`.
 
     Attributes:
         layers: The names of the layers that Keras has saved, by the groups of HDF5 with their
             arrays: `{"layers/dense": "dense_7"}`.
         are_in_order: Whether arrays are in the order of the layers, which files of Keras 2 list.
-        canonical_paths: Those of weights, by name, if these are the weights of a model, see
+        canonical_paths: The canonical paths by name, if the arrays are the weights of a model, see
             `inspection/_pairing.py`.
         files: The file of each array, by name, if several files may have them.
-        raw: The bytes of the arrays that have a dtype which NumPy lacks, by name.
-        metadata: What a file of safetensors says of itself.
+        raw: The bytes of the arrays with a dtype that NumPy lacks, by name.
+        metadata: The metadata of a safetensors file.
     """
 
     def __init__(self) -> None:
@@ -118,11 +118,11 @@ def _name_file_in_errors(argument: str, path: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _RowReader:
-    """Reads regions of an array whose values are in a file one after another, in row-major order.
+    """Reads regions of an array that a file has as contiguous values, in row-major order.
 
     Attributes:
         open_file: Function that opens the file.
-        begin: At which byte the values begin.
+        begin: The position of the first byte of the values.
         shape: The shape of the array.
         dtype: Its dtype.
     """
@@ -133,7 +133,7 @@ class _RowReader:
     dtype: np.dtype[Any]
 
     def make_array(self) -> LazyArray:
-        """Make the array that this reads."""
+        """Make the lazy array for this reader."""
         return LazyArray(self.shape, self.dtype.name, self.read)
 
     def read(self, region: Selection) -> Array:

@@ -1,4 +1,4 @@
-"""Read names in the files of Keras: the layers around an array, and what is no weight.
+"""Read names in files of Keras: the layers around an array, and arrays that are no weights.
 
 layers/block/dense/vars/0           Keras 3: groups of layers, and the number of the weight
 dense_1/dense_1/kernel:0            Keras 2: the layer, and the whole name of the weight
@@ -19,8 +19,9 @@ _OPTIMIZER = "optimizer_weights"
 def enclosing_layers(name: str, layers: Mapping[str, str]) -> tuple[str, ...] | None:
     """Read the names of the layers around an array, and its own; `None` if it is in no layer.
 
-    Keras 3 numbers the arrays of a layer: `("block", "dense", "0")`; before it they have the names
-    of weights: `("block", "dense", "kernel")`.
+    Keras 3 numbers the arrays of a layer: `("block", "dense", "0")`. Keras 2 gives them the names
+    of
+    weights: `("block", "dense", "kernel")`.
 
     Args:
         name: The name of the array in a file.
@@ -47,7 +48,7 @@ def enclosing_layers(name: str, layers: Mapping[str, str]) -> tuple[str, ...] | 
 def enclosing_groups(name: str, layers: Mapping[str, str]) -> tuple[str, ...]:
     """Read the groups of the layers of `enclosing_layers`, each within the layer around it.
 
-    They are empty before Keras 3, when a group has all weights of a layer.
+    They are empty for Keras 2, because there a group has all weights of a layer.
     """
     names = enclosing_layers(name, layers) or ("",)
     pieces = f"/{name}".rpartition("/vars/")[0].split("/")

@@ -1,4 +1,4 @@
-"""Arrays of which a region is read when it is needed, and views of them.
+"""Arrays that read a region when it is needed, and views of them.
 
     array = LazyArray((6, 4), "float32", read)
     view = array.transposed(1, 0).part(np.s_[:2])     nothing is read yet
@@ -29,7 +29,7 @@ class LazyArray:
         shape: Its shape.
         dtype: The name of its dtype.
         read: Function that reads a region. A file must be open.
-        how: What views have done to the array, in words.
+        how: The changes that views have made, in words.
     """
 
     shape: Shape
@@ -38,10 +38,12 @@ class LazyArray:
     how: tuple[str, ...] = ()
 
     def expect(self, *shapes: Shape) -> "LazyArray":
-        """Return the array itself, which must have one of these shapes.
+        """Return the array itself, or raise an error unless it has one of these shapes.
+
+        Use it before a reshape, which would take any shape of the same size.
 
         Raises:
-            ValueError: If it has not. A reshape would take any shape of the same size.
+            ValueError: If it has another shape.
         """
         if self.shape in shapes:
             return self
@@ -100,7 +102,7 @@ class LazyArray:
         return replace(self, how=(*self.how, note))
 
     def changed(self, function: Callable[[Array], Array], shape: Shape, how: str) -> "LazyArray":
-        """Return what a function makes of the whole array, which is read for each region."""
+        """Return the result of a function of the whole array, which is read for each region."""
 
         def read(region: Selection) -> Array:
             return function(self.read(...))[region]

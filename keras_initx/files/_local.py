@@ -16,7 +16,7 @@ compared line by line:
      }
     }
 
-This imports nothing large, because the command line reads its arguments with it.
+This file imports nothing large, because the command line reads its arguments with it.
 """
 
 import contextlib
@@ -39,11 +39,11 @@ Parsed = TypeVar("Parsed")
 def replace_file(path: str | Path) -> Iterator[Path]:
     """Yield the path of a new file, which replaces the file at `path` when the context ends.
 
-    If the context is left by an exception, the new file is removed, and the one at `path` is as it
-    was. The new file has the same suffix, because Keras and matplotlib choose a format by it, and
-    the permissions of the old one. It is on disk before it replaces anything. A symbolic link stays
-    one: what it leads to is replaced. A device or a pipe, such as `/dev/stdout`, is written to
-    directly.
+    If an exception ends the context, the new file is removed, and the file at `path` stays
+    unchanged. The new file has the same suffix, because Keras and matplotlib choose a format by it.
+    It gets the permissions of the old file, and is on disk before it replaces the old file. If
+    `path` is a symbolic link, its target is replaced. A device or a pipe, such as `/dev/stdout`, is
+    written directly.
 
     Raises:
         OSError: If the file cannot be written.
@@ -75,7 +75,7 @@ def replace_file(path: str | Path) -> Iterator[Path]:
 def file_to_replace(path: Path) -> Path | None:
     """Return the file that `replace_file` replaces or makes; `None` if it writes to `path` itself.
 
-    Two paths lead to one file if they give the same.
+    Two paths lead to one file if this returns the same for both.
     """
     target = Path(os.path.realpath(path))
     # A device or a pipe, or an open file that was deleted, which is in no folder.
@@ -85,9 +85,9 @@ def file_to_replace(path: Path) -> Path | None:
 
 
 def check_local(name: str, path: Local) -> Local:
-    """Return `path`, which must not be a URL such as `s3://bucket/study`.
+    """Return `path`, or raise an error if it is a URL such as `s3://bucket/study`.
 
-    A folder `s3:` would be made of it.
+    Without this check, a folder `s3:` would be made.
     """
     # A `Path` has one slash left, and on Windows a backslash. A scheme of one letter is a drive.
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]", str(path)):
@@ -130,7 +130,7 @@ class LinedFormat:
     parts: tuple[str, ...] = ()
 
     def is_in(self, content: Any) -> bool:
-        """Return whether what a JSON file holds has this format, in any version."""
+        """Return whether the contents of a JSON file have this format, in any version."""
         return isinstance(content, dict) and content.get("format") == self.name
 
     def text(self, values: Sequence[Any], weights: Sequence[Mapping[str, Any]]) -> str:
@@ -235,12 +235,12 @@ def _to_json(value: Any) -> str:
 def parse_json(content: str | bytes) -> Any:
     """Parse JSON, in any encoding of Unicode.
 
-    This is stricter than Python's `json`, which takes the last of equal keys, and numbers that
-    JSON does not have.
+    This is stricter than Python's `json`, which accepts equal keys, and numbers that JSON does not
+    have.
 
     Raises:
         ValueError: If it is not JSON, an object has a key twice, or a number is not finite. The
-            message goes on after the name of the file: "is not JSON".
+            message continues the name of the file: "is not JSON".
     """
     try:
         return json.loads(

@@ -4,9 +4,9 @@
     Channels().of(kernel of (3, 3, 3, 8), axis=2, new=1)    the mean over channels, times 3
     Grid((14, 14), (16, 16), leading=1)                     interpolated positions of patches
 
-All is computed in float64, which holds every number of the other dtypes, so that it is rounded
-once, to the dtype of a weight. Terms are added one after the other, in the order of the array:
-`sum` and products of matrices choose another order on other machines.
+All computations are in float64, which can hold every number of the other dtypes. So results are
+rounded once, to the dtype of a weight. Terms are added one after the other, in the order of the
+array, because `sum` and matrix products use another order on other machines.
 """
 
 import math
@@ -26,7 +26,7 @@ class Resizing(ABC):
     """A way to make an array longer or shorter along an axis.
 
     Attributes:
-        what: What is along this axis, in words.
+        what: The items along this axis, in words.
     """
 
     what: str
@@ -46,7 +46,7 @@ class Resizing(ABC):
 
     @abstractmethod
     def described(self, shape: Shape, axis: int, new: int) -> str:
-        """Describe in words what is done to an array of a shape.
+        """Describe in words how an array of a shape is resized.
 
         Raises:
             ValueError: If it cannot be done.
@@ -58,7 +58,7 @@ class Resizing(ABC):
 
     @property
     def changes_equal(self) -> bool:
-        """Whether an array that has the right shape already is changed too."""
+        """Whether an array that already has the right shape is changed too."""
         return False
 
 
@@ -68,12 +68,12 @@ class Channels(Resizing):
     - If the model has more channels, the old ones stay and each further one gets their mean.
     - If it has fewer, each gets the mean.
 
-    Then the kernel is multiplied by `old / new`. So an input whose channels are equal, such as a
-    gray image, gives the same output. The statistics of a normalization are not multiplied; the
-    output is the same if they make the channels equal.
+    Then the kernel is multiplied by `old / new`. So an input with equal channels, such as a gray
+    image, gives the same output. The statistics of a normalization are not multiplied. The output
+    is the same if the normalization makes the channels equal.
 
-    Pass both arguments if the inputs of a layer are patches that were flattened with their channels
-    innermost, as Keras does: for a dense layer, or for a convolution of such patches.
+    You pass both arguments if the inputs of a layer are flattened patches with their channels
+    innermost, as Keras flattens them: for a dense layer, or for a convolution of such patches.
 
     Args:
         old: The number of channels in the array. By default, the kernel of the convolution has it.
@@ -147,7 +147,7 @@ class Channels(Resizing):
 
 
 class _Patches(NamedTuple):
-    """Inputs that are patches with their channels innermost; channels alone have one position."""
+    """Inputs that are patches with their channels innermost. Plain channels have one position."""
 
     positions: int
     old_channels: int
@@ -155,7 +155,7 @@ class _Patches(NamedTuple):
 
 
 class ListResizing(Resizing):
-    """Resizes a list: the first entries or chosen ones stay, further ones get their mean."""
+    """Resizes a list: the first entries or chosen entries stay, and further ones get their mean."""
 
     def __init__(self, chosen: Iterable[int] | None = None) -> None:
         self.chosen: tuple[int, ...] | None = None
@@ -187,7 +187,7 @@ class ListResizing(Resizing):
         return text
 
     def leaves_out(self, array: LazyArray, axis: int, new: int) -> bool:
-        """Return whether a mean leaves out infinite values, for which the array is read."""
+        """Return whether a mean leaves out infinite values. This reads the array."""
         kept = self._list_kept(array.shape[axis], new)
         return new > len(kept) and bool(np.isinf(array.read(...)).take(kept, axis).any())
 
@@ -210,13 +210,13 @@ class Rows(ListResizing):
       mean.
     - If it has fewer, the first ones stay.
 
-    Infinite values, such as those of masked words, are left out of the mean. If logits are linear
-    in the rows, and in the bias if there is one, `m` means next to `n` rows raise the loss of a
-    softmax by at most `log(1 + m / n)`.
+    The mean leaves out infinite values, such as those in rows of masked words. If your logits are
+    linear in the rows, and in the bias if there is one, `m` new rows next to `n` old rows raise the
+    loss of a softmax by at most `log(1 + m / n)`.
 
     Args:
         chosen: The indices of the rows that stay, in their new order; by default the first ones.
-            A row may be taken twice.
+            You may choose a row twice.
 
     Raises:
         TypeError: If an index is no integer.
@@ -237,11 +237,12 @@ class Rows(ListResizing):
 class Units(ListResizing):
     """Resizes the units of a head, in its kernel and its bias, as `"units"` does.
 
-    It does what `Rows` does, along the axis of units. Draw the units of a new task instead.
+    It does the same as `Rows`, along the axis of units. If your task is new, redraw the head
+    instead.
 
     Args:
         chosen: The indices of the units that stay, in their new order; by default the first ones.
-            A unit may be taken twice.
+            You may choose a unit twice.
 
     Raises:
         TypeError: If an index is no integer.
@@ -262,9 +263,9 @@ class Units(ListResizing):
 class Grid(Resizing):
     """Resizes learned positions of an image to another number of patches.
 
-    They are interpolated by cubic convolution with `a = -0.5`, whose weights are normalized at the
-    edges and spread where the grid shrinks. The centres of the outer patches stay half a patch
-    away from the edge.
+    Use it if you train a vision transformer on images of another size. It interpolates by cubic
+    convolution with `a = -0.5`. The weights are normalized at the edges, and spread if the grid
+    shrinks. The centres of the outer patches stay half a patch away from the edge.
 
     Args:
         old: The numbers of patches along the axes of the image in the array, e.g. height and width.

@@ -37,13 +37,13 @@ _ALIGNMENT = 8
 
 
 class ArrayHeader(NamedTuple):
-    """What a header says of an array.
+    """The entry of an array in a header.
 
     Attributes:
-        dtype: The name that the format has for its dtype.
+        dtype: The name of its dtype in this format.
         shape: Its shape.
-        begin: Where its bytes begin in the file.
-        end: Where they end.
+        begin: The position of its first byte in the file.
+        end: The position after its last byte.
     """
 
     dtype: str
@@ -57,8 +57,8 @@ class Header:
     """The header of a file.
 
     Attributes:
-        arrays: What it says of each array, by name.
-        metadata: What it says of the file, as texts.
+        arrays: The entry of each array, by name.
+        metadata: The metadata of the file, as texts.
     """
 
     arrays: dict[str, ArrayHeader] = field(default_factory=dict)
@@ -69,7 +69,7 @@ def read_header(path: str) -> Header:
     """Read the header of a file.
 
     Raises:
-        ValueError: If the file is cut off, or an array has not the size of its shape.
+        ValueError: If the file is cut off, or the size of an array does not match its shape.
     """
     size = os.path.getsize(path)
     with io.FileIO(path) as file:
@@ -86,16 +86,16 @@ def read_header(path: str) -> Header:
         if entry["dtype"] in DTYPES_OF_NUMPY:
             itemsize = np.dtype(DTYPES_OF_NUMPY[entry["dtype"]]).itemsize
             if end - begin != math.prod(shape) * itemsize:
-                raise ValueError(f"{name!r} has not the size of its shape")
+                raise ValueError(f"the size of {name!r} does not match its shape")
         header.arrays[name] = ArrayHeader(entry["dtype"], shape, begin, end)
     return header
 
 
 class ArraySpec(NamedTuple):
-    """The dtype, shape and size of an array that is to be written.
+    """The dtype, shape and size of an array to write.
 
     Attributes:
-        dtype: The name that the format has for its dtype.
+        dtype: The name of its dtype in this format.
         shape: Its shape.
         size: The number of its bytes.
     """
@@ -106,7 +106,7 @@ class ArraySpec(NamedTuple):
 
 
 def format_dtype(dtype: DType) -> str | None:
-    """Return the name that the format has for a dtype of NumPy, `None` if it has none."""
+    """Return the name of a dtype of NumPy in this format, or `None` if there is none."""
     names = {ours: theirs for theirs, ours in DTYPES_OF_NUMPY.items()}
     return names.get(dtype)
 
@@ -122,7 +122,7 @@ def write_safetensors(
     Args:
         path: The file.
         specs: The arrays by name, in the order in which they are written.
-        arrays: The same arrays, of which each is made when it is written.
+        arrays: The same arrays. Each is made when it is written.
         metadata: Texts about the file.
 
     Raises:

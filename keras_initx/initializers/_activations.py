@@ -1,4 +1,4 @@
-"""What is known of activations: their gains, limits and slopes, and which weights suit them."""
+"""Facts about activations: gains, limits, slopes, and the weights that suit them."""
 
 import math
 from collections.abc import Callable
@@ -10,17 +10,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ActivationFacts:
-    """What is known of an activation.
+    """The known facts about an activation.
 
     Attributes:
-        gain: The factor of the weights before it, `None` if its name is no gain.
-        suits: Whose initialization suits it in a network of few layers.
+        gain: The factor for the weights before it, `None` if its name is no gain.
+        suits: The author whose initialization suits it in a network of few layers.
         keeps_size: Whether a gain keeps signals at one size in depth.
         is_flat: Whether its slope is so small that gradients vanish with any weights.
-        opens: True if it is 0 at 0 and has a slope there, so that what starts at 0 is trained.
-            False if it has none there. `None` if it is not 0 there, or not known.
-        limits: Between which numbers its values are, `None` if they are not bounded.
-        rising: It as a function of numbers that may be infinite, if it never falls.
+        opens: True if it is 0 at 0 and has a slope there, so that weights that start at 0 are
+            trained. False if it is 0 at 0 and has no slope there. `None` if it is not 0 at 0, or
+            not known.
+        limits: The lowest and the highest value, `None` if the values have no bounds.
+        rising: The function, for arguments that may be infinite, if it never falls.
     """
 
     gain: float | None = None
@@ -80,5 +81,5 @@ _UNKNOWN = ActivationFacts()
 
 
 def activation_facts(name: str | None) -> ActivationFacts:
-    """Return what is known of an activation, by its name or that of the class of an operation."""
+    """Return the facts about an activation, by its name or by the class name of an operation."""
     return _BY_CLASS.get((name or "").replace("_", "").lower(), _UNKNOWN)

@@ -1,4 +1,4 @@
-"""Any initializer as one of this package: what is known of its values, and how to make them."""
+"""Any initializer in the form of this package: the facts about its values, and how to make them."""
 
 import difflib
 import functools
@@ -57,7 +57,7 @@ def similar_ids(name: str) -> list[str]:
 
 
 def list_meant_ids(text: str) -> list[str]:
-    """Return the ids of initializers that a text may mean: itself if it is one, or similar ones."""
+    """Return the ids of initializers that a text may mean: the text itself, or similar ids."""
     try:
         if callable(resolve_initializer(text)):
             return [text]
@@ -67,7 +67,7 @@ def list_meant_ids(text: str) -> list[str]:
 
 
 class Adapted:
-    """An initializer, or a function that Keras takes for one, of which nothing else is known.
+    """An initializer, or a function that Keras takes as one, without any known fact.
 
     Attributes:
         initializer: The initializer.
@@ -80,9 +80,9 @@ class Adapted:
         self.initializer: Any = initializer
 
     def arguments(self) -> dict[str, Any] | None:
-        """Return its arguments, or `None` if they are not all known.
+        """Return its arguments, or `None` if not all of them are known.
 
-        Those of Keras' initializers are arguments of their `counterpart`.
+        The arguments of Keras' initializers are the arguments of their `counterpart`.
         """
         config = dict(self.initializer.get_config())
         return None if self._lacking(config) else config
@@ -105,7 +105,7 @@ class Adapted:
     def check_numbers(self) -> None:
         """Raise `ValueError` if one of its arguments is a number that is not finite.
 
-        Those of this package refuse it themselves. A constant may be NaN by intention.
+        Initializers of this package check this themselves. A constant may be NaN by intention.
         """
 
     def largest(self, shape: Shape) -> float:
@@ -113,11 +113,11 @@ class Adapted:
         return 0.0
 
     def law(self, shape: Shape) -> Law | None:
-        """Return what is known of its values, or `None`."""
+        """Return the known facts about its values, or `None`."""
         return None
 
     def values(self, shape: Shape, dtype: DType) -> Tensor:
-        """Return its values: a new array on the host, a tensor elsewhere.
+        """Return its values: a new array on the host, or a tensor on a device.
 
         Raises:
             ValueError: If they are complex or masked.
@@ -126,20 +126,20 @@ class Adapted:
         if isinstance(values, np.ma.MaskedArray) or "complex" in str(getattr(values, "dtype", "")):
             # A cast would drop the mask or the imaginary parts.
             raise ValueError(
-                "An initializer within another must give real numbers, without a mask. "
-                f"Received: {self.initializer!r}, which gives {type(values).__name__} of dtype "
+                "An initializer inside another must return real numbers without a mask. "
+                f"Received: {self.initializer!r}, which returns {type(values).__name__} of dtype "
                 f"{values.dtype}"
             )
         tensors = [values] if keras.ops.is_tensor(values) else []
         return choose_namespace(math.prod(shape), tensors).adopt(values)
 
     def values_at(self, shape: Shape, dtype: DType, places: Array) -> Array | None:
-        """Return some of its values, or `None` if they are only made together.
+        """Return some of its values, or `None` if it can only make all values together.
 
         Args:
             shape: The shape of all values.
             dtype: Their dtype.
-            places: Vector of the indices of those to make, counted in row-major order.
+            places: Vector of the indices of the values to make, counted in row-major order.
 
         Raises:
             ValueError: If the initializer cannot fill the shape.
@@ -154,7 +154,7 @@ class Adapted:
 
 
 class _OfThisPackage(Adapted):
-    """An initializer of this package, or of a user by a class of this package."""
+    """An initializer of this package, or a user's whose class derives from one of this package."""
 
     initializer: Initializer
 
@@ -191,7 +191,7 @@ class _OfThisPackage(Adapted):
 
 
 def _draws_by_its_law(own: type[Initializer]) -> bool:
-    """Return whether no subclass draws in another way than the class that states the law."""
+    """Return whether the class that states the law also draws, and no subclass overrides it."""
     for cls in own.__mro__:
         if "law" in vars(cls):
             return True
@@ -235,7 +235,7 @@ class _RandomOfKeras(Adapted):
         return None if ours is None else ours.law(shape)
 
     def _ours(self) -> Initializer | None:
-        """Return one of this package with the same distribution, or `None`."""
+        """Return an initializer of this package with the same distribution, or `None`."""
         arguments = self.arguments()
         if arguments is None or self.counterpart is None:
             return None
@@ -298,7 +298,8 @@ class _Constant(_FixedOfKeras):
             is_filled = False
         if not is_filled:
             raise ValueError(
-                f"`shape` must be one that a value of shape {given} fills. Received: shape={shape}"
+                f"`shape` must be a shape to which the constant of shape {given} can be broadcast. "
+                f"Received: shape={shape}"
             )
 
     def largest(self, shape: Shape) -> float:
@@ -313,7 +314,7 @@ class _Constant(_FixedOfKeras):
 
 
 def adapt_initializer(initializer: Any) -> Adapted:
-    """Return an initializer with what this package knows of it."""
+    """Return an initializer with the facts that this package knows about it."""
     known = keras.initializers
     if isinstance(initializer, Initializer):
         return _OfThisPackage(initializer)

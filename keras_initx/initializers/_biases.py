@@ -26,8 +26,8 @@ class ReLUBias(ConstantInitializer):
     """Initialize every bias to the same small positive value.
 
     A ReLU unit whose bias is larger than its weighted inputs is active for most of them, and so
-    receives a gradient from the first step. With `SmallNormal` weights `0.1` does that for ten
-    inputs; the default hardly changes which units are active.
+    receives a gradient from the first step. With `SmallNormal` weights and ten inputs, pass `0.1`
+    for that. The default hardly changes which units are active.
 
     Args:
         value: The bias, a positive number.
@@ -89,10 +89,10 @@ Frequencies = float | Sequence[float] | Array
 class PriorBias(ConstantInitializer):
     """Initialize the output bias so that a classifier starts by predicting the class frequencies.
 
-    Before anything is learned, the best prediction is the frequency of each class. With a zero bias
-    the first training steps are spent learning these frequencies, and if a class is rare, the loss
-    is dominated by the others. The kernel of the layer should be small or zero, because its output
-    adds to the bias.
+    Use it in the output layer of a classifier, above all if a class is rare. Before training, the
+    best prediction is the frequency of each class. With a zero bias, your model spends its first
+    training steps learning these frequencies, and frequent classes dominate the loss. Keep the
+    kernel of the layer small or zero, because its output adds to the bias.
 
     The bias depends on the output layer:
 
@@ -219,7 +219,7 @@ def _check_frequencies(frequencies: Any, multi_label: bool) -> Any:
         if 0 < to_float(number) < limit:
             continue
         if is_list:
-            required += f"; that of class {index} is not, so its bias would be infinite"
+            required += f"; the frequency of class {index} is not, so its bias would be infinite"
         raise ValueError(f"`frequencies` must be {required}. {received}")
     return frequencies
 
@@ -299,16 +299,16 @@ class TimeStepBias(RandomInitializer):
 
     A state `h` of such a layer decays by `exp(a * dt)` at each step, with `a < 0`, so it remembers
     about `-1 / (a * dt)` steps. With a bias of zeros all steps are `log(2) = 0.69`, and for `a =
-    -1` nothing is left after some steps. With this bias they are spread evenly on a logarithmic
-    scale, by default from 10 to 1,000 steps of memory for `a = -1`.
+    -1` the state forgets everything after a few steps. With this bias they are spread evenly on a
+    logarithmic scale, by default from 10 to 1,000 steps of memory for `a = -1`.
 
-    A layer that keeps the logarithm of the time step instead needs `RandomUniform(log(min_step),
+    If your layer keeps the logarithm of the time step instead, use `RandomUniform(log(min_step),
     log(max_step))`.
 
     Args:
         min_step: Shortest time step, at least 1e-6.
         max_step: Longest time step, at most 100.
-        floor: Shorter time steps become this one. Without effect where it is at most `min_step`.
+        floor: Shorter time steps become this one. It has no effect if it is at most `min_step`.
         seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
 
     Raises:
@@ -386,10 +386,10 @@ _FASTEST = 1e6
 class DecayRate(RandomInitializer):
     """Initialize the logarithms of decay rates that are uniform, as `A_log` in Mamba 2.
 
-    A state `h` of such a layer decays by `exp(-exp(A_log) * dt)` at each step, where `dt` is what
-    `TimeStepBias` initializes. Rates are kept as logarithms, which keeps them positive. The
-    logarithms are drawn in float32, and finite in 16 bits too: that of a rate of 0, which code that
-    draws rates in 16 bits gets now and then, is not.
+    A state `h` of such a layer decays by `exp(-exp(A_log) * dt)` at each step. `TimeStepBias`
+    initializes the time step `dt`. The layer keeps the logarithms of the rates, so the rates stay
+    positive. This initializer draws in float32, so that the logarithms are finite in 16 bits too.
+    Code that draws rates in 16 bits sometimes gets a rate of 0, whose logarithm is not finite.
 
     Args:
         min_rate: Lowest rate, 0 or at least 1e-6.
@@ -408,7 +408,7 @@ class DecayRate(RandomInitializer):
     Reference:
         Dao and Gu, "Transformers are SSMs: generalized models and efficient algorithms through
         structured state space duality", ICML 2024, and the authors' code, `mamba_ssm`, with
-        `A_init_range=(1, 16)`. With `(0, 16)` that of Yang, Kautz and Hatamizadeh, "Gated delta
+        `A_init_range=(1, 16)`. `(0, 16)` is the range of Yang, Kautz and Hatamizadeh, "Gated delta
         networks: improving Mamba2 with delta rule", ICLR 2025.
     """
 

@@ -20,13 +20,13 @@ Sizes = list[int] | tuple[int, ...] | None
 
 
 class Composite(Initializer):
-    """Base class of initializers that combine the values of others.
+    """Base class of initializers that combine the values of other initializers.
 
     A subclass implements `_parts` and `_combined`.
     """
 
     def _parts(self, shape: Shape) -> Iterator[tuple[keras.initializers.Initializer, Shape]]:
-        """Yield each of the others, with the shape that it fills."""
+        """Yield each of the other initializers, the parts, with the shape that it fills."""
         raise NotImplementedError
 
     def check_shape(self, shape: Shape) -> None:
@@ -38,7 +38,7 @@ class Composite(Initializer):
         self._check_dtype_of_parts(shape, dtype)
 
     def _check_dtype_of_parts(self, shape: Shape, dtype: DType) -> None:
-        """Raise `ValueError` if values of the others could be infinite where they are computed."""
+        """Raise `ValueError` if values of the parts could be infinite in the computation."""
         for initializer, part in self._parts(shape):
             try:
                 adapt_initializer(initializer).check_dtype(part, computing_dtype(dtype))
@@ -59,7 +59,7 @@ class Composite(Initializer):
         return self._combined(namespace_of(*values), values, shape)
 
     def _combined(self, xp: Namespace, values: list[Tensor], shape: Shape) -> Tensor:
-        """Return the values of `shape` from those of the others, in the namespace `xp`."""
+        """Return the values of `shape`, combined from the parts in the namespace `xp`."""
         raise NotImplementedError
 
 
@@ -73,8 +73,8 @@ class Scaled(Composite):
 
     Use it to start the last layer of a residual branch small, so that the sum of many branches
     keeps its scale. GPT-2 uses `1 / sqrt(2 * blocks)`. Fixup uses `branches ** (-1 / (2 * depth -
-    2))` for the layers of a branch of `depth` layers, and 0 for the last. `keras_initx.recipes` has
-    such rules for whole models.
+    2))` for the layers of a branch of `depth` layers, and 0 for the last. For a whole model, use
+    `keras_initx.recipes`, which has such rules.
 
     Computed in float32 (float64 if requested) and cast last, like all initializers.
 
@@ -146,11 +146,12 @@ class Scaled(Composite):
 class Concatenated(Composite):
     """Split an axis into slices and fill each slice with its own initializer.
 
-    Each initializer is called with the shape of its slice, as if the slice were a separate layer.
+    Use it for a weight that holds several, such as a kernel of queries, keys and values. Each
+    initializer is called with the shape of its slice, as if the slice were a separate layer.
     Fan-in, fan-out and orthogonality refer to the slice.
 
-    A string id creates a new object with its own seed for each slice. Initializers with the same
-    seed raise an error, because their slices would be identical or correlated.
+    A string id creates a new object with its own seed for each slice. If you give two of them the
+    same seed, this raises an error, because their slices would be identical or correlated.
 
     Args:
         initializers: List of initializers, as objects, string ids or configs, one for each slice.

@@ -36,11 +36,12 @@ from keras_initx.sampling._stream import Stream
 class DeltaOrthogonal(RandomInitializer):
     """Initialize a convolution to multiply each pixel's channels by a random orthogonal matrix.
 
-    A kernel `(*window, inputs, units)` is zero except at the center of the window. The center is
-    `gain` times a matrix `Q` of shape `(inputs, units)` with orthonormal rows, `QQ' = I`, drawn
-    uniformly from all such matrices (Haar measure). With `padding="same"` and `gain=1` the layer
-    preserves the norm of the signal at each pixel, before its activation. A kernel that is
-    orthogonal as a flattened matrix (`Orthogonal`) does not, because windows overlap.
+    Use it for very deep convolutional networks without normalization. A kernel `(*window, inputs,
+    units)` is zero except at the center of the window. The center is `gain` times a matrix `Q` of
+    shape `(inputs, units)` with orthonormal rows, `QQ' = I`, drawn uniformly from all such matrices
+    (Haar measure). With `padding="same"` and `gain=1` the layer preserves the norm of the signal at
+    each pixel, before its activation. A kernel that is orthogonal as a flattened matrix
+    (`Orthogonal`) does not, because windows overlap.
 
     The center of a window of length `k` is index `(k - 1) // 2`, which `padding="same"` aligns with
     the output pixel, also for even `k`.
@@ -117,7 +118,8 @@ class Dirac(ConstantInitializer):
 
     A kernel `(*window, inputs, units)` is zero except at the center of the window, where unit `c`
     is connected to input `c` only. With `padding="same"` the layer starts as the identity. Surplus
-    units output zero, surplus inputs are ignored. With `groups` this holds within each group.
+    units output zero, and surplus inputs have no effect. With `groups` this holds within each
+    group.
 
     The center of a window of length `k` is index `(k - 1) // 2`, which `padding="same"` aligns with
     the output pixel, also for even `k`. (`torch.nn.init.dirac_` uses `k // 2`, which is the same
@@ -173,8 +175,8 @@ class ICNR(Composite):
     A sub-pixel convolution with a window of `n` dimensions has `scale ** n` units for each channel
     of its output image; depth-to-space arranges them as blocks of `scale` pixels along each axis.
     With independent weights the pixels of a block differ, which shows as a checkerboard. Here all
-    pixels of a block get the same kernel, drawn by `initializer` with shape `(*window, inputs,
-    units / scale ** n)`, so the layer starts as nearest-neighbor upsampling.
+    pixels of a block get the same kernel, so your layer starts as nearest-neighbor upsampling.
+    `initializer` draws this kernel with the shape `(*window, inputs, units / scale ** n)`.
 
     Units are in the order of `tf.nn.depth_to_space`: unit `p * channels + c` is channel `c` of
     pixel `p` of the block, in row-major order. `torch.nn.PixelShuffle` uses another order, `c *
@@ -253,11 +255,13 @@ class Bilinear(ConstantInitializer):
     interpolation, with pixel centers aligned as in `keras.ops.image.resize`. The image is padded
     with zeros, so the outermost `s / 2` pixels fade.
 
-    Interpolation keeps the number of channels. A layer that changes it as well, such as from 64 to
-    32 in a U-Net or a decoder, needs other weights. Before relu these are `HeNormal` by a rule of
-    `initialize`, which knows the strides, or in the layer `VarianceScaling(2 * s**n, input_axes=[0,
-    1, 3])`, with `n` axes of the window, here two. Or leave the change to a convolution with a
-    window of 1 before it.
+    Interpolation keeps the number of channels. If your layer also changes it, such as from 64 to 32
+    in a U-Net or a decoder, use other weights. Before relu you have three choices:
+
+    - a rule of `initialize` with `HeNormal`, because `initialize` knows the strides
+    - in the layer, `VarianceScaling(2 * s**n, input_axes=[0, 1, 3])`, with `n` axes of the window,
+      here two
+    - a convolution with a window of 1 before this layer, which changes the number of channels
 
     Raises:
         ValueError: When called, if the shape does not have 3 to 5 dimensions, or its last two
@@ -299,7 +303,7 @@ class Bilinear(ConstantInitializer):
 
 
 def _check_kernel(initializer: Initializer, shape: Shape) -> None:
-    """Raise `ValueError` unless `shape` is that of a convolution kernel."""
+    """Raise `ValueError` unless `shape` can be the shape of a convolution kernel."""
     if not 3 <= len(shape) <= 5:
         required = "3 to 5 dimensions, the window and two channel axes"
         raise rank_error(initializer, required, shape)

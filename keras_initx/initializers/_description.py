@@ -15,9 +15,9 @@ AXES = ("input_axes", "output_axes")
 
 
 def description(initializer: Callable[..., Any]) -> str:
-    """Return an initializer as a constructor call, or the name of a function.
+    """Return an initializer in words: a constructor call, or the name of a function.
 
-    Without seed, axes and default arguments.
+    The text leaves out seed, axes and default arguments.
     """
     class_name = type(initializer).__name__
     if not isinstance(initializer, keras.initializers.Initializer):

@@ -1,7 +1,7 @@
-"""Recurrent layers: which are LSTMs and GRUs, and the order of the gates in their biases.
+"""Recurrent layers: LSTMs and GRUs, and the order of the gates in their biases.
 
-The layers are told by their attributes, so that cells, convolutional LSTMs and layers of users
-count too.
+Attributes tell the kind of a layer, so that cells, convolutional LSTMs and layers of users count
+too.
 """
 
 import keras

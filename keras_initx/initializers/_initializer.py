@@ -49,9 +49,9 @@ class CatalogEntry:
 
 
 class Catalog(Mapping[str, CatalogEntry]):
-    """Entries of the catalog by their ids, a table in a notebook.
+    """The catalog entries by their ids, shown as a table in a notebook.
 
-    It has the first id of each entry; an alias finds its entry too.
+    The keys are the first id of each entry. You can also look up an entry by an alias.
     """
 
     def __init__(self, entries: Iterable[CatalogEntry]) -> None:
@@ -106,7 +106,7 @@ def catalog() -> Catalog:
 def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
     """Register a class with Keras and in the catalog.
 
-    For Keras it is `initx>ClassName`, `initx.<name>` and `initx.ClassName`.
+    Keras then finds it as `initx>ClassName`, `initx.<name>` and `initx.ClassName`.
 
     Args:
         *names: The names; those after the first are aliases.
@@ -131,7 +131,7 @@ def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
 
 
 def _suggest_arguments(cls: Any) -> None:
-    """Let the constructor of a class name the arguments that an unknown one may mean."""
+    """Make the constructor of a class suggest arguments that are similar to an unknown one."""
     construct = cls.__init__
 
     @functools.wraps(construct)
@@ -152,9 +152,10 @@ def _suggest_arguments(cls: Any) -> None:
 class Initializer(KerasInitializer):
     """Draws the values of a weight: the base class of all initializers.
 
-    A subclass stores the arguments of its constructor as attributes of the same names, exactly as
-    given, and implements `fill`, or `law` if it is a `RandomInitializer`. Config, repr, equality
-    and serialization follow from these.
+    Derive from it, or from `RandomInitializer`, to write an initializer of your own. Your class
+    stores the arguments of its constructor as attributes of the same names, exactly as given, and
+    implements `fill`, or `law` if it is a `RandomInitializer`. Config, repr, equality and
+    serialization follow from these.
     """
 
     @backend.untransformed
@@ -164,11 +165,10 @@ class Initializer(KerasInitializer):
         Args:
             shape: Shape of the tensor.
             dtype: Floating-point dtype of the tensor, `keras.config.floatx()` by default. Values
-                are computed in float32, or in float64 if that is requested, and cast last. JAX
-                supports float64 only with its option `jax_enable_x64`; without it, float64 means
-                float32.
+                are computed in float32, or in float64 if you pass it, and cast last. JAX supports
+                float64 only with its option `jax_enable_x64`; without it, float64 means float32.
             layout: How JAX distributes the tensor over devices: a `keras.distribution.TensorLayout`
-                or a sharding of JAX. Keras passes that of a variable.
+                or a sharding of JAX. Keras passes the layout of a variable.
 
         Returns:
             A tensor of the current backend.
@@ -202,7 +202,7 @@ class Initializer(KerasInitializer):
     def largest(self, shape: Shape) -> float:
         """Return a size that no value exceeds.
 
-        It is 0 where every dtype holds the values, or they are not known.
+        It is 0 if every dtype can hold the values, or if the values are not known.
         """
         return 0.0
 
@@ -220,14 +220,14 @@ class Initializer(KerasInitializer):
         return backend.contiguous(keras.ops.cast(values, dtype))
 
     def compute(self, shape: Shape, dtype: DType) -> Tensor:
-        """Return the values where they are computed, in `dtype` or in the computing dtype.
+        """Return the values before they move to a device, in `dtype` or in the computing dtype.
 
-        They are an array on the host, and a tensor elsewhere.
+        They are an array on the host, and a tensor on a device.
         """
         return self.fill(self._namespace(shape), shape, computing_dtype(dtype))
 
     def _compute_at(self, shape: Shape, dtype: DType, places: Array) -> Array | None:
-        """Return the values at some places, or `None` if they are only made together.
+        """Return the values at some places, or `None` if all values can only be made together.
 
         Args:
             shape: The shape of all values.
@@ -237,7 +237,7 @@ class Initializer(KerasInitializer):
         return None
 
     def _namespace(self, shape: Shape) -> Namespace:
-        """Return where to compute values of `shape`."""
+        """Return the namespace in which to compute values of `shape`."""
         states = []
         for part in initializers_within(self):
             seed = getattr(part, "seed", None)
@@ -246,7 +246,7 @@ class Initializer(KerasInitializer):
         return choose_namespace(self._work(shape), states)
 
     def _work(self, shape: Shape) -> int:
-        """Return the number of draws that take the host as long as the values of `shape`."""
+        """Return how many draws take the host as long as the values of `shape`."""
         return math.prod(shape)
 
     def fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
@@ -259,12 +259,13 @@ class Initializer(KerasInitializer):
     def is_exact(self) -> bool:
         """Return whether all processors make the same bits.
 
-        They add the terms of a matrix product in different orders.
+        This does not hold for matrix products, because processors add the terms in different
+        orders.
         """
         return True
 
     def law(self, shape: Shape) -> Law | None:
-        """Return what is known of the values of `shape`, or `None`.
+        """Return the distribution of the values of `shape`, or `None` if it is not known.
 
         Args:
             shape: A shape that the initializer fills.
@@ -293,7 +294,7 @@ class Initializer(KerasInitializer):
         """Return the initializer that has this config.
 
         Args:
-            config: What `get_config` returned. Arrays in it are arrays again.
+            config: The dict that `get_config` returned. Converted arrays become arrays again.
         """
         arguments = {name: _with_arrays(value) for name, value in config.items()}
         return cls(**arguments)
@@ -327,8 +328,8 @@ def rank_error(initializer: Initializer, required: str, shape: Shape) -> ValueEr
     """Return the error about a shape with too few or too many dimensions.
 
     Args:
-        initializer: The initializer that is asked for this shape.
-        required: What the shape must have.
+        initializer: The initializer that got this shape.
+        required: The requirement on the shape, in words.
         shape: The shape.
     """
     received = f"Received: shape={shape}"
@@ -347,13 +348,13 @@ def check_largest(
     """Raise `ValueError` if values of this size could be infinite in `dtype`."""
     if largest > MOST[dtype]:
         raise ValueError(
-            f"`dtype` must hold the values of {initializer!r}, which may be as large as "
+            f"`dtype` must be able to hold the values of {initializer!r}, which may be as large as "
             f"{largest:.3g}. Received: dtype={dtype!r}"
         )
 
 
 def keeps_call(initializer: Any) -> TypeGuard[Initializer]:
-    """Return whether this is an initializer of which no subclass overrides `__call__`."""
+    """Return whether this is an initializer whose class does not override `__call__`."""
     return (
         isinstance(initializer, Initializer) and type(initializer).__call__ is Initializer.__call__
     )
@@ -365,7 +366,7 @@ _PARAMETERS: dict[type, Mapping[str, inspect.Parameter]] = {}
 def constructor_parameters(cls: type) -> Mapping[str, inspect.Parameter]:
     """Return the named parameters of the constructor of `cls` (cached).
 
-    They include those that it passes on as `**kwargs`.
+    They include the parameters that it passes on as `**kwargs`.
     """
     if cls not in _PARAMETERS:
         _PARAMETERS[cls] = _parameters_of_constructors(cls)
@@ -419,7 +420,7 @@ def _plain(value: Any, nested: Callable[[Any], Any]) -> Any:
 def is_array(value: Any) -> bool:
     """Return whether `value` is a tensor, or an array with axes.
 
-    An array without axes is a number to Keras too.
+    Like Keras, this takes an array without axes as a number.
     """
     if keras.ops.is_tensor(value):
         return True
@@ -427,7 +428,7 @@ def is_array(value: Any) -> bool:
 
 
 def _with_arrays(value: Any) -> Any:
-    """Return a part of a config, in which what Keras made of an array or a tensor is one again."""
+    """Return a part of a config, with the arrays and tensors that Keras had converted."""
     if isinstance(value, list):
         return [_with_arrays(item) for item in value]
     if not isinstance(value, dict):
@@ -467,8 +468,8 @@ class ConstantInitializer(Initializer):
 class RandomInitializer(Initializer):
     """Base class of initializers that draw random numbers.
 
-    A subclass implements `law`, by which its values are drawn. If they are not independent draws
-    from one distribution, it implements `draw` too.
+    Your subclass implements `law`, the distribution of its values. If they are not independent
+    draws from one distribution, it implements `draw` too.
 
     Args:
         seed: `None`, an integer in `[0, 2**32)` or a `keras.random.SeedGenerator`. With `None`, a
@@ -488,12 +489,12 @@ class RandomInitializer(Initializer):
             self.seed = self._init_seed
 
     def for_weight(self, seed: Any, groups: tuple[int, int] | None = None) -> Self:
-        """Return a copy for one weight, with what the constructor may not take.
+        """Return a copy for one weight, with settings that the constructor may not take.
 
         Args:
             seed: An integer, also one in a trace.
             groups: The groups of the inputs and of the units of a kernel, for initializers that
-                scale by its fans. Default: as they are.
+                scale by its fans. By default the copy has the same groups.
         """
         result = copy.copy(self)
         result.seed = result._init_seed = seed

@@ -1,7 +1,7 @@
-"""What is known of the values of an initializer before they are drawn.
+"""Laws: the distribution of the values of an initializer, known before they are drawn.
 
-A law states a distribution once. It bounds what is drawn, and `keras_initx.audit` compares weights
-with it. One of independent values draws them; those of others are drawn by their initializers.
+A law states a distribution once. It bounds the draws, and `keras_initx.audit` compares weights with
+it. If the values are independent, the law also draws them. If not, the initializer draws them.
 """
 
 import abc
@@ -35,7 +35,7 @@ _PROBES = 4
 
 
 class Law(abc.ABC):
-    """What is known of the values of an initializer in an array of one shape.
+    """The distribution of the values of an initializer in an array of one shape.
 
     Attributes:
         std: Their standard deviation, or `None` if it is not known.
@@ -53,7 +53,7 @@ class Law(abc.ABC):
         """Return the law of the values times `factor`, a number other than 0."""
 
     def fits(self, values: Array) -> bool:
-        """Return whether values of any dtype may be of this law, by their deviation and form."""
+        """Return whether values of any dtype may have this law, by their deviation and form."""
         if not self.std:
             return False
         error = SLACK + 3 / math.sqrt(2 * values.size)
@@ -181,7 +181,7 @@ class NormalLaw(IndependentLaw):
 
 @functools.cache
 def _normal_grid() -> tuple[Array, Array]:
-    """Return values of N(0, 1), and the probabilities of values of at most as much."""
+    """Return values of N(0, 1), and the probability of drawing at most each of them."""
     # Linear between the points, the tails are right to 3e-5 of themselves.
     x = np.arange(-9, 9 + 2**-9, 2**-9)
     return x, np.array([math.erfc(-value / math.sqrt(2)) / 2 for value in x])
@@ -209,7 +209,7 @@ class TruncatedLaw(IndependentLaw):
 
     @property
     def quantiles(self) -> Quantiles:
-        """Those before they are shifted and scaled."""
+        """The quantiles before the values are shifted and scaled."""
         return truncated_quantiles(self.lower, self.upper)
 
     @property
@@ -309,7 +309,7 @@ class TabulatedLaw(IndependentLaw):
     Args:
         name: Its name.
         quantiles: The quantiles of `x`.
-        least: Lower `x` become this one.
+        least: Each lower `x` becomes this value.
         factor: A number other than 0.
     """
 
@@ -357,11 +357,12 @@ class TabulatedLaw(IndependentLaw):
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """A distribution of which the distribution function is known at some values.
+    """A distribution whose distribution function is known at some values.
 
     Attributes:
-        values: Increasing values. Between them it is linear.
-        probabilities: The function there. The first is the probability of the lowest value itself.
+        values: Increasing values. The function is linear between them.
+        probabilities: The function at these values. The first is the probability of the lowest
+            value.
         mean: The mean.
         std: The standard deviation.
     """
@@ -448,7 +449,8 @@ class FrameLaw(Law):
         input_axes: The axes that are inputs.
         output_axes: The axes that are units.
         blocks: The number of blocks of units.
-        singular_values: Those of each block in decreasing order, or one number for all.
+        singular_values: The singular values of each block in decreasing order, or one number for
+            all.
         std: The standard deviation.
     """
 
@@ -472,11 +474,11 @@ class FrameLaw(Law):
         )
 
     def has_form(self, values: Array, tolerance: float) -> bool:
-        """Return whether blocks of values have the singular values, times any number.
+        """Return whether the blocks of an array have these singular values, times any number.
 
         Args:
             values: An array in float32 or float64.
-            tolerance: How far they may be from that, relative to the largest.
+            tolerance: The largest deviation, relative to the largest singular value.
         """
         # Axes of a window may be named among those of the units too.
         others = [axis for axis in range(values.ndim) if axis not in self.input_axes]
@@ -517,7 +519,7 @@ class CenterLaw(Law):
     """The kernel of a convolution is zero except at the center of its window.
 
     Attributes:
-        center: The law there, for an array of the last two axes.
+        center: The law at the center, for an array of the last two axes.
         std: The standard deviation of the whole kernel.
     """
 
@@ -538,7 +540,7 @@ class TiledLaw(Law):
 
     Attributes:
         count: The number of parts.
-        part: The law of one.
+        part: The law of one part.
     """
 
     count: int
@@ -546,7 +548,7 @@ class TiledLaw(Law):
 
     @property
     def std(self) -> float | None:  # type: ignore[override]
-        """The standard deviation of one part, which is that of all."""
+        """The standard deviation of one part, which all parts share."""
         return self.part.std
 
     def scaled(self, factor: float) -> Self:
@@ -560,7 +562,7 @@ class SlicesLaw(Law):
     Attributes:
         axis: The axis.
         shapes: The shapes of the slices.
-        laws: Their laws; `None` where it is not known.
+        laws: Their laws; `None` for a slice whose law is not known.
         std: Not known.
     """
 

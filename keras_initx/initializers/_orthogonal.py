@@ -45,13 +45,14 @@ _FRAMES: dict[Method, Callable[..., Tensor]] = {
 class Orthogonal(MatrixInitializer):
     """Draw a random orthogonal matrix, times `gain`.
 
-    The matrix `Q` has orthonormal columns, `Q'Q = I`, or orthonormal rows, `QQ' = I`, if it has
-    fewer rows than columns. It is drawn uniformly from all such matrices (Haar measure). A square
-    `Q` preserves the norm of what it multiplies exactly, forward and backward, so signals neither
-    vanish nor explode in deep linear networks. Activations between the layers change the norm,
-    which `gain` compensates on average. Kernels of more than two dimensions are flattened to
-    `(inputs, units)`; the last axis is the units unless `input_axes` or `output_axes` are given.
-    Since Keras 3.15, `EinsumDense` and the attention layers set these axes themselves.
+    Use it for recurrent kernels and for deep networks. The matrix `Q` has orthonormal columns, `Q'Q
+    = I`, or orthonormal rows, `QQ' = I`, if it has fewer rows than columns. It is drawn uniformly
+    from all such matrices (Haar measure). A square `Q` preserves the norm of its inputs exactly,
+    forward and backward, so signals neither vanish nor explode in deep linear networks. Activations
+    between the layers change the norm, which `gain` compensates on average. Kernels of more than
+    two dimensions are flattened to `(inputs, units)`; the last axis is the units unless
+    `input_axes` or `output_axes` are given. Since Keras 3.15, `EinsumDense` and the attention
+    layers set these axes themselves.
 
     With `singular_values` the matrix is `U diag(singular_values) V'` instead, with `U` and `V`
     drawn independently in the same way as `Q`.
@@ -141,8 +142,8 @@ class Orthogonal(MatrixInitializer):
             count = min(inputs, units // self.blocks)
             if len(self.singular_values) != count:
                 raise ValueError(
-                    "`shape` must have as many singular values in each block as there are numbers "
-                    f"in `singular_values`; it has {count}. Received: shape={shape}, "
+                    f"`shape` must have {len(self.singular_values)} singular values in each block, "
+                    f"as many as `singular_values`; it has {count}. Received: shape={shape}, "
                     f"blocks={self.blocks}, singular_values={self.singular_values!r}"
                 )
 

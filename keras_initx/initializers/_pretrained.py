@@ -33,18 +33,19 @@ class Pretrained(Initializer):
     stores the path, not the values. A saved model contains its own weights: `load_model` neither
     reads nor needs this file.
 
-    Nothing is unpickled. The array must have a floating-point dtype and the shape of the weight.
-    For a weight of another shape, such as more words, see `load_pretrained(resize=...)`.
+    Nothing is unpickled. The array must have a floating-point dtype and the shape of the weight. If
+    your weight has another shape, for example more words, use `load_pretrained(resize=...)`.
 
     Args:
-        path: The file, a string or an `os.PathLike`: `.npy`, `.npz`, `.safetensors`, HDF5
-            (`.h5`, `.hdf5`, Keras' `.weights.h5`) or a saved model, `.keras`.
+        path: The file, a string or an `os.PathLike`: `.npy`, `.npz`, `.safetensors`, HDF5 (`.h5`,
+            `.hdf5`, Keras' `.weights.h5`) or a saved model, `.keras`.
         key: Name of the array in the file; optional if the file has only one. HDF5 names are paths,
-            e.g. `"layers/conv2d/vars/0"`. In a file of Keras also the names of the layer and of the
-            weight, `"conv1/kernel"`: Keras 3 keeps the latter as a number, `"conv1/0"`, so it is
-            the one array of the layer that has the shape of the weight.
-        sha256: SHA-256 digest of the file in hexadecimal digits, which is checked each time the
-            file is read. By default the file is not checked.
+            e.g. `"layers/conv2d/vars/0"`. In a file of Keras you can also give the names of the
+            layer and of the weight, `"conv1/kernel"`. Keras 3 stores a number instead of the name
+            of the weight, `"conv1/0"`, so this takes the only array of the layer with the shape of
+            the weight.
+        sha256: SHA-256 digest of the file in hexadecimal digits, checked each time the file is
+            read. By default it is not checked.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -82,9 +83,9 @@ class Pretrained(Initializer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Return the initializer that has this config, also that of a model saved with `pad`.
+        """Return the initializer with this config, even of a model saved with the argument `pad`.
 
-        Such a model gets its saved weights. Drawn anew, another shape is refused as any other is.
+        Such a model gets its saved weights. If you redraw it, another shape raises an error.
         """
         return super().from_config({name: config[name] for name in config if name != "pad"})
 
@@ -123,7 +124,7 @@ class Pretrained(Initializer):
             return contents[fitting[0]].read(...)
 
     def _named(self, contents: Contents) -> list[str | None]:
-        """Return the arrays that `key` may stand for, several where Keras has numbered them."""
+        """Return the arrays that `key` may mean. There are several if Keras has numbered them."""
         if self.key is None:
             return [*contents] if len(contents) == 1 else []
         if self.key in contents:
@@ -149,7 +150,7 @@ class Pretrained(Initializer):
 
         Args:
             contents: The arrays of the file.
-            named: Those that `key` may stand for.
+            named: The arrays that `key` may mean.
             shape: The shape of the weight.
         """
         found = contents[named[0]] if len(named) == 1 else None
@@ -157,15 +158,15 @@ class Pretrained(Initializer):
             rule = "`key` must be the name of an array in the file"
             if named:
                 rule = (
-                    "`key` must be the name of an array in the file if a layer does not have one "
-                    "of the shape alone"
+                    "`key` must be the whole name of an array in the file, because the layer does "
+                    "not have exactly one array of this shape"
                 )
         elif found.dtype not in DTYPES:
             rule = f"`key` must name an array of a dtype in {DTYPES}"
         else:
             rule = (
-                f"`shape` must be that of the array, {found.shape}; `load_pretrained` takes "
-                "`resize` for another"
+                f"`shape` must be the shape of the array, {found.shape}; for another shape use "
+                "`load_pretrained(resize=...)`"
             )
         # A misspelled name has close matches; a wrong shape has none.
         similar: list[str | None] = []
@@ -180,7 +181,7 @@ class Pretrained(Initializer):
         )
 
     def _listed(self, contents: Contents, first: list[str | None], shape: Shape) -> list[str]:
-        """Return a line for each array, in this order: those in `first`, those that fit, others."""
+        """Return a line for each array: those in `first`, then those that fit, then the others."""
         ranks = {name: rank for rank, name in enumerate(dict.fromkeys(first))}
 
         def place(name: str | None) -> tuple[int, bool]:

@@ -64,7 +64,7 @@ class RandomUniform(RandomInitializer):
     use="a normal distribution with a given standard deviation",
 )
 class RandomNormal(RandomInitializer):
-    """Draw weights from the normal distribution `N(mean, stddev^2)`.
+    """Draw weights from the normal distribution `N(mean, stddev^2)`, not truncated.
 
     Args:
         mean: Mean of the weights.
@@ -98,8 +98,8 @@ class SmallNormal(RandomNormal):
     """Draw weights from the normal distribution `N(0, 0.01^2)`.
 
     The small random weights of textbooks: they break the symmetry between units and keep units out
-    of saturation. In deep networks the signals vanish: use `HeNormal` or `GlorotNormal` there,
-    which scale with the size of the layer.
+    of saturation. In deep networks the signals vanish. There you should use `HeNormal` or
+    `GlorotNormal`, which scale with the size of the layer.
 
     Args:
         seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
@@ -204,7 +204,7 @@ class Triangular(RandomInitializer):
     sqrt(6)`. All values lie in `[-limit, limit]`, including in 16-bit dtypes.
 
     torch adds two biases in `nn.LSTM` and `nn.RNN`, each of `U(-1 / sqrt(u), 1 / sqrt(u))` for `u`
-    units. Keras' layers have their sum, with `limit=2 / sqrt(u)`.
+    units. A layer of Keras has their sum: pass `limit=2 / sqrt(u)`.
 
     Args:
         limit: The largest size of a weight, a positive number.

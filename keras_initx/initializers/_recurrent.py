@@ -42,14 +42,14 @@ class _GateBias(ConstantInitializer):
 class LSTMForgetBias(_GateBias):
     """Set the forget-gate bias of an LSTM to `value`, and all other biases to zero.
 
-    The bias of an LSTM with `u` units has `4u` entries, for the input, forget, cell and output
-    gates in this order. With a bias of 0 a forget gate starts half closed, at `sigmoid(0) = 0.5`,
-    and the cell loses half of its memory at each step. Biases of 1 and 2 keep 0.73 and 0.88 of it,
-    so that gradients reach further back.
+    Use it if your sequences are long. The bias of an LSTM with `u` units has `4u` entries, for the
+    input, forget, cell and output gates in this order. With a bias of 0 a forget gate starts half
+    closed, at `sigmoid(0) = 0.5`, and the cell loses half of its memory at each step. Biases of 1
+    and 2 keep 0.73 and 0.88 of it, so that gradients reach further back.
 
     Keras' own `unit_forget_bias=True`, the default of its layers, sets the forget-gate bias to 1
     and calls the initializer only for the other parts, in two pieces. The result is correct for
-    `value=1`. For any other value, building the layer raises an error: set
+    `value=1`. For any other value, building the layer raises an error, and you must set
     `unit_forget_bias=False`.
 
     Args:
@@ -59,8 +59,8 @@ class LSTMForgetBias(_GateBias):
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range; when called, if the shape is not that of an
-            LSTM's bias, or if the layer overwrites the forget-gate bias with another value.
+        ValueError: If an argument is out of range; when called, if an LSTM's bias cannot have the
+            shape, or if the layer overwrites the forget-gate bias with another value.
 
     Example:
         >>> keras.ops.convert_to_numpy(LSTMForgetBias(2.0)((8,))).tolist()
@@ -83,7 +83,10 @@ class LSTMForgetBias(_GateBias):
                 raise _overwritten_error("`value` must be 1", layer, "value", self.value)
             if getattr(layer, "bias_initializer", None) is not self:
                 raise _overwritten_error(
-                    "`LSTMForgetBias` cannot be within another", layer, "value", self.value
+                    "`LSTMForgetBias` cannot be inside another initializer",
+                    layer,
+                    "value",
+                    self.value,
                 )
         _check_bias(shape, "lstm", layer, self.units)
 
@@ -119,8 +122,8 @@ class GRUUpdateBias(_GateBias):
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range; when called, if the shape is not that of a
-            GRU's bias.
+        ValueError: If an argument is out of range; when called, if a GRU's bias cannot have the
+            shape.
 
     Example:
         >>> keras.ops.convert_to_numpy(GRUUpdateBias(2.0)((2, 6))).tolist()
@@ -159,27 +162,26 @@ class ChronoBias(RandomInitializer):
     (1 - sigmoid(b)) = 1 + exp(b)` steps. With `exp(b)` uniform between 1 and `max_steps - 1`, the
     memory length is uniform between 2 and `max_steps`.
 
-    In an LSTM, `b` is the bias of a unit's forget gate and `-b` that of its input gate, so that a
-    cell takes in as much as it forgets; all other biases are zero. In a Keras GRU, whose state is
-    `z * h + (1 - z) * candidate`, `b` is the bias of the update gate `z`, in the first row if the
-    bias has two (see `GRUUpdateBias`); all other biases are zero.
+    In an LSTM, `b` is the bias of a unit's forget gate and `-b` is the bias of its input gate, so
+    that a cell takes in as much as it forgets; all other biases are zero. In a Keras GRU, whose
+    state is `z * h + (1 - z) * candidate`, `b` is the bias of the update gate `z`, in the first row
+    if the bias has two (see `GRUUpdateBias`); all other biases are zero.
 
     Keras' `unit_forget_bias=True`, the default of its LSTM layers, overwrites the forget-gate bias.
-    Building such a layer raises an error: set `unit_forget_bias=False`.
+    Building such a layer raises an error, and you must set `unit_forget_bias=False`.
 
     Args:
         max_steps: Longest memory in time steps, an integer from 3 to 2**32. Use the sequence
             length, or the longest dependency that you expect.
-        cell: `"lstm"` or `"gru"`. Usually not needed, because it is inferred from the layer.
-            Required when the initializer is called directly with a 1D shape, which may be the bias
-            of either.
+        cell: `"lstm"` or `"gru"`. Usually not needed, because it is inferred from the layer. You
+            must give it if you call the initializer directly with a 1D shape, because both cells
+            may have such a bias.
         seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range; when called, if the shape is not that of
-            the bias of an LSTM or a GRU, if it is unknown which of the two it is, or if the layer
-            overwrites the forget-gate bias.
+        ValueError: If an argument is out of range; when called, if neither an LSTM's nor a GRU's
+            bias can have the shape, if both can, or if the layer overwrites the forget-gate bias.
 
     Example:
         >>> bias = ChronoBias(100, cell="lstm", seed=0)((16,))
@@ -218,9 +220,8 @@ class ChronoBias(RandomInitializer):
         cell = self._cell(layer, shape)
         if cell is None:
             raise ValueError(
-                "`shape` must be (2, 3 * units), a GRU's, if neither the layer nor `cell` tells an "
-                "LSTM from a GRU; give the cell, as in "
-                f'`ChronoBias({self.max_steps}, cell="lstm")`. '
+                "`shape` must be (2, 3 * units), which only a GRU has, or the cell must be "
+                f'given, as in `ChronoBias({self.max_steps}, cell="lstm")`. '
                 f"Received: shape={shape}, cell=None, layer={layer and layer.name!r}"
             )
         _check_bias(shape, cell, layer, takes_units=False)
@@ -292,12 +293,12 @@ def _check_bias(
     *,
     takes_units: bool = True,
 ) -> None:
-    """Raise `ValueError` unless `shape` is that of a bias, or of a piece that an LSTM asks for.
+    """Raise `ValueError` unless a bias has this shape, or a piece of a bias that an LSTM requests.
 
     Args:
         shape: The requested shape.
-        cell: Whether it must be the bias of an LSTM or of a GRU.
-        layer: The layer that asks for it, or `None` if it is unknown.
+        cell: The cell whose bias it must be, an LSTM or a GRU.
+        layer: The layer that requests it, or `None` if it is unknown.
         units: The required number of units, or `None` to use the layer's. If that is unknown too,
             any number fits.
         takes_units: Whether the user can give it.
@@ -326,7 +327,7 @@ def _check_bias(
         shapes.append((2, 3 * fitting))
     if units_of_layer not in (None, units) or shape not in shapes:
         raise ValueError(
-            f"`shape` must be that of {required}. "
+            f"`shape` must be the shape of {required}. "
             f"Received: shape={shape}, units={units}, layer={layer and layer.name!r}{hint}"
         )
 

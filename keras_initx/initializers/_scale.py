@@ -1,4 +1,4 @@
-"""What the scale of a kernel follows from: its fans and axes, and the gain of an activation."""
+"""The scale of a kernel: its fans and axes, and the gain of an activation."""
 
 import math
 from collections.abc import Iterable
@@ -29,10 +29,10 @@ from keras_initx.sampling._stream import Stream, computing_dtype
 class AxesInitializer(RandomInitializer, KerasVarianceScaling):
     """Base class of initializers that take `input_axes` and `output_axes`.
 
-    Keras' `EinsumDense`, and with it the attention layers, knows which axes of its kernel are
-    inputs, but passes them only to a `keras.initializers.VarianceScaling`: where one of the two is
-    `None`, it rebuilds the initializer with both in its config. This class therefore derives from
-    `VarianceScaling`; it inherits only the type.
+    Keras' `EinsumDense`, which the attention layers use, knows the input axes of its kernel. It
+    passes them only to a `keras.initializers.VarianceScaling`: if one of the two is `None`, it
+    rebuilds the initializer with both in its config. This class therefore derives from
+    `VarianceScaling`, and inherits only the type.
     """
 
     _groups = (1, 1)
@@ -46,9 +46,9 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
 
     @property
     def groups(self) -> tuple[int, int]:
-        """The groups of the inputs and of the units of the kernel that it is for.
+        """The groups of the inputs and of the units of the kernel.
 
-        With strides an output of a transposed convolution also sums over a group of the inputs.
+        With strides, an output of a transposed convolution also sums over a group of the inputs.
         """
         return self._groups
 
@@ -88,7 +88,7 @@ class MatrixInitializer(AxesInitializer):
     def _axes(self, shape: Shape) -> tuple[list[int], list[int]]:
         """Return the non-negative input axes and output axes, each in increasing order.
 
-        Sorted, so that the same axes give the same values in whatever order they were listed.
+        They are sorted, so that the same axes give the same values in any order.
         """
         axes = range(len(shape))
         inputs = {axes[axis] for axis in self.input_axes or ()}
@@ -157,8 +157,8 @@ def fans(
             then fan-in is the mean.
 
     Returns:
-        Two integers, or a fan-in that is none. Both are 1 for a scalar, and the length for a
-        vector.
+        Two integers. Fan-in may be a fraction if groups differ in size. Both are 1 for a scalar,
+        and the length for a vector.
     """
     default_inputs, default_outputs = default_axes(len(shape))
     if input_axes is None:
@@ -181,7 +181,7 @@ def _product(shape: Shape, axes: Iterable[int]) -> int:
 def default_axes(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the default input axes and output axes of a kernel.
 
-    A kernel with more than two dimensions is taken as that of a convolution, `(*window, inputs,
+    A kernel with more than two dimensions counts as the kernel of a convolution, `(*window, inputs,
     units)`. The only axis of a vector counts as both.
     """
     window = tuple(range(rank - 2))
@@ -196,13 +196,13 @@ _LAST_BIT = 2.0**24
 def check_product(initializer: Initializer, factor: float, largest: float, dtype: DType) -> None:
     """Raise `ValueError` if a product could be infinite, or wrong because of one of its factors.
 
-    A number is infinite where it is too large for the dtype of the computation, and zero or
-    inaccurate where it is too small.
+    A number that is too large for the dtype of the computation becomes infinite. A number that is
+    too small becomes zero or inaccurate.
 
     Args:
         initializer: The initializer of the values.
         factor: The size of a factor.
-        largest: A size that no value exceeds that is multiplied by it; 0 if it is not known.
+        largest: A size that no multiplied value exceeds; 0 if it is not known.
         dtype: The dtype of the values.
     """
     computed = computing_dtype(dtype)
@@ -212,8 +212,8 @@ def check_product(initializer: Initializer, factor: float, largest: float, dtype
         # Where the product is as small itself, nothing is lost.
         if number > MOST[computed] or number < least <= product:
             raise ValueError(
-                f"`dtype` must hold {number:.3g}, one of the factors of the values of "
-                f"{initializer!r}, which are multiplied in {computed}. Received: {dtype=!r}"
+                f"`dtype` must be able to hold {number:.3g}, a factor of the values of "
+                f"{initializer!r}, which computes in {computed}. Received: {dtype=!r}"
             )
 
 

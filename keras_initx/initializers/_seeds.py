@@ -1,4 +1,4 @@
-"""Seeds: derived from one root by names, and those of initializers and their configs."""
+"""Seeds: derived from one root by names, and the seeds of initializers and their configs."""
 
 import hashlib
 import inspect
@@ -36,7 +36,7 @@ def resolve_initializer(value: Any) -> Any:
     A string may also be the name of a class or function that the user has registered.
 
     Raises:
-        TypeError: If it needs arguments that it does not get.
+        TypeError: If it needs arguments that a string id does not give.
         ValueError: If Keras does not know the string.
     """
     if isinstance(value, str) and keras.saving.get_registered_object(value) is not None:
@@ -93,7 +93,7 @@ def _takes_generator(initializer: Any) -> bool:
 def _with_own_seeds(cls: Any, seed: int) -> Any:
     """Return a subclass of a user's class that draws with another integer at each call.
 
-    An integer is what all initializers take as a seed, but with one of them layers of the same
+    All initializers take an integer as a seed. If all calls used the same one, layers of the same
     shape would get the same values.
     """
     calls = itertools.count()
@@ -116,8 +116,8 @@ def _check_arguments(initializer: Any, result: Any) -> None:
             is_plain = own is None or isinstance(own, str | bool | int | float)
             if not isinstance(other, type(own)) or (is_plain and own != other):
                 raise ValueError(
-                    "`initializers` must have all their arguments in `get_config`, from which each "
-                    f"trial makes a new one. Received: {initializer!r} without {name}"
+                    "`initializers` must have all their arguments in `get_config`, because each "
+                    f"trial makes a new one from it. Received: {initializer!r} without {name}"
                 )
 
 
@@ -163,7 +163,7 @@ def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
 
 
 def initializers_within(initializer: Any) -> Iterator[Any]:
-    """Yield an initializer, and all that are arguments of it or of one of these, also in a list."""
+    """Yield an initializer and all initializers among its arguments, also nested and in lists."""
     yield initializer
     for value in vars(initializer).values():
         for item in value if isinstance(value, list | tuple) else [value]:

@@ -14,7 +14,7 @@ from keras_initx.initializers._seeds import drawn_seed, initializers_within
 
 
 def computation_of(initializer: Any, shape: Shape, dtype: DType) -> Computation:
-    """Return what it takes to make the values of a call of an `Initializer` on several devices."""
+    """Return how to make the values of a call of an `Initializer` on several devices."""
     function = functools.partial(initializer._on_device, shape, dtype)
     seeded = seeded_call(initializer, shape, dtype)
     return Computation(function, is_exact(initializer), drawn_seed(initializer), seeded)
@@ -23,7 +23,7 @@ def computation_of(initializer: Any, shape: Shape, dtype: DType) -> Computation:
 def is_exact(initializer: Any) -> bool:
     """Return whether `initializer` makes the same bits on all processors.
 
-    Of a user's initializer it is not known.
+    For a user's initializer this is not known, and the answer is no.
     """
     known = keras.initializers
     constants = known.Constant | known.Identity | known.Ones | known.Zeros
@@ -39,9 +39,10 @@ def is_exact(initializer: Any) -> bool:
 def seeded_call(
     initializer: Any, shape: Shape, dtype: DType
 ) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
-    """Return a call as a function of the seed, equal for all seeds, and the seed.
+    """Return a call of an `Initializer` as a function of the seed, and the seed.
 
-    It is that of an `Initializer`. Return `None` if the values do not follow from one integer seed.
+    The functions of calls that differ in the seed only are equal. Return `None` if the values do
+    not follow from one integer seed.
     """
     seed = getattr(initializer, "seed", None)
     is_random = hasattr(initializer, "_init_seed")

@@ -40,12 +40,12 @@ class Sparse(MatrixInitializer):
     `k` inputs is connected to all of them.
 
     A weight that the dtype would round to zero becomes the number next to zero instead, with its
-    sign: 6e-8 in float16, 1.2e-38 in bfloat16 and float32. Within another initializer this holds
-    for float32, in which that computes.
+    sign: 6e-8 in float16, 1.2e-38 in bfloat16 and float32. Inside another initializer this holds
+    for float32, because that initializer computes in float32.
 
     Since Keras 3.15, `EinsumDense` and the attention layers set the axes themselves. For other
-    layers set them explicitly: `input_axes=[0, 1]` for a `DepthwiseConv2D`, where each unit has a
-    window of a single channel, and `[0, 1, 3]` for a `Conv2DTranspose`.
+    layers you set them: `input_axes=[0, 1]` for a `DepthwiseConv2D`, where each unit has a window
+    of a single channel, and `[0, 1, 3]` for a `Conv2DTranspose`.
 
     Args:
         connections: Number of inputs of each unit, `k`. The default is 10, unless `sparsity` is
@@ -128,8 +128,9 @@ class Sparse(MatrixInitializer):
         stddev = law.value.std
         if stddev < LEAST[dtype]:
             raise ValueError(
-                f"`dtype` must hold weights with a standard deviation of {stddev:.3g}; in {dtype} "
-                f"the smallest number is {LEAST[dtype]:.3g}, and connections would be zero. "
+                f"`dtype` must be able to hold weights with a standard deviation of {stddev:.3g}; "
+                f"in {dtype} the smallest number is {LEAST[dtype]:.3g}, and connections would be "
+                "zero. "
                 f"Received: dtype={dtype!r}, {self!r}"
             )
 
@@ -150,7 +151,7 @@ class Sparse(MatrixInitializer):
 
 
 def _check_connections(connections: Any) -> None:
-    """Check a number of inputs, for which a share of zeros may have been given."""
+    """Check a number of inputs, or the share of zeros that was given instead."""
     if isinstance(connections, float) and 0 < connections < 1:
         raise TypeError(
             "`connections` must be a number of inputs; for a share of zeros, pass "
@@ -163,11 +164,11 @@ def _check_connections(connections: Any) -> None:
 class KeepSparse(KerasConstraint):
     """Keep the zeros of `Sparse` at zero during training.
 
-    Pass it to a layer as the constraint of a weight, together with the `Sparse` initializer of that
-    weight. Keras applies it after each update, with any optimizer and in custom training loops:
-    connected weights are trained, all others stay exactly zero. The positions of the zeros follow
-    from the initializer's seed. Only the initializer's config is saved with the model, and a loaded
-    model keeps the same zeros on any backend.
+    Pass it to your layer as the constraint of a weight, together with the `Sparse` initializer of
+    this weight. Keras applies it after each update, with any optimizer and in custom training
+    loops: connected weights are trained, all others stay exactly zero. The positions of the zeros
+    follow from the initializer's seed. Only the initializer's config is saved with the model, and a
+    loaded model keeps the same zeros on any backend.
 
     Args:
         initializer: The `Sparse` initializer of the layer, with an integer `seed`. For a kernel of
@@ -259,7 +260,7 @@ class KeepSparse(KerasConstraint):
 
 
 def kept_sparse(variable: keras.Variable) -> Sparse | None:
-    """Return the initializer whose zeros a weight keeps, or `None` if it keeps none."""
+    """Return the `Sparse` whose zeros a weight keeps, or `None` if it keeps none."""
     if isinstance(variable.constraint, KeepSparse):
         return variable.constraint.initializer
     return None
@@ -267,7 +268,7 @@ def kept_sparse(variable: keras.Variable) -> Sparse | None:
 
 @keras.saving.register_keras_serializable(package="initx")
 class Masked(Initializer):
-    """The values of an initializer, 0 where a `Sparse` has zeros: those of a `KeepSparse` weight.
+    """The values of an initializer for a `KeepSparse` weight: 0 at the zeros of its `Sparse`.
 
     Args:
         initializer: An initializer.

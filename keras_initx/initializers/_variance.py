@@ -37,10 +37,10 @@ class VarianceScaling(AxesInitializer):
     All distributions have mean 0 and standard deviation `sqrt(scale / n)`, with `n` at least 1. For
     a shape `(*window, inputs, units)`, fan-in, the number of inputs of a unit, is `window *
     inputs`, and fan-out, the number of units connected to an input, is `window * units`. This is
-    correct for `Dense` and convolution layers. For other layers set `input_axes` and `output_axes`:
-    `[0, 1]` and `[0, 1, 3]` for a `DepthwiseConv2D`, `[0, 1, 3]` and `[0, 1, 2]` for a
-    `Conv2DTranspose`, `[]` and `[1]` for the one row of an `Embedding` that is looked up. Since
-    Keras 3.15, `EinsumDense` and `MultiHeadAttention` set them themselves.
+    correct for `Dense` and convolution layers. For other layers you set `input_axes` and
+    `output_axes`: `[0, 1]` and `[0, 1, 3]` for a `DepthwiseConv2D`, `[0, 1, 3]` and `[0, 1, 2]` for
+    a `Conv2DTranspose`, `[]` and `[1]` for the one row of an `Embedding` that is looked up. Since
+    Keras 3.15, `EinsumDense` and `MultiHeadAttention` set both axes themselves.
 
     This is a subclass of Keras' own class, because these layers check for it.
 
@@ -113,9 +113,9 @@ class Spectral(AxesInitializer):
 
     A vector of `n` values near 1 has the norm `sqrt(n)`. If inputs and outputs are both of that
     size, the ratio of their norms is `sqrt(fan_out / fan_in)`; with this spectral norm the outputs
-    cannot be larger. A kernel with fewer units than inputs, such as that of the last layer, starts
-    smaller than with `FanInNormal`: its outputs are small at first and grow within a few training
-    steps.
+    cannot be larger. A kernel with fewer units than inputs, such as the kernel of the last layer,
+    starts smaller than with `FanInNormal`: its outputs are small at first and grow within a few
+    training steps.
 
     The standard deviation is `scale / sqrt(fan_in) * min(1, sqrt(fan_out / fan_in))`. The largest
     singular value is then about `scale * (1 + sqrt(r)) * sqrt(fan_out / fan_in)`, where `r` is the

@@ -9,7 +9,7 @@ from keras_initx.initializers._variance import VarianceScaling
 
 
 class _Named(VarianceScaling):
-    """A member of the family whose scale, mode and distribution are fixed."""
+    """An initializer of the family with a fixed scale, mode and distribution."""
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         """Refuse other arguments, as Python does, and say what to write instead."""
@@ -76,8 +76,8 @@ class FanInNormal(_Named):
 class GlorotNormal(_Named):
     """Draw weights from a truncated normal distribution with variance `2 / (fan_in + fan_out)`.
 
-    A compromise between preserving the variance of signals and that of gradients, for tanh and
-    other activations that are linear around zero.
+    Use it before tanh and other activations that are linear around zero. It is a compromise between
+    preserving the variance of signals and the variance of gradients.
 
     Args:
         seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
@@ -113,7 +113,7 @@ class GlorotNormal(_Named):
 class GlorotUniform(_Named):
     """Draw weights from `U(-l, l)`, with `l = sqrt(6 / (fan_in + fan_out))`.
 
-    The variance is that of `GlorotNormal`. This is the default of Keras layers.
+    It has the variance of `GlorotNormal`. This is the default of Keras layers.
 
     Args:
         seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
@@ -151,8 +151,9 @@ class GlorotUniform(_Named):
 class HeNormal(_Named):
     """Draw weights from a truncated normal distribution with variance `2 / fan_in`.
 
-    Relu halves the second moment of a signal; the factor 2 compensates for that. For relu,
-    leaky_relu and elu; with gelu and silu signals shrink, and a deep network needs `lsuv`.
+    Use it before relu, leaky_relu and elu. Relu halves the second moment of a signal, and the
+    factor 2 compensates for it. With gelu and silu, signals shrink: if your network is deep, use
+    `lsuv`.
 
     Args:
         seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
@@ -188,7 +189,7 @@ class HeNormal(_Named):
 class HeUniform(_Named):
     """Draw weights from `U(-l, l)`, with `l = sqrt(6 / fan_in)`.
 
-    The variance is that of `HeNormal`.
+    It has the variance of `HeNormal`, for the same activations.
 
     Args:
         seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
@@ -224,8 +225,8 @@ class HeUniform(_Named):
 class LecunNormal(_Named):
     """Draw weights from a truncated normal distribution with variance `1 / fan_in`.
 
-    Preserves the variance of a signal through a linear layer. For selu and layers without an
-    activation.
+    Use it before selu and in layers without an activation. It preserves the variance of a signal
+    through a linear layer.
 
     Args:
         seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
@@ -261,7 +262,7 @@ class LecunNormal(_Named):
 class LecunUniform(_Named):
     """Draw weights from `U(-l, l)`, with `l = sqrt(3 / fan_in)`.
 
-    The variance is that of `LecunNormal`.
+    It has the variance of `LecunNormal`, for the same activations.
 
     Args:
         seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.

@@ -1,8 +1,8 @@
-"""Read what a model is from its graph: branches, attention, embeddings, outputs, not their names.
+"""Read the architecture of a model from its graph: branches, attention, embeddings and outputs.
 
-All is read from one call with symbolic tensors, so no data is needed and nothing is computed. The
-layers of Keras are taken as they are: their calls are *leaf calls*. The `call` of other layers and
-of models is followed, so that the sums in it are seen too. For a transformer such as
+Names of layers do not count. One call with symbolic tensors shows everything, so it needs no data
+and computes nothing. A call of a layer of Keras is a *leaf call*: it is not followed. The `call` of
+other layers and of models is followed, so that the sums in it count too. For a transformer such as
 
     x = tokens(ids) + positions(range);  x = x + attention(norm(x));  logits = dense(norm(x))
 
@@ -51,32 +51,33 @@ from keras_initx.inspection._symbolic import SymbolicCall, is_followed, record_c
 
 @dataclass(frozen=True, eq=False)
 class Architecture:
-    """The branches, the attention and the gates of a model, as far as they are known.
+    """The branches, the attention and the gates of a model, as its graph shows them.
 
     Attributes:
         branches: The residual branches, without those around others.
-        outer_branches: The branches that have others in them.
-        unclear: The layers and operations of sums of which it is not known whether they add a
-            branch around others.
+        outer_branches: The branches that contain other branches.
+        unclear: The layers and operations of sums that may or may not add a branch around others.
         streams: The streams that the branches add to.
-        crossing_branches: The branches that attend to what is of another stream.
-        gates: The gates before another kernel.
-        fused_kernels: How many kernels the kernel of a layer holds, of those with several.
-        attention: Layers of attention. The value says whether the values are of another tensor than
-            the queries.
-        looked_up: Weights of several rows from which the inputs choose some.
-        labels: Weights and embeddings from which the inputs choose one row for each example.
-        tokens: Other embeddings from which the inputs choose rows.
+        crossing_branches: The branches that attend to another stream.
+        gates: The gates that another kernel follows.
+        fused_kernels: The number of kernels in the kernel of a layer, if it holds several.
+        attention: Layers of attention. The value is true if keys and values come from another
+            tensor than the queries.
+        looked_up: Weights of several rows if the inputs choose some of these rows.
+        labels: Weights and embeddings if the inputs choose one row for each example.
+        tokens: Other embeddings if the inputs choose rows.
         positions: Embeddings of constants.
-        latents: Weights of several rows that layers get in place of a tensor, as learned queries.
+        latents: Weights of several rows that layers get in place of a tensor, such as learned
+            queries.
         added: Weights of several rows that are added to each example of a tensor, all rows or a
             slice of them.
         scales: The weights that multiply a tensor, by the operation.
         selu: The names of operations that are the activation SELU.
         fourier: The names of operations that are Fourier transforms.
-        inputs: Layers with a kernel before which no other has one, of those that the first branches
-            are computed from if there are any: what only reaches a branch at its side is no input.
-        outputs: Layers with a kernel after which no other has one.
+        inputs: Layers with a kernel that no other layer with a kernel precedes. If there are
+            branches, only layers that lead to the begin of the first branches count, not to a side
+            of a branch.
+        outputs: Layers with a kernel that no other layer with a kernel follows.
         pre_logits: Dense layers outside of branches between the last one and an output.
         loops: Operations that call functions with layers any number of times, each with the reason
             why they cannot be followed.
@@ -112,17 +113,17 @@ class Architecture:
 
     @property
     def crossing_layers(self) -> list[keras.Layer]:
-        """Layers of attention whose values are of another tensor than the queries."""
+        """Layers of attention whose keys and values come from another tensor than the queries."""
         return [layer for layer, is_crossing in self.attention.items() if is_crossing]
 
     @property
     def attends(self) -> bool:
-        """Whether there is attention, a layer or in the operations of a branch."""
+        """Whether there is attention, as a layer or in the operations of a branch."""
         return bool(self.attention) or any(branch.weighs for branch in self.branches)
 
     @property
     def is_placement_seen(self) -> bool:
-        """Whether no sum is hidden: layers that cannot be followed are parts of branches."""
+        """Whether no sum is hidden: all layers that cannot be followed are inside branches."""
         inside: set[keras.Operation] = set()
         for branch in self.branches:
             inside.update(branch.operations)
@@ -130,7 +131,7 @@ class Architecture:
 
     @property
     def normalizes_first(self) -> bool | None:
-        """Whether all branches begin with a normalization, or all sums go to one.
+        """True if all branches begin with a normalization, False if all sums are passed to one.
 
         `None` if neither holds.
         """
@@ -144,7 +145,7 @@ class Architecture:
 
 
 def read_architecture(model: keras.Model) -> Architecture:
-    """Read what a built model consists of."""
+    """Read the architecture of a built model."""
     root = record_calls(model)
     hidden = dict(_iterate_hidden(root, root))
     calls = list(iterate_leaf_calls(root, hidden))
@@ -214,8 +215,8 @@ _EMBEDDING = keras.layers.Embedding
 def find_hidden_branch_ends(inventory: Inventory) -> set[keras.Layer]:
     """Find the layers at the ends of residual branches in the `call` of users' layers.
 
-    A branch is left out if it ends with another operation than a layer, such as `keras.ops.relu`,
-    of which it would have to be known what zeros before it do.
+    A branch is left out if it ends with an operation that is no layer, such as `keras.ops.relu`,
+    because the effect of zeros before this operation is not known.
     """
     ends: set[keras.Layer] = set()
     if not any(_hides_sums(inner.layer) for inner in inventory.layers):
@@ -245,7 +246,7 @@ def _hides_sums(layer: keras.Layer) -> bool:
 
 
 def _iterate_hidden(call: SymbolicCall, root: SymbolicCall) -> Iterator[tuple[keras.Layer, str]]:
-    """Yield the layers with kernels in a call of which it is not known what they do, and why."""
+    """Yield the layers with kernels whose calls are not understood, with the reason."""
     layer = call.operation
     if not isinstance(layer, keras.Layer) or (call.inside is None and not call.problem):
         return
@@ -276,11 +277,11 @@ def _multiplies_by_free_kernel(call: SymbolicCall, root: SymbolicCall) -> bool:
 def iterate_leaf_calls(
     call: SymbolicCall, hidden: Collection[keras.Layer]
 ) -> Iterator[SymbolicCall]:
-    """Yield the calls in a call that are taken as they are, in their order.
+    """Yield the leaf calls inside a call, in their order.
 
     Args:
         call: The call.
-        hidden: Layers whose calls are taken as they are, although they could be followed.
+        hidden: Layers whose calls count as leaf calls, although they could be followed.
     """
     for inner in call.inside or ():
         layer = inner.operation
@@ -292,7 +293,7 @@ def iterate_leaf_calls(
 
 
 def build_graph(calls: Iterable[SymbolicCall]) -> tuple[ForwardGraph, dict[Node, SymbolicCall]]:
-    """Build the graph of the tensors of these calls; and list the call that made each."""
+    """Build the graph of the tensors of these calls, and list the call that made each."""
     graph = ForwardGraph()
     calls_by_node: dict[Node, SymbolicCall] = {}
     for call in calls:
@@ -310,7 +311,7 @@ def build_graph(calls: Iterable[SymbolicCall]) -> tuple[ForwardGraph, dict[Node,
 def _find_attention(
     calls: Iterable[SymbolicCall], graph: ForwardGraph, branches: Iterable[Branch]
 ) -> dict[keras.Layer, bool]:
-    """Find the layers of attention, and whether they attend to what is not of their stream."""
+    """Find the layers of attention, and whether they attend to another stream."""
     sums: dict[Node, list[Branch]] = {}
     branches_by_operation: dict[keras.Operation, list[Branch]] = {}
     for branch in branches:
@@ -362,8 +363,8 @@ def _find_first_kernels(nodes: Sequence[Node], stems: Collection[Node]) -> list[
 
     Args:
         nodes: All tensors of the graph.
-        stems: What the first branches are computed from. If there are any, other layers are left
-            out.
+        stems: The tensors that the first branches are computed from. If there are any, other layers
+            are left out.
     """
     kernels = []
     after_kernel: set[Node] = set()
@@ -378,7 +379,7 @@ def _find_first_kernels(nodes: Sequence[Node], stems: Collection[Node]) -> list[
 
 
 def _find_pre_logits(outputs: Iterable[Node], totals: set[Node]) -> list[keras.Operation]:
-    """Find the dense layers that alone lead from sums with branches to outputs."""
+    """Find the dense layers on the only path from a sum with branches to an output."""
     kernels = []
     for node in outputs:
         source = trace_to_kernel(node.inputs[0]) if len(node.inputs) == 1 else None
@@ -406,7 +407,7 @@ def _find_final_kernels(nodes: Sequence[Node]) -> list[Node]:
 
 
 class _LookedUp(NamedTuple):
-    """A table from which inputs choose rows.
+    """A table whose rows the inputs choose.
 
     Attributes:
         variable: The table.
@@ -423,7 +424,7 @@ def _takes_one_row(call: SymbolicCall) -> bool:
 
 
 def _find_looked_up(calls: Iterable[SymbolicCall]) -> list[_LookedUp]:
-    """Find the weights from which operations of users' layers take the rows that inputs choose."""
+    """Find the weights whose rows the inputs choose, in operations of users' layers."""
     tables: dict[int, _LookedUp] = {}
     for call in calls:
         table = next(iter(call.arguments), None)
@@ -448,7 +449,7 @@ def _find_added_weights(model: keras.Model, root: SymbolicCall) -> list[keras.Va
 def _find_latents(model: keras.Model, root: SymbolicCall) -> list[keras.Variable]:
     """Find the weights of several rows that layers get in place of a tensor.
 
-    What is added to a tensor that comes from the inputs of the model is no latent.
+    A weight that is added to a tensor from the inputs of the model is no latent.
     """
     layers = [model, *list_sublayers(model)]
     owners = [layer for layer in layers if is_followed(layer) or isinstance(layer, _EMBEDDING)]
@@ -456,7 +457,7 @@ def _find_latents(model: keras.Model, root: SymbolicCall) -> list[keras.Variable
 
 
 def _list_latent_arguments(root: SymbolicCall) -> list[Any]:
-    """List the weights and constants from which alone a layer with weights gets a tensor."""
+    """List the weights and constants that alone make a tensor for a layer with weights."""
     if not root.stand_ins:
         return []
     calls = list(iterate_leaf_calls(root, ()))
@@ -484,14 +485,14 @@ def _find_weights_given(
 ) -> list[keras.Variable]:
     """Find the weights that calls get as arguments, whole or sliced.
 
-    A whole weight is known by its identity. Of a slice, `self.positions[:length]`, nothing but its
-    values is left. So each weight that has these rows gets a marker in place of its values in
-    another call, and is the one if the slice has the marker then.
+    A whole weight is found by its identity. A slice, `self.positions[:length]`, is a new tensor
+    with values only. So in another call each weight with these rows gets a marker in place of its
+    values. The slice comes from the weight whose marker it has.
 
     Args:
         model: The model.
         root: Its call.
-        list_arguments: Lists the arguments in question of such a call.
+        list_arguments: Lists the arguments of such a call that may be weights.
         owners: The layers whose weights may be sliced.
     """
     weights: list[keras.Variable] = []

@@ -1,7 +1,7 @@
-"""Make a checked batch of what users pass as data, cut it, and turn it into arrays of floats.
+"""Make a checked batch of the data that users pass, cut it, and turn it into arrays of floats.
 
-`make_batch` alone decides what of `x` is a batch, and what of it are inputs. For a model of one
-input, and data with 32 examples of 8 numbers:
+`make_batch` alone decides whether `x` is a batch or inputs. For a model of one input, and data with
+32 examples of 8 numbers:
 
     x of shape (32, 8); [x]; (x,)                         inputs
     (x, y); (x, y, sample_weight)                         a batch
@@ -45,11 +45,11 @@ def make_batch(model: keras.Model, x: Data, y: Data | None = None) -> Batch:
 
     Args:
         model: A Keras model.
-        x: What `fit` takes as `x`, a batch, nested lists of numbers, or a `Batch`.
+        x: Any `x` that `fit` takes, a batch, nested lists of numbers, or a `Batch`.
         y: Targets, or `None` if there are none or `x` has them.
 
     Raises:
-        TypeError: If there is something else than dense arrays of numbers, or of strings in `x`.
+        TypeError: If an array is not dense, or not of numbers. Strings are allowed in `x`.
         ValueError: If `x` does not fit the inputs of `model`, or `first_batch` raises it.
     """
     x, y = first_batch(x, y)
@@ -62,11 +62,11 @@ def make_batch(model: keras.Model, x: Data, y: Data | None = None) -> Batch:
 def first_batch(x: Data, y: Data | None = None) -> tuple[Data, Data | None]:
     """Return `x` and `y` as arrays; for a dataset, a `Batch` in place of `x`.
 
-    A generator loses its first batch. The global random numbers do not advance, and neither do
-    those of a `DataLoader` of torch. What other datasets draw by themselves is drawn.
+    A generator loses its first batch. The global random generators and the generators of a torch
+    `DataLoader` do not advance. If a dataset has other random generators, these do advance.
 
     Raises:
-        TypeError: If there is something else than dense arrays of numbers, or of strings in `x`.
+        TypeError: If an array is not dense, or not of numbers. Strings are allowed in `x`.
         ValueError: If there are no examples or different numbers of them, a dataset has no batches,
             or `y` is passed in addition to a dataset.
     """
@@ -138,7 +138,7 @@ def _read_first_batch(dataset: Data) -> Batch:
 
 
 def _list_generators(dataset: Data) -> list[Any]:
-    """List the generators from which a `DataLoader` of torch draws, whatever the backend is."""
+    """List the generators that a torch `DataLoader` draws from, on any backend."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(dataset, torch.utils.data.DataLoader):
         return []
@@ -327,9 +327,9 @@ def _has_texts(array: Any) -> bool:
 
 
 def _check_inputs(model: keras.Model, batch: Batch) -> None:
-    """Raise an error if `batch` does not fit the inputs of `model`, where they are known.
+    """Raise an error if `batch` does not fit the inputs of `model`, if these are known.
 
-    Keras' error may print all of `x`.
+    Without this check, Keras' error may print all of `x`.
     """
     inputs = getattr(model, "inputs", None)
     if not inputs:
@@ -384,7 +384,7 @@ def _has_shape(array: Any, required: tuple[int | None, ...]) -> bool:
 
 
 def _fits(shape: tuple[int, ...], required: tuple[int | None, ...]) -> bool:
-    """Return whether Keras takes an array of this shape for inputs of the `required` shape."""
+    """Return whether Keras takes an array of this shape as inputs of the `required` shape."""
     # Keras adds or drops an axis of length 1.
     if len(shape) == len(required) + 1 and shape[-1] == 1:
         shape = shape[:-1]
@@ -411,9 +411,9 @@ def check_finite(x: Data) -> None:
 
 
 def first_examples(arrays: Data, count: int | None) -> Data:
-    """Return the first `count` examples, or all, of an array or of each in a list or dict.
+    """Return the first `count` examples, or all, of an array or of each array in a list or dict.
 
-    They are as `fit` passes them.
+    They have the form in which `fit` passes them.
     """
 
     def first(array: Tensor | None) -> Tensor | None:

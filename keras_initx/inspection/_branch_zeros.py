@@ -1,6 +1,6 @@
-"""Find out what has to be 0 for a residual branch to start at 0, by running what follows its end.
+"""Find the weights that must be 0 so that a residual branch starts at 0, by running its end.
 
-Tensors *close* a branch if what it adds is 0 when they are 0, whatever else it gets. They get a
+Tensors *close* a branch if it adds 0 when they are 0, whatever its other inputs are. They get a
 gradient if small values and their negatives give opposite signs. So everything from these tensors
 to the sum is run three times, with the factors 0, 1 and -1:
 
@@ -35,12 +35,12 @@ _INPUT_VALUES[::2] *= -1
 
 
 class Closing(NamedTuple):
-    """What has to be 0 for a branch to start at 0.
+    """The conditions for a branch to start at 0.
 
     Attributes:
-        has_ends: Whether its ends have to be.
-        sides: The outputs of kernels outside of it that have to be.
-        problem: What keeps it from starting at 0, or an empty text.
+        has_ends: Whether its ends must be 0.
+        sides: The outputs of kernels outside of the branch that must be 0.
+        problem: The reason why it cannot start at 0, or an empty text.
     """
 
     has_ends: bool = False
@@ -49,12 +49,13 @@ class Closing(NamedTuple):
 
 
 class BranchRuns:
-    """Runs what follows the ends of branches.
+    """Runs the operations from the ends of branches to the sums.
 
     Args:
         calls: The call that made each tensor.
-        streams: What streams consist of, which must not be 0.
-        fresh_values: Weights that have other values at the start than now, with these values.
+        streams: The tensors of streams, which must not be 0.
+        fresh_values: Weights whose values at the start differ from their values now, with the
+            values at the start.
     """
 
     def __init__(
@@ -68,10 +69,10 @@ class BranchRuns:
         self._fresh_values = fresh_values
 
     def closing(self, branch: Branch, starts: Collection[Node]) -> Closing:
-        """Find what has to be 0 for a branch to start at 0.
+        """Find the weights that must be 0 for a branch to start at 0.
 
-        This is what modulates it, if that is enough; otherwise its end, and as few of the kernels
-        outside of it as it takes.
+        If zeros in the kernels that modulate the branch are enough, these are the weights. If not,
+        it is the end of the branch, with as few kernels outside of it as possible.
 
         Args:
             branch: The branch.
@@ -97,11 +98,11 @@ class BranchRuns:
     def problem(
         self, branch: Branch, starts: Collection[Node], zeros: Collection[Node] = ()
     ) -> str:
-        """Name what keeps a branch from starting at 0 with zeros at some tensors, or return "".
+        """Return why a branch does not start at 0 with zeros at some tensors, or "".
 
         Args:
             branch: The branch.
-            starts: Tensors that are to be 0, and need a gradient.
+            starts: Tensors that will be 0, and need a gradient.
             zeros: Other tensors that are 0.
         """
         computed = _list_computed(branch)
@@ -143,7 +144,7 @@ class _Run:
     """A run of a part of a graph, with its values of tensors.
 
     Args:
-        factor: By which the tensors that it starts with are multiplied.
+        factor: The factor for the tensors that the run starts with.
         calls: The call that made each tensor.
         computed: The tensors that are computed; others have values of both signs.
     """

@@ -1,4 +1,4 @@
-"""Find residual branches in a graph: what is computed from a tensor and added to it.
+"""Find residual branches in a graph: operations on a tensor whose result is added to it.
 
 In `y = x + dense(relu(dense(norm(x))))`, the sum `y` has two terms:
 
@@ -6,15 +6,18 @@ In `y = x + dense(relu(dense(norm(x))))`, the sum `y` has two terms:
     dense(relu(dense(norm(x))))      the *branch*: its first operation is `norm`, its last kernel
                                      the outer `dense`
 
-One term of a sum is the stream: the others are computed from it, or from what it comes from through
-operations of one tensor. All else that reaches the sum is a *side* input of a branch, such as the
-modulation of a diffusion transformer, a mask, or the memory of a decoder. A *shift* is a side input
-that is a term of the sum itself: the outputs of another kernel in `x + dense(x) + shift`.
+One term of a sum is the stream. The other terms are computed from the stream, or from a tensor that
+leads to it through operations of one tensor. Any other tensor that reaches the sum is a *side*
+input of a branch, such as the modulation of a diffusion transformer, a mask, or the memory of a
+decoder. A *shift* is a side input that is a term of the sum itself: the outputs of another
+kernel in `x + dense(x) + shift`.
 
-Sums are read in the order in which they are made. One with branches carries its stream on: what is
-computed from it comes from the begin of the stream, whatever the branches get at their sides.
+Sums are read in the order in which they are made. A sum with branches carries its stream on:
+results that are computed from this sum come from the begin of the stream, whatever the side inputs
+are.
 
-Another form of a tensor is the same in another dtype or shape. Tensors are nodes, see `_graph.py`.
+Another form of a tensor is the same tensor in another dtype or shape. Tensors are nodes, see
+`_graph.py`.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -42,10 +45,10 @@ from keras_initx.inspection._operations import (
 
 
 class Side(NamedTuple):
-    """What a branch gets after its last kernels from a kernel outside of it.
+    """A side input after the last kernels of a branch, from a kernel outside of the branch.
 
     Attributes:
-        way: The tensors from the outputs of that kernel to the one that the branch gets.
+        way: The tensors from the outputs of this kernel to the tensor that the branch gets.
         is_modulation: Whether it is split off these outputs, without an activation, and multiplies.
     """
 
@@ -55,17 +58,17 @@ class Side(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """What is computed from a tensor and added to it.
+    """The operations on a tensor whose result is added to this tensor.
 
     Attributes:
         total: The sum.
-        terms: The terms of the sum that the branch gives: the experts of one router together.
-        passed: The layers and operations that these go through before they are added.
+        terms: The terms of the sum that the branch gives. The experts of one router are one branch.
+        passed: The layers and operations that these terms pass before they are added.
         stream: The term that it is added to.
         begin: The tensor that the branch is computed from, and other forms of it.
-        inside: The tensors from there to the terms, in the order of their making.
-        shortcut: The layers and operations that the stream itself goes through, up to the sum.
-        weighing: What in the graph is a weight of something else, see `_experts.py`.
+        inside: The tensors from `begin` to the terms, in the order of their making.
+        shortcut: The layers and operations that the stream itself passes, up to the sum.
+        weighing: The tensors of the graph that weigh other tensors, see `_experts.py`.
         shifts: The terms of the sum that other kernels give, and that no stream reaches.
     """
 
@@ -81,7 +84,7 @@ class Branch:
 
     @property
     def addition(self) -> keras.Operation | None:
-        """The layer or the operation that adds it."""
+        """The layer or the operation that computes the sum."""
         return self.total.producer
 
     @property
@@ -112,7 +115,7 @@ class Branch:
 
     @cached_property
     def last(self) -> list[keras.Operation]:
-        """The layers with a kernel of which it adds the outputs."""
+        """The layers with a kernel whose outputs it adds."""
         return find_producers(self.added.sources)
 
     @cached_property
@@ -122,7 +125,7 @@ class Branch:
 
     @cached_property
     def depth(self) -> int | None:
-        """The number of kernels on each way through it, `None` if it differs from way to way."""
+        """The number of kernels on each path through it, `None` if paths differ in it."""
         counts: dict[Node, set[int]] = {node: {0} for node in self.begin}
         for node in self.inside:
             before = [counts[source] for source in node.inputs if source in counts]
@@ -133,7 +136,7 @@ class Branch:
 
     @cached_property
     def sides(self) -> list[Side]:
-        """What comes from kernels outside the branch, after the last kernels inside."""
+        """The side inputs from kernels outside of the branch, after the last kernels inside."""
         inside = set(self.inside)
         sides = {}
         for node in self.added.after:
@@ -159,7 +162,7 @@ class Branch:
 
     @cached_property
     def weighs(self) -> bool:
-        """Whether there is attention, or something else that weighs, and no router of experts."""
+        """Whether it has attention, or another operation that weighs, and no router of experts."""
         of_routers: set[Node] = set()
         if self.added.routers:
             for node in self.added.after:
@@ -169,12 +172,12 @@ class Branch:
 
     @cached_property
     def attends(self) -> bool:
-        """Whether there is attention, written between layers with kernels, for certain."""
+        """Whether it certainly has attention, written between layers with kernels."""
         return bool(_list_weighed(self.inside))
 
     @cached_property
     def memory(self) -> list[Node]:
-        """What attention weighs that the branch does not compute, after a kernel."""
+        """The values that attention weighs and that the branch does not compute, after a kernel."""
         inside = set(self.inside)
         weighed = _list_weighed(self.inside)
         return [node for node in weighed if node not in inside and _is_after_kernel(node)]
@@ -185,9 +188,9 @@ class Branches:
     """The residual branches of a graph.
 
     Attributes:
-        branches: The branches, in the order in which they are added.
-        unclear: Sums of which it is not known whether they have one: what is added comes through
-            sums with branches from the begin of the stream, and from something else too.
+        branches: The branches, in the order of their sums.
+        unclear: Sums that may or may not have a branch. Their terms come from the begin of the
+            stream through sums with branches, and from another tensor too.
     """
 
     branches: Sequence[Branch]
@@ -197,10 +200,10 @@ class Branches:
 def find_branches(nodes: Sequence[Node]) -> Branches:
     """Find the residual branches in a graph.
 
-    The stream passes no kernel on its way to the sum, or fewer than the branches do where the
-    number of channels changes, and then a kernel follows the sum: otherwise these are two ways to
-    the output of the model. Sums of sums, as in `x + attention + mlp`, are one sum, if that gives a
-    branch for each of their terms.
+    The stream passes no kernel on its way to the sum. If the number of channels changes, it may
+    pass fewer kernels than the branches, but then a kernel must follow the sum. Without one, these
+    are two paths to the output of the model. Sums of sums, as in `x + attention + mlp`, are one sum
+    if each term then gives a branch.
 
     Args:
         nodes: All tensors of the graph, each after those that it was made from.
@@ -265,7 +268,7 @@ class _BranchReader:
     def _find_branches_of_sum(
         self, total: Node, operations_by_term: Mapping[Node, tuple[keras.Operation, ...]]
     ) -> list[Branch]:
-        """Make a branch of each term of a sum but the stream; none if one term is neither.
+        """Make a branch of each term of a sum but the stream. If a term is neither, make no branch.
 
         Args:
             total: The sum.
@@ -363,15 +366,15 @@ class _BranchReader:
         *,
         is_identity: bool,
     ) -> bool:
-        """Return whether what sums with branches carry to a term comes from its begin alone.
+        """Return whether sums with branches carry only the begin of the stream to a term.
 
-        If it comes from there and from something else, the sum is noted as unclear, unless its
-        stream passes a kernel.
+        If they also carry another tensor, the sum is noted as unclear, unless its stream passes a
+        kernel.
 
         Args:
             begin: The begin of the stream.
             term: A term of the sum that is not the stream.
-            way: What is computed from the begin on the ways to the term.
+            way: The tensors on the paths from the begin to the term.
             total: The sum.
             is_identity: Whether the stream passes no kernel on its way to the sum.
         """
@@ -391,9 +394,9 @@ class _BranchReader:
         return False
 
     def _trace_stream(self, term: Node, others: Sequence[Node]) -> list[Node] | None:
-        """Trace a term back, through operations of one tensor, to one that others come from.
+        """Trace a term back, through operations of one tensor, to a tensor that leads to all terms.
 
-        It is `None` if there is no tensor from which all others are computed.
+        It is `None` if there is no such tensor.
         """
         trace = [term]
         while True:
@@ -411,7 +414,7 @@ class _BranchReader:
     def _count_along_ways(self, begin: Sequence[Node], term: Node) -> dict[Node, int]:
         """Count the kernels on the shortest way from `begin` to each tensor on the ways to a term.
 
-        A mask is no way.
+        A path through a mask does not count.
         """
         counts: dict[Node, int] = {}
         end = self._index[term] + 1
@@ -446,13 +449,13 @@ class _BranchReader:
 def trace_along_streams(
     node: Node, begin: Collection[Node], sums: Mapping[Node, Sequence[Branch]]
 ) -> Iterator[bool]:
-    """Trace a tensor back, and yield for each way whether it ends at one of `begin`.
+    """Trace a tensor back, and yield for each path whether it ends at one of `begin`.
 
-    Sums with branches are passed along the streams that they carry.
+    At a sum with branches the path follows the stream.
 
     Args:
         node: The tensor.
-        begin: Where the ways may end.
+        begin: The tensors at which paths may end.
         sums: The sums with branches.
     """
     visited: set[Node] = set()
@@ -474,7 +477,7 @@ def trace_along_streams(
 
 
 def find_crossing_branches(streams: Mapping[Branch, int]) -> set[Branch]:
-    """Find branches whose attention, written between layers, weighs what their stream has not.
+    """Find branches whose attention, written between layers, weighs values of another stream.
 
     Args:
         streams: The number of the stream of each branch.
@@ -511,9 +514,9 @@ def _mark_ancestors(nodes: Sequence[Node], index: Mapping[Node, int]) -> dict[No
 
 
 def _merge_experts(branches: Sequence[Branch]) -> list[Branch]:
-    """Make one branch of those of the experts of one router, and of what they share.
+    """Merge the branches of the experts of one router, with the branches that the experts share.
 
-    What else stands in their sum, and does not attend, they share.
+    All other branches of the same sum are shared, except those with attention.
     """
     by_source: dict[object, list[Branch]] = {}
     for branch in branches:
@@ -551,9 +554,9 @@ def _has_attention(branch: Branch) -> bool:
 
 
 def _drop_conditions(branches: Iterable[Branch]) -> list[Branch]:
-    """Leave out branches of sums within another branch that begin outside of it.
+    """Leave out branches that are added inside another branch and begin outside of it.
 
-    Such as those of a condition, which is added inside of a branch and has no part in its stream.
+    For example, a condition is added inside of a branch, and is no part of its stream.
     """
     branches = list(branches)
     kept = []
@@ -585,11 +588,11 @@ def _is_sum(node: Node) -> bool:
 
 
 class _FlatSum(NamedTuple):
-    """A sum with those that are only added to it, perhaps scaled: `x + (attention + mlp) / 2`.
+    """A sum and the sums that are only added to it, perhaps scaled: `x + (attention + mlp) / 2`.
 
     Attributes:
-        terms: The terms of all, each with the operations that it passes before it is added, the
-            last one first.
+        terms: The terms of all these sums. For each, the operations that it passes before it is
+            added, the last one first.
         inner_sums: The sums that are only added.
     """
 
@@ -614,7 +617,7 @@ def _flatten_sum(total: Node) -> _FlatSum:
 
 
 def _iterate_subtracted(total: Node, is_negative: bool = False) -> Iterator[Node]:
-    """Yield what a sum, and those that are only added to it, subtract."""
+    """Yield the tensors that a sum, or a sum that is only added to it, subtracts."""
     for number, term in enumerate(total.inputs):
         is_second = number == 1 and get_kind(total.producer) == SUBTRACT
         if is_negative != is_second:
@@ -625,7 +628,7 @@ def _iterate_subtracted(total: Node, is_negative: bool = False) -> Iterator[Node
 
 
 def _skip_scaling(term: Node) -> tuple[Node, list[keras.Operation]]:
-    """Return what a term is before it is scaled, and what scales it, the last one first."""
+    """Return a term before its scaling, and the operations that scale it, the last one first."""
     node = term
     passed = []
     while _has_one_reader(node) and len(node.inputs) == 1:

@@ -1,4 +1,4 @@
-"""Build a model by a call that changes nothing else: no generator, counter or moving average."""
+"""Build a model by a call that changes no generator, counter, moving average or other state."""
 
 import contextlib
 import functools
@@ -40,7 +40,7 @@ def ensure_built(model: keras.Model, x: Any) -> None:
 
 
 class _UnbuiltLayerError(Exception):
-    """Raised where a model calls a layer that it did not call before."""
+    """Raised if a model calls a layer that it did not call before."""
 
 
 def run_with_built_layers(model: keras.Model, x: Any, function: Callable[[], _Result]) -> _Result:
@@ -64,7 +64,7 @@ def run_with_built_layers(model: keras.Model, x: Any, function: Callable[[], _Re
 
 @contextlib.contextmanager
 def _refuse_builds(model: keras.Model) -> Iterator[None]:
-    """Raise `_UnbuiltLayerError` where a layer of `model` is built during the block."""
+    """Raise `_UnbuiltLayerError` if a layer of `model` is built during the block."""
 
     def make_refusal(layer: keras.Layer) -> Callable[..., None]:
         @functools.wraps(layer.build)
@@ -81,7 +81,7 @@ def _refuse_builds(model: keras.Model) -> Iterator[None]:
 
 
 def _build(model: keras.Model, x: Any, training: bool) -> None:
-    """Call `model`, and put back what the call has changed, but not what it has made."""
+    """Call `model`, and put back everything that the call has changed. New variables stay."""
     former = FormerValues()
     known = {id(variable) for variable in model.variables}
     put_back_generators = backend.kept_generators()
@@ -107,7 +107,7 @@ def _build(model: keras.Model, x: Any, training: bool) -> None:
 def _keep_attributes_of_builds(
     layers: Sequence[keras.Layer], kept: KeptAttributes
 ) -> Iterator[None]:
-    """Keep the attributes that layers have after their `build`, in place of those before."""
+    """Keep the attributes that layers have after their `build`, and put back no older ones."""
 
     def wrap_build(layer: keras.Layer) -> Callable[..., None]:
         build = layer.build

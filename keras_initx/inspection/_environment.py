@@ -1,4 +1,4 @@
-"""With which versions and on which devices a model computes."""
+"""The versions of packages and the devices of a model."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ Versions: TypeAlias = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Environment:
-    """With which versions and on which devices a model computes.
+    """The versions of packages and the devices of a model.
 
     Attributes:
         versions: Dict from packages to versions: Keras and its backend, or torch; then the package
@@ -32,7 +32,7 @@ class Environment:
 
 
 def read_environment(model: Any) -> Environment:
-    """Return with which versions and on which devices a model of Keras or a torch module computes.
+    """Return the versions of packages and the devices of a Keras model or a torch module.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])

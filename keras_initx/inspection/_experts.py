@@ -2,10 +2,10 @@
 
     w = softmax(router(x));  y = w[0] * expert0(x) + w[1] * expert1(x)
 
-What reaches a product wholly through a sigmoid, a softmax or a choice is a *weight* there, if
-another input is not. Kernels whose outputs add up under weights of one kernel with as many outputs
-are its experts, whatever was done to the weights in between. (A weight here is no weight of a
-layer.)
+An input of a product is a *weight* there if it comes from kernels only through a sigmoid, a softmax
+or a choice, and another input of the product does not. If outputs of kernels are weighed and added,
+and one kernel with as many outputs makes the weights, this kernel is the router and the others are
+its experts. The weights may be changed in between. (A weight here is no weight of a layer.)
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ Source: TypeAlias = frozenset[Node]
 
 
 class Weighing:
-    """What in a graph is a weight of something else.
+    """The tensors of a graph that weigh other tensors.
 
     Args:
         nodes: All tensors of the graph, each after those that it was made from.
@@ -47,14 +47,14 @@ class Weighing:
                 self._is_weight[node] = all(are_weights)
 
     def list_weights(self, node: Node) -> list[Node]:
-        """Return the inputs of a product that weigh its others; none of another operation."""
+        """Return the inputs of a product that weigh its others. Other operations have none."""
         if node.is_form or get_kind(node.producer) not in _PRODUCTS:
             return []
         weights = [factor for factor in node.inputs if self._is_weight.get(factor)]
         return [] if len(weights) == len(node.inputs) else weights
 
     def list_weighed(self, node: Node) -> list[Node]:
-        """Return the inputs of a node that are not weights there."""
+        """Return the inputs of a node that are weighed."""
         weights = self.list_weights(node)
         return [source for source in node.inputs if source not in weights]
 
@@ -80,11 +80,11 @@ class Weighing:
 
 @dataclass(frozen=True, eq=False)
 class Ends:
-    """What terms of a sum add: the outputs of their last kernels, not as weights.
+    """The outputs of the last kernels that terms of a sum add, without weights.
 
     Attributes:
-        sources: Where the weights of each of them come from.
-        after: What is computed from the outputs, up to the terms, the last ones first.
+        sources: The kernels that make the weights of each output.
+        after: The tensors from the outputs up to the terms, the last ones first.
     """
 
     sources: Mapping[Node, Collection[Source]]
@@ -92,7 +92,7 @@ class Ends:
 
     @cached_property
     def groups(self) -> dict[Source, list[Node]]:
-        """The outputs that have weights from each source of several."""
+        """The outputs whose weights come from each source, if there are several."""
         groups: dict[Source, list[Node]] = {}
         for node, sources in self.sources.items():
             for source in sources:
@@ -101,7 +101,7 @@ class Ends:
 
     @cached_property
     def routers(self) -> list[keras.Operation]:
-        """The kernels that have as many outputs as there are outputs with weights from them."""
+        """The kernels with as many outputs as there are outputs weighed by them."""
         all_routers = []
         for source, nodes in self.groups.items():
             routers = find_producers(source)
@@ -111,7 +111,7 @@ class Ends:
 
     @property
     def unclear(self) -> str:
-        """Why it is not known whether they are experts, or an empty text."""
+        """The reason why they may or may not be experts, or an empty text."""
         if self.routers or len(self.sources) < 2:
             return ""
         for source, nodes in self.groups.items():
@@ -124,12 +124,12 @@ class Ends:
 
 
 def find_ends(terms: Iterable[Node], inside: Collection[Node], weighing: Weighing) -> Ends:
-    """Find what terms of a sum add.
+    """Find the outputs of kernels that terms of a sum add.
 
     Args:
         terms: Some terms of a sum.
         inside: The tensors of their branch.
-        weighing: What is a weight of something else.
+        weighing: The tensors that weigh others.
     """
     sources: dict[Node, set[Source]] = {}
     after: dict[Node, None] = {}

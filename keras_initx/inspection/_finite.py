@@ -34,7 +34,7 @@ class NotFinite:
         size: The number of all values.
         kinds: Some of `"-inf"`, `"inf"` and `"nan"`.
         is_mask: Whether all other values are 0, as in a mask that is added to scores.
-        may_be_meant: Whether they may be intended, as in a mask or in a least value so far.
+        may_be_meant: Whether they may be intended, for example in a mask or in a running minimum.
     """
 
     count: int

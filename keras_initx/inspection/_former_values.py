@@ -32,9 +32,10 @@ class FormerValues:
 
         Args:
             variable: The variable.
-            value: Its value, where `variable.value` may be rounded: in the call of a layer.
-            lasting: Whether to copy the value on JAX too, where compiled programs of Keras may use
-                the memory of what they change.
+            value: Its value. Pass it in the call of a layer, because `variable.value` may be
+                rounded there.
+            lasting: Whether to copy the value on JAX too, because compiled programs of Keras may
+                reuse the memory of variables that they change.
         """
         if id(variable) in self._values:
             return
@@ -77,7 +78,7 @@ def preserve_variables(
 
 
 def run_uninterrupted(function: Callable[[], None]) -> None:
-    """Call a function again until it is not interrupted (Ctrl-C), and raise that at the end."""
+    """Call a function again if Ctrl-C interrupts it, and raise the interruption at the end."""
     interruption = None
     while True:
         try:

@@ -1,9 +1,9 @@
-"""Count the kernels that one kernel holds: those of queries, keys and values, split afterward.
+"""Count the kernels that one kernel holds: for example queries, keys and values, split afterward.
 
     q, k, v = split(dense(x), 3);  softmax(q @ k.T) @ v        `dense` holds three kernels
 
-Pieces of the outputs that reach an input of a product together are of one kernel, such as the
-halves that rotary positions turn. Pieces that only meet in products are of several.
+Pieces of the outputs that reach an input of a product together belong to one kernel, for example
+the halves that rotary positions turn. Pieces that only meet in products belong to several kernels.
 """
 
 import math
@@ -22,10 +22,10 @@ _PRODUCTS = (*SUMS_OF_PRODUCTS, *ATTENTION, "Attention", "AdditiveAttention")
 
 
 def count_fused_kernels(nodes: Iterable[Node]) -> dict[keras.Operation, int]:
-    """Count the kernels of one size in the kernel of each layer, of those with several.
+    """Count the kernels of one size in the kernel of each layer that holds several.
 
-    It is 0 if the outputs are split for attention into pieces of different sizes, or have other
-    uses too.
+    The number is 0 if the outputs are split for attention into pieces of different sizes, or have
+    other uses too.
 
     Args:
         nodes: All tensors of the graph, each after those that it was made from.

@@ -41,12 +41,12 @@ class Gate:
 
 @dataclass
 class KernelSource:
-    """Where a tensor comes from through operations of one tensor.
+    """The kernel that a tensor comes from through operations of one tensor.
 
     Attributes:
         kernel: The output of a kernel.
-        piece: What of it is split off, or all of it.
-        activations: The names of the activations on the way.
+        piece: The piece that is split off this output, or all of it.
+        activations: The names of the activations between the output and the tensor.
     """
 
     kernel: Node
@@ -78,7 +78,7 @@ def find_gates(nodes: Sequence[Node]) -> list[Gate]:
 
 
 def _find_factors(product: Node) -> _Factors | None:
-    """Find the layers of a gate and of what it multiplies; `None` if there is no gate."""
+    """Find the layer of a gate and the layer that it multiplies; `None` if there is no gate."""
     activations: dict[Node, list[str]] = {}
     kernels: dict[Node, Node] = {}
     for factor in _flatten_product(product):

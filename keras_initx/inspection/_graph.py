@@ -32,15 +32,16 @@ class Node:
 
     Attributes:
         tensor: The tensor.
-        origin: The last layer that counts as an origin, see `ForwardGraph.add_outputs`, on the way
-            to it; `None` for model inputs.
+        origin: The last layer on the path to it that counts as an origin, see
+            `ForwardGraph.add_outputs`; `None` for model inputs.
         producer: The layer or operation that returned it, or `None` for model inputs.
         consumers: The layers and operations that were called with it.
         joined: The model inputs that were concatenated with outputs of layers to make it.
         before: The only tensor that the producer was called with, or `None`.
-        inputs: All tensors that the producer was called with, or the one of which this is a form.
+        inputs: All tensors that the producer was called with. If this is another form, its
+            original.
         is_form: Whether this is another form, in dtype or shape, of its only input.
-        is_float: Whether it has floats, through which gradients pass.
+        is_float: Whether it has floats, so that gradients can pass.
     """
 
     tensor: weakref.ref[Tensor]
@@ -115,9 +116,9 @@ class ForwardGraph:
         return node.producer
 
     def producers(self, tensor: Tensor) -> list[keras.Operation]:
-        """List the producer of `tensor`, the producer of what this was called with, and so on.
+        """List the producer of `tensor`, the producer of its input, and so on.
 
-        The list ends where there are several inputs, or none.
+        The list ends at a producer with several inputs, or with none.
         """
         producers = []
         node = self._find(tensor)
@@ -147,8 +148,8 @@ class ForwardGraph:
             producer: The layer or the operation.
             inputs: Tensors.
             outputs: Tensors.
-            is_origin: Whether `producer` is the origin of the outputs; otherwise it is the origin
-                of the inputs.
+            is_origin: Whether `producer` is the origin of the outputs. If not, the outputs have the
+                origin of the inputs.
         """
         nodes = [self._find(tensor) for tensor in inputs]
         known = [node for node in nodes if node is not None]
@@ -218,7 +219,7 @@ class ForwardGraph:
 
 
 def node_and_ancestors(node: Node) -> set[Node]:
-    """Return a node, and all that it was computed from."""
+    """Return a node, and all nodes that it was computed from."""
     nodes: set[Node] = set()
     open_nodes = [node]
     while open_nodes:

@@ -1,4 +1,4 @@
-"""Find the size of each head of attention: over how many numbers a query and a key are multiplied.
+"""Find the size of each attention head: the length of the products of a query and a key.
 
 softmax(einsum("bqhd,bkhd->bhqk", query, key))        d is the size of a head
 """
@@ -23,8 +23,8 @@ from keras_initx.inspection._symbolic import record_calls
 def find_head_sizes(model: keras.Model) -> list[int | None]:
     """Find the size of the heads of each attention of a built model, in the order of the calls.
 
-    The `call` of layers of users is followed, also where these multiply by weights themselves. A
-    size is `None` if it is not seen, and for layers with kernels that cannot be followed.
+    The `call` of users' layers is followed, even if they multiply by weights themselves. A size is
+    `None` if the graph does not show it, and for layers with kernels that cannot be followed.
     """
     calls = list(iterate_leaf_calls(record_calls(model), ()))
     graph, _ = build_graph(calls)
@@ -57,7 +57,7 @@ def _is_softmax(operation: keras.Operation) -> bool:
 
 
 def _iterate_score_sizes(node: Node) -> Iterator[int | None]:
-    """Yield the size of the heads whose scores a softmax gets; nothing if it gets no scores."""
+    """Yield the size of the heads whose scores a softmax gets. Without scores, yield nothing."""
     open_nodes = list(node.inputs)
     visited: set[Node] = set()
     while open_nodes:

@@ -3,10 +3,10 @@
 While a model is watched (`_watch.py`), attributes of objects are replaced (`replace_attribute`):
 the method by which Keras calls a layer, its activation, the cast of its inputs, and the call of an
 operation that is no layer. While a layer is copied (`_layer_initializers.py`) or weights are
-loaded, methods of all layers are replaced, but for one thread only (`PatchedMethod`): the one that
-adds a weight, and the one that makes a layer.
+loaded, methods of all layers are replaced, but for one thread only (`PatchedMethod`): the method
+that adds a weight, and the method that makes a layer.
 
-What is known of activations stands here too.
+This file also reads the activations of layers.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def replace_attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 class PatchedMethod:
-    """A method of `keras.Layer` in place of which a thread calls functions of its own.
+    """A method of `keras.Layer` that a thread replaces by functions of its own.
 
     The first thread replaces the method and the last puts it back, in whatever order they end.
 
@@ -61,7 +61,8 @@ class PatchedMethod:
     def wrap(self, function: Callable[..., Any]) -> Iterator[None]:
         """Call `function` in place of the method in this thread, for the duration of the block.
 
-        Its first argument is what it replaces: the method, or the function of an outer block.
+        Its first argument is the function that it replaces: the method, or the function of an outer
+        block.
         """
         thread = threading.get_ident()
         try:
@@ -105,12 +106,12 @@ MADE_LAYERS = PatchedMethod("__new__")
 def record_initializers() -> Iterator[dict[int, LayerInitializer]]:
     """Record the initializers of variables that `add_weight` makes in this thread, by their ids.
 
-    The variables are zero: nothing is drawn. What a layer assigns when it is built is not in the
-    dict, because no initializer makes its values, and neither are variables for which it passes an
-    array, which it may have drawn.
+    The variables are zero: nothing is drawn. The dict leaves out variables that a layer assigns
+    when it is built, because no initializer makes their values. It also leaves out variables for
+    which the layer passes an array, because the layer may have drawn it.
 
-    A `keras.StatelessScope` would need no replacement, but in it a layer that makes a variable from
-    a value cannot be built, and Keras makes a function of an array.
+    A `keras.StatelessScope` would need no replacement. But inside it a layer that makes a variable
+    from a value cannot be built, and Keras makes a function from an array.
     """
     recorded: dict[int, LayerInitializer] = {}
 
@@ -210,7 +211,7 @@ _KNOWN_BY_VALUES = (
 def identify_activation(inputs: Array, outputs: Array) -> str | None:
     """Find the name of the activation that turns `inputs` into `outputs`; `None` if none does.
 
-    It is also `None` if the inputs are too small to tell it from others.
+    It is also `None` if the inputs are too small to distinguish activations.
     """
     if inputs.shape != outputs.shape or not np.abs(inputs).max(initial=0) > 2:
         return None
@@ -229,8 +230,8 @@ _STEP = np.float32(1e-3)
 def activation_slope(activation: Callable[..., Tensor], values: Array) -> float | None:
     """Measure the largest slope of an activation at `values`.
 
-    The steepest hundredth is left out: a function with steps has steps only there. The result is
-    `None` unless the function computes each output from one value.
+    The steepest hundredth does not count, because the steps of a step function are there. The
+    result is `None` unless the function computes each output from one value.
     """
     # Half of the values, so that it shows where an output depends on another.
     is_moved = np.random.default_rng(0).random(values.shape) < 0.5

@@ -1,12 +1,12 @@
-"""List what a model holds in one walk: its layers, weights and buffers, with names and paths.
+"""List the layers, weights and buffers of a model in one walk, with names and paths.
 
-A *path* has the names of the layers around a layer, and its own. Automatic names are numbered
+A *path* has the names of the layers around a layer, and its own name. It numbers automatic names
 within the layer around them, so it is the same in each build of a model. A *name* has the names of
-Keras, whose numbers are those of the process:
+Keras, which are numbered within the process:
 
     path    encoder/dense_1            name    encoder/dense_7
 
-A *buffer* is what torch saves of a module next to its parameters.
+A *buffer* is an array that torch saves for a module in addition to its parameters.
 """
 
 import functools
@@ -35,8 +35,8 @@ def checked_inventory(name: str, model: Any) -> "Inventory":
 
     Raises:
         TypeError: If it is no Keras model.
-        ValueError: If it is not built, has no weights, two weights have the same path, or the model
-            does not use a weight.
+        ValueError: If it is not built or has no weights, if two weights have the same path, or if
+            the model does not use a weight.
     """
     inventory = Inventory(check_model(name, model))
     check_weights(name, inventory)
@@ -44,7 +44,7 @@ def checked_inventory(name: str, model: Any) -> "Inventory":
 
 
 def check_model(name: str, model: Any) -> keras.Model:
-    """Return `model`, which must be a Keras model with weights."""
+    """Return `model`, or raise an error unless it is a Keras model with weights."""
     check_built(name, model)
     if not model.weights:
         raise _unbuilt_error(name, model, "without weights")
@@ -52,7 +52,10 @@ def check_model(name: str, model: Any) -> keras.Model:
 
 
 def check_built(name: str, model: Any) -> keras.Model:
-    """Return `model`, which must be a Keras model that is built, and may have no weights."""
+    """Return `model`, or raise an error unless it is a built Keras model.
+
+    It may have no weights.
+    """
     check_type(name, model, keras.Model, "a Keras model")
     if not model.built:
         raise _unbuilt_error(name, model, "without weights")
@@ -71,7 +74,7 @@ def _unbuilt_error(name: str, model: keras.Model, state: str) -> ValueError:
 
 @dataclass(frozen=True, eq=False)
 class ModelLayer:
-    """A layer at one path in a model. A layer that several others have is there as often.
+    """A layer at one path in a model. A layer that several others contain has several paths.
 
     Attributes:
         layers: The layers from the model to this one.
@@ -93,9 +96,9 @@ class ModelLayer:
 
 
 class Inventory:
-    """What a model holds, as it is when a property is first read.
+    """The layers and weights of a model, as they are when a property is first read.
 
-    A call makes one at its begin, and a new one after it has built layers.
+    A tool makes one when it begins, and a new one after it has built layers.
 
     Args:
         model: A model or a layer.
@@ -103,7 +106,7 @@ class Inventory:
     Attributes:
         model: The model.
         layers: The model and each layer inside it, in the order of a walk. A layer that several
-            others have is there as often. Layers of one name have the same path.
+            others contain is listed several times. Layers of one name have the same path.
     """
 
     def __init__(self, model: keras.Layer) -> None:
@@ -114,8 +117,8 @@ class Inventory:
     def names(self) -> dict[keras.Layer, str]:
         """The names of all layers, starting with the model.
 
-        Layers inside a recurrent layer are left out: they run inside a compiled loop, and their
-        weights count as its own.
+        Layers inside a recurrent layer do not count, because they run inside a compiled loop. Their
+        weights count as weights of the recurrent layer.
         """
         names: dict[keras.Layer, str] = {self.model: self.model.name}
         taken = {self.model.name}
@@ -134,7 +137,7 @@ class Inventory:
         """The paths of the layers of `names`, made distinct.
 
         The paths of the weights of a layer begin with its path, unless the layer around it has two
-        of one name. The model, whose path is empty, has its name here.
+        layers of one name. The path of the model is empty, so it has its name here.
         """
         paths: dict[keras.Layer, str] = {}
         taken: set[str] = set()
@@ -146,7 +149,7 @@ class Inventory:
 
     @functools.cached_property
     def weights(self) -> list[ModelWeight]:
-        """The weights, in the order of the layers. A shared one is listed once."""
+        """The weights, in the order of the layers. A shared weight is listed once."""
         weights = []
         seen_ids: set[int] = set()
         for entry in self.layers:
@@ -164,9 +167,9 @@ class Inventory:
 
     @functools.cached_property
     def buffers(self) -> list[ModelWeight]:
-        """What torch modules save next to their parameters, such as statistics.
+        """The arrays that torch modules save in addition to their parameters, such as statistics.
 
-        Keras has no variables of them.
+        Keras has no variables for them.
         """
         buffers = []
         buffer_ids: set[int] = set()
@@ -180,14 +183,14 @@ class Inventory:
 
     @property
     def weights_and_buffers(self) -> list[ModelWeight]:
-        """All that files may have. Each has its `kind`."""
+        """All weights and buffers, which files may have. Each has its `kind`."""
         return [*self.weights, *self.buffers]
 
     @functools.cached_property
     def unbuilt(self) -> list[str]:
         """The paths of the outermost layers that would make weights, and that no call has built.
 
-        Keras ignores what a file has for them.
+        Keras ignores the arrays of a file for these layers.
         """
         unbuilt: dict[keras.Layer, str] = {}
         for entry in self.layers[1:]:
@@ -258,11 +261,11 @@ def check_weights(name: str, inventory: Inventory) -> None:
 
 
 def check_used(name: str, inventory: Inventory) -> None:
-    """Raise `ValueError` if a layer of a model uses something else than one of its variables.
+    """Raise `ValueError` if a layer uses another object in place of one of its variables.
 
     Args:
         name: Name of the argument that is the model, in error messages.
-        inventory: What the model holds.
+        inventory: The layers and weights of the model.
     """
     paths = {id(weight.variable): weight.path for weight in inventory.weights}
     variables_by_layer: dict[keras.Layer, list[keras.Variable]] = {}

@@ -1,4 +1,4 @@
-"""Tell which weights are kernels, and which of their axes are inputs and units.
+"""Find the kernels among the weights, with the axes of their inputs and of their units.
 
     Dense                   (inputs, units)                       axes (0,), (1,)
     Conv2D                  (height, width, channels, filters)    axes (0, 1, 2), (0, 1, 3)
@@ -7,7 +7,7 @@
     EinsumDense "abc,cd->abd"  (inputs, units)                    axes (0,), (1,)
     torch's Conv2d          (filters, channels, height, width)    axes (1, 2, 3), (0, 2, 3)
 
-The window of a convolution is in both, as fan-in and fan-out count it.
+The window of a convolution is in both, because fan-in and fan-out both count it.
 """
 
 import math
@@ -57,7 +57,7 @@ _NOT_KERNELS = ("alpha", "beta", "bias", "gamma", "scale")
 
 
 def normalizes(operation: keras.Operation) -> bool:
-    """Return whether a layer normalizes signals; a user's by the name of its class."""
+    """Return whether a layer normalizes signals. A user's layer counts by its class name."""
     if not isinstance(operation, keras.Layer) or isinstance(operation, _OTHER_NORMALIZATIONS):
         return False
     # Those of KerasHub, such as `T5LayerNorm`, are classes of their own.
@@ -112,7 +112,7 @@ def multiplies(layer: keras.Layer, weight: keras.Variable) -> bool:
 
 
 def is_zero(layer: keras.Layer, weight: keras.Variable) -> bool:
-    """Return whether `weight` is a trainable kernel, or the scale of a normalization, and all 0."""
+    """Return whether all values are 0 in a trainable kernel, or in the scale of a normalization."""
     return multiplies(layer, weight) and not backend.has_nonzero(weight.value)
 
 
@@ -151,9 +151,9 @@ def kernel_axes(layer: keras.Layer, kernel: keras.Variable) -> KernelAxes:
 
 
 def knows_axes(layer: keras.Layer) -> bool:
-    """Return whether the axes of kernels of `layer` are known from its class, which Keras has.
+    """Return whether the class of `layer` gives the axes of its kernels, as classes of Keras do.
 
-    Those of a user's layer are guessed by the shape.
+    For a user's layer the axes are guessed from the shape.
     """
     keras_classes = [
         cls for cls in type(layer).__mro__ if cls.__module__.partition(".")[0] == "keras"
@@ -202,9 +202,9 @@ def kernel_groups(layer: keras.Layer, kernel: keras.Variable) -> tuple[int, int]
 def kernel_phases(layer: keras.Layer, kernel: keras.Variable) -> int:
     """Count the phases of the window of a transposed convolution; 1 for other kernels.
 
-    With strides, an output sums over one phase of the window, every second element for strides of
-    2; which one depends on the position of the output. Outputs between the windows, if these are
-    smaller than the strides, sum over none and do not count.
+    With strides, an output sums over one phase of the window, for example every second element with
+    strides of 2. The phase depends on the position of the output. If windows are smaller than the
+    strides, outputs between the windows sum over no phase and do not count.
     """
     if isinstance(layer, TRANSPOSED):
         return _count_phases(kernel.shape[:-2], layer.strides, layer.dilation_rate)
@@ -228,7 +228,7 @@ def kernel_fans(layer: keras.Layer, kernel: keras.Variable) -> tuple[float, int]
     """Return fan-in and fan-out of a kernel of `layer`.
 
     With strides the outputs of a transposed convolution may differ by one element of the window;
-    then fan-in is their mean, which need not be a whole number.
+    then fan-in is the mean, which may be a fraction.
     """
     inputs, units = kernel_groups(layer, kernel)
     inputs *= kernel_phases(layer, kernel)

@@ -1,7 +1,8 @@
 """Find the initializer of each weight: kept by its layer, or passed to `add_weight` by a copy.
 
-Layers of Keras keep them: `layer.kernel_initializer`. A user's layer may pass one to `add_weight`
-and keep nothing. So a copy of it is built, which is watched (`record_initializers`).
+Layers of Keras keep their initializers: `layer.kernel_initializer`. A user's layer may pass an
+initializer to `add_weight` and not keep it. So this file builds a copy of the layer and watches it
+(`record_initializers`).
 """
 
 import contextlib
@@ -35,8 +36,8 @@ class WeightInitializer(NamedTuple):
     """The initializer that a layer uses for a weight.
 
     Attributes:
-        initializer: The initializer, or `None` if the weight must be left unchanged.
-        reason: Why it must be, otherwise empty.
+        initializer: The initializer, or `None` if the weight must keep its values.
+        reason: Why it must keep its values, or an empty text.
     """
 
     initializer: LayerInitializer | None
@@ -92,7 +93,8 @@ def _find_passed_initializer(
 ) -> LayerInitializer | None:
     """Find the initializer that a layer passes to `add_weight` for `weight`, or `None`.
 
-    The innermost layer that can be copied tells it: an inner one may have no complete config.
+    The innermost layer that can be copied shows it. Layers further inside may have no complete
+    config.
     """
     for depth in reversed(range(len(weight.layers))):
         initializer = read_copy(weight.layers[depth]).get(_locate(weight, depth))
@@ -102,7 +104,7 @@ def _find_passed_initializer(
 
 
 def _read_passed_by_copy(layer: keras.Layer) -> _InitializersOfCopy:
-    """Read the initializers of the weights of a copy of `layer`; none if it cannot be copied."""
+    """Read the initializers of the weights of a copy of `layer`. There are none without a copy."""
     with keras.saving.CustomObjectScope({}) as scope:
         custom_objects = scope.backup
     distribution = keras.distribution.distribution()
@@ -124,7 +126,7 @@ def _read_passed_by_copy(layer: keras.Layer) -> _InitializersOfCopy:
 
 
 def _build_copy(layer: keras.Layer) -> _InitializersOfCopy:
-    """Build a copy of `layer`, and return what it passes to `add_weight`."""
+    """Build a copy of `layer`, and return the initializers that it passes to `add_weight`."""
     initializers = {}
     with record_initializers() as recorded, contextlib.ExitStack() as stack:
         stack.callback(backend.kept_generators())  # the copy draws seeds
@@ -148,7 +150,8 @@ def _build_copy(layer: keras.Layer) -> _InitializersOfCopy:
 def _locate(weight: ModelWeight, depth: int) -> _Location:
     """Locate a weight by the indices of the layers around it, its name and its shape.
 
-    Not by its path: automatic names in a copy have other numbers, maybe in another order.
+    The path would not do, because automatic names in a copy have other numbers, maybe in another
+    order.
 
     Args:
         weight: A weight.

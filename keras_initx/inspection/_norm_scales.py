@@ -1,6 +1,6 @@
-"""Tell how a normalization uses its scale: as `scale * x`, or as `(1 + scale) * x`.
+"""Find how a normalization uses its scale: as `scale * x`, or as `(1 + scale) * x`.
 
-It is measured with a scale of 0: outputs that are not 0 show the second way.
+A call with a scale of 0 shows it: if the outputs are not 0, it is `(1 + scale) * x`.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Tell what operations mean, by the names of their classes, which is all that Keras shows.
+"""Find the meaning of operations by the names of their classes.
 
 The class of `keras.ops.add(x, y)` is `Add`. A layer of Keras that does the same has the same name:
 `keras.layers.Add`.
@@ -50,7 +50,7 @@ def get_kind(operation: keras.Operation | None) -> str:
 
 
 def gives_weights(operation: keras.Operation | None) -> bool:
-    """Return whether the outputs of an operation are weights: of a sigmoid, softmax or choice."""
+    """Return whether an operation makes weights: a sigmoid, a softmax or a choice."""
     kind = get_kind(operation)
     name = kind.lower()
     if isinstance(operation, keras.Layer):

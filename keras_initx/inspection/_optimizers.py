@@ -1,4 +1,4 @@
-"""Read what an optimizer is: its class, settings, learning rate, variables, and others inside.
+"""Read an optimizer: its class, settings, learning rate, variables, and the optimizers inside it.
 
 Keras has optimizers of three kinds, and all are read here:
 
@@ -44,8 +44,8 @@ KINDS: Mapping[str, OptimizerKind] = {
 def keras_class_name(optimizer: keras.optimizers.Optimizer) -> str | None:
     """Return the name of the class in `keras.optimizers` from which an optimizer derives.
 
-    Classes of users, and on torch those of Keras, derive from these. It is `None` for a class that
-    derives from `keras.optimizers.Optimizer` alone.
+    Classes of users derive from these, and on torch Keras' own classes do too. It is `None` for a
+    class that derives from `keras.optimizers.Optimizer` alone.
     """
     name = None
     for cls in type(optimizer).__mro__:
@@ -58,17 +58,20 @@ def keras_class_name(optimizer: keras.optimizers.Optimizer) -> str | None:
 
 @dataclass(frozen=True)
 class StepFacts:
-    """How an optimizer makes a step of a gradient.
+    """The settings of the steps of an optimizer.
 
     Attributes:
-        kind: One of the values of `KINDS`, `None` for the class of a user and others that are not
-            known.
+        kind: One of the values of `KINDS`, `None` for an unknown class, for example a user's.
         momentum: The momentum of SGD, 0 for others.
-        epsilon: What Adam and its like add to the size of a gradient, 0 for others.
-        start: What Adagrad starts its sum of squared gradients with, 0 for others.
-        clipnorm: The norm to which the gradient of each weight is clipped, infinite for none.
-        clipvalue: The size to which each number of a gradient is clipped, infinite for none.
-        global_clipnorm: The norm to which all gradients together are clipped, infinite for none.
+        epsilon: The number that Adam and similar optimizers add to the size of a gradient, 0 for
+            others.
+        start: The first value of Adagrad's sum of squared gradients, 0 for others.
+        clipnorm: The largest norm of the gradient of a weight after clipping, infinite without
+            clipping.
+        clipvalue: The largest size of a number of a gradient after clipping, infinite without
+            clipping.
+        global_clipnorm: The largest norm of all gradients together after clipping, infinite without
+            clipping.
     """
 
     kind: OptimizerKind | None = None
@@ -86,7 +89,7 @@ class StepFacts:
 
 
 def read_step_facts(optimizer: Any) -> StepFacts:
-    """Read how an optimizer makes a step of a gradient, as far as it is known."""
+    """Read the settings of the steps of an optimizer, if Keras knows its class."""
     limits = {}
     for name in ("clipnorm", "clipvalue", "global_clipnorm"):
         limit = getattr(optimizer, name, None) or 0.0
@@ -117,7 +120,7 @@ def scales_loss(optimizer: keras.optimizers.Optimizer) -> bool:
 def has_one_rate(optimizer: keras.optimizers.Optimizer) -> bool:
     """Return whether an optimizer has the learning rate of Keras.
 
-    A class may have a property of its own, or have its rates in optimizers inside.
+    A class may have a property of its own instead, or optimizers inside that have the rates.
     """
     own: Any = type(optimizer).learning_rate
     return own is keras.optimizers.Optimizer.learning_rate
@@ -159,11 +162,11 @@ def unwrap_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.
 def copy_unbuilt(
     optimizer: keras.optimizers.Optimizer, rate: float | None = None
 ) -> keras.optimizers.Optimizer:
-    """Copy an optimizer as it is at its start, before it knows its weights.
+    """Copy an optimizer in its initial state, before it is built.
 
     Args:
-        optimizer: An optimizer whose config makes one. If it does not, any error may be raised.
-        rate: The learning rate of the copy, by default that of `optimizer`.
+        optimizer: An optimizer. If its config makes no optimizer, any error may be raised.
+        rate: The learning rate of the copy, by default the rate of `optimizer`.
     """
     inner = unwrap_optimizer(optimizer)
     copied: keras.optimizers.Optimizer
@@ -185,11 +188,11 @@ def copy_unbuilt(
 
 
 class NoCopyError(Exception):
-    """There is no optimizer that does what another does.
+    """Raised if an optimizer cannot be copied.
 
     Attributes:
-        required: What the optimizer must be, in words that follow "an optimizer that".
-        received: What it is.
+        required: The requirement, in words that follow "an optimizer that".
+        received: The optimizer, in words.
     """
 
     def __init__(self, required: str, received: str) -> None:
@@ -201,10 +204,10 @@ class NoCopyError(Exception):
 def copy_initial_optimizer(
     optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
 ) -> keras.optimizers.Optimizer:
-    """Copy an optimizer as it is at its start, built for weights.
+    """Copy an optimizer in its initial state, built for weights.
 
     Raises:
-        NoCopyError: If it was built without some of them, or its config does not copy it.
+        NoCopyError: If it was built without some of these weights, or its config does not copy it.
     """
     for used in {optimizer, unwrap_optimizer(optimizer)}:
         unknown = [weight for weight in weights if not is_built_with(used, weight)]
@@ -237,7 +240,7 @@ def find_lost_settings(
 ) -> list[str]:
     """Find the attributes of `optimizer` that a copy lacks, or that have other values there.
 
-    They are numbers, texts and the like, which a config may lack, and methods that someone has
+    These are values such as numbers and texts that the config lacks, and methods that someone has
     replaced.
     """
     lost = []
@@ -265,7 +268,7 @@ def _is_same(value: Any, other: Any) -> bool:
 def iterate_optimizers(
     optimizer: keras.optimizers.Optimizer,
 ) -> Iterator[keras.optimizers.Optimizer]:
-    """Yield an optimizer and those in its attributes."""
+    """Yield an optimizer and the optimizers in its attributes."""
     yield optimizer
     for value in vars(optimizer).values():
         for item in list_items(value):
@@ -276,10 +279,10 @@ def iterate_optimizers(
 def list_optimizer_variables(
     optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
 ) -> list[keras.Variable]:
-    """List the variables of `optimizer`, which updates `weights`, also those in its attributes.
+    """List the variables of `optimizer`, which updates `weights`, and of the optimizers inside it.
 
-    In a `LossScaleOptimizer`, Keras does not list those that are made by themselves: the product of
-    momenta of Nadam, the placeholders of Adafactor for vectors.
+    In a `LossScaleOptimizer`, Keras does not list all variables. For example, it leaves out Nadam's
+    product of momenta and Adafactor's placeholders for vectors.
     """
     variables_by_id = {id(variable): variable for variable in optimizer.variables}
     weight_ids = {id(weight) for weight in weights}
@@ -306,7 +309,7 @@ def list_items(value: Any) -> Iterable[Any]:
 
 
 def list_optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """List the optimizers of `model` and of models in it, which may be in a list or a dict."""
+    """List the optimizers of `model` and of models inside it, also in lists and dicts."""
     optimizers: dict[keras.optimizers.Optimizer, None] = {}
     for layer in (model, *list_sublayers(model)):
         for value in vars(layer).values():
@@ -317,7 +320,7 @@ def list_optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
 
 
 def list_used_optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """List the optimizers of `model` that have their variables, or have one inside that has."""
+    """List the optimizers of `model` whose variables exist, or exist in an inner optimizer."""
     used = []
     for optimizer in list_optimizers(model):
         if optimizer.built or unwrap_optimizer(optimizer).built:
@@ -328,8 +331,8 @@ def list_used_optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]
 def list_optimized_weights(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
     """List the weights that `optimizer` was built for.
 
-    Since then, layers may have been frozen or quantized. The weights are the longest list of
-    variables in its attributes that are not its own.
+    Layers may have been frozen or quantized since it was built. The weights are the longest list in
+    its attributes of variables that are not its own.
     """
     own_ids = {id(variable) for variable in optimizer.variables}
     longest: list[keras.Variable] = []

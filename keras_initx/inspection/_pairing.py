@@ -1,29 +1,28 @@
 """Pair the layers of two models, files or dicts whose automatic names differ.
 
 Keras numbers layers without a name in the process, in the order in which they are made: `dense_7`.
-The number says nothing of where a layer is in its model. So two models are paired by canonical
-paths. Seeds and plans know weights by their paths, in which the number stays.
+The number does not show the position of a layer in its model. So two models are paired by canonical
+paths. Seeds and plans use paths that keep the number.
 
 A canonical path has the layers around a layer or a weight, from the model inwards, and its own
-name. In place of an automatic name it says which layer of this name it is, of those in the layer
-around it, in the order in which Keras saves:
+name. It replaces an automatic name by its rank among the layers with the same stem in the same
+layer, in the order in which Keras saves:
 
     encoder/dense_7/kernel    encoder/dense 2 of 3/kernel    the second of three in `encoder`
 
 A functional model has its layers in a list, in the order of their calls. Other models have them in
-attributes, which Keras saves in the order of their names. That may be another order than the one in
-which they were made, so the attribute stands in the path too, and the number of the layer in the
-order of making where it differs. A model with `self.heads = {"query": dense, "key": dense_1}` and
-`self.body = dense_2` has
+attributes, which Keras saves in the order of their names. The layers may have been made in another
+order. So the path also has the attribute, and the rank in the order of making if it differs. A
+model with `self.heads = {"query": dense, "key": dense_1}` and `self.body = dense_2` has
 
     dense_2    dense 1 of 3 in body made 3
     dense      dense 2 of 3 in heads.dense[query] made 1
     dense_1    dense 3 of 3 in heads.dense_1[key] made 2
 
-`layers` of a model is an attribute like others, with what is not in those before it in the
-alphabet: `layers.towers.dense`. So those after it are in a list too, in the order in which they
-were made. A file has the list alone, which does not say of which kind its model was, and no keys of
-dicts.
+Keras saves `layers` of a model like any other attribute, with the layers that no attribute before
+it in the alphabet has: `layers.towers.dense`. So layers in attributes after it are in a list too,
+in the order in which they were made. A file has only this list, without the kind of the model and
+without the keys of dicts.
 """
 
 import re
@@ -69,15 +68,15 @@ _RANKED = re.compile(r"(.+) (\d+) of (\d+)(?: in (.+?))?(?: made (\d+))?")
 
 
 class PathPart(NamedTuple):
-    """A layer on the way to a weight, as a model, a file or a dict names it.
+    """A layer on the path to a weight, named by a model, a file or a dict.
 
     Attributes:
         name: Its name.
         automatic: The stem and number of this name if it is automatic.
-        group: Where Keras saves it in the layer around it, as far as that is known.
+        group: Its group in a file of Keras, in the layer around it, if known.
         attribute: The attribute that holds it, with its index in a list or key of a dict, see
             `list_attribute_layers`; empty if it is in a list in the order of calls.
-        has_weights: Whether it has weights. The others are counted by themselves.
+        has_weights: Whether it has weights. Layers without weights are counted separately.
     """
 
     name: str
@@ -92,9 +91,9 @@ class _RankedPart(NamedTuple):
 
     Attributes:
         name: A chosen name, or the stem of an automatic one.
-        total: How many layers of this stem there are, 0 for a chosen name.
-        order: Which of them it is in the order of the source.
-        number: Which of them it is in the order in which they were made.
+        total: The number of layers of this stem, 0 for a chosen name.
+        order: Its rank among them in the order of the source.
+        number: Its rank among them in the order of making.
         attribute: See `PathPart`.
     """
 
@@ -117,7 +116,7 @@ class _RankedPart(NamedTuple):
 
     @property
     def tracked(self) -> int:
-        """Which of them it is in the order in which Keras tracks layers, and lists weights."""
+        """Its rank among them in Keras' order of tracked layers, which also orders weights."""
         return self.number if self.attribute else self.order
 
 
@@ -140,7 +139,7 @@ def _parse_path(path: str) -> tuple[_RankedPart, ...]:
 def layer_paths(inventory: Inventory) -> dict[keras.Layer, tuple[PathPart, ...]]:
     """List the layers that lead to each layer of a model, with this layer as the last.
 
-    These are the layers in which Keras saves it, where it is in several.
+    If several layers contain it, the list has the layers under which Keras saves it.
     """
     model = inventory.model
     paths: dict[keras.Layer, tuple[PathPart, ...]] = {model: ()}
@@ -170,7 +169,7 @@ def layer_paths(inventory: Inventory) -> dict[keras.Layer, tuple[PathPart, ...]]
 
 
 def canonical_layer_paths(inventory: Inventory) -> dict[keras.Layer, str]:
-    """Return the canonical path of each layer of a model. That of the model itself is empty."""
+    """Return the canonical path of each layer of a model. The path of the model itself is empty."""
     return canonicalize_paths(layer_paths(inventory))
 
 
@@ -206,7 +205,7 @@ def _strip_counted_names(attribute: str) -> str:
 
 
 def is_ordered_by_calls(model: keras.Layer) -> bool:
-    """Return whether a model has its layers in a list, in the order in which they are called."""
+    """Return whether a model has its layers in a list, in the order of their calls."""
     return isinstance(model, keras.Sequential | keras.Function)
 
 
@@ -221,9 +220,10 @@ def canonical_weight_paths(inventory: Inventory, weights: Iterable[ModelWeight])
 
 
 def canonicalize_paths(paths: Mapping[Key, Sequence[PathPart]]) -> dict[Key, str]:
-    """Turn paths into canonical ones.
+    """Turn paths into canonical paths.
 
-    The order is that of Keras' files where groups are known, and otherwise that of the paths.
+    If groups are known, layers are ranked as in Keras' files. If not, they are ranked as in
+    `paths`.
     """
     texts = _canonicalize_inside("", {key: tuple(path) for key, path in paths.items()})
     return {key: texts[key] for key in paths}
@@ -288,12 +288,12 @@ def has_similar_siblings(canonical_path: str) -> bool:
 
 
 def path_stems(canonical_path: str) -> tuple[str, ...]:
-    """Return the names in a path; of automatic ones the stem, which all such layers share."""
+    """Return the names in a path, with the stem in place of each automatic name."""
     return _stems(_parse_path(canonical_path))
 
 
 def shown_paths(paths: Mapping[Key, Sequence[PathPart]]) -> dict[Key, str]:
-    """Return the same paths as a model shows them, with automatic names numbered as made."""
+    """Return the paths that a model shows, with automatic names numbered in the order of making."""
     shown = {}
     for key, canonical_path in canonicalize_paths(paths).items():
         names = []
@@ -309,11 +309,11 @@ def shown_paths(paths: Mapping[Key, Sequence[PathPart]]) -> dict[Key, str]:
 
 @dataclass
 class Pairs:
-    """Layers or weights of one side, and those of the other that they are.
+    """Layers or weights of one side, with their counterparts on the other side.
 
     Attributes:
-        names: The keys of the other side by those of this one.
-        reasons: Why others are left, by the keys of this side, as far as names are to blame.
+        names: The keys of the other side by the keys of this side.
+        reasons: Why others have no counterpart, by the keys of this side, if names are the reason.
         notes: A doubt about a pair, by the keys of this side.
         remarks: Doubts about all pairs, in sentences.
     """
@@ -339,18 +339,19 @@ class Pairs:
 def pair_by_path(
     ours: Mapping[str, str], theirs: Mapping[str, str], *, order: Order = "saved"
 ) -> Pairs:
-    """Pair what has the same canonical path on both sides.
+    """Pair the layers or weights that have the same canonical path on both sides.
 
-    Chosen names must be equal. Layers with automatic names are the same by their attributes if both
-    sides have the same ones, and otherwise by their order, if both have as many of them.
+    Chosen names must be equal. Layers with automatic names are paired by their attributes if both
+    sides have the same attributes. If not, they are paired by their order, if both sides have as
+    many.
 
     Args:
         ours: Canonical paths of one side, by its names.
         theirs: Canonical paths of the other side, by its names.
-        order: How the other side is ordered: `"saved"` as Keras saves, a model or one of its
-            files; `"tracked"` as Keras lists weights, without attributes, as files of Keras 2;
-            `"listed"` the same, but perhaps by accident, as a dict, so that numbers must agree;
-            `"none"`, so that numbers alone count, and a note says so.
+        order: The order of the other side. `"saved"`: as Keras saves, for a model or one of its
+            files. `"tracked"`: as Keras lists weights, without attributes, for files of Keras 2.
+            `"listed"`: the same, but perhaps by accident, for a dict, so that numbers must agree.
+            `"none"`: numbers alone count, and a note is made.
     """
     our_parts = {name: _parse_path(path) for name, path in ours.items()}
     their_parts = {name: _parse_path(path) for name, path in theirs.items()}
@@ -378,14 +379,14 @@ def pair_by_path(
 
 
 def pair_by_path_or_name(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Pairs:
-    """Pair what has the same canonical path on both sides, or the same name where one has none.
+    """Pair by the same canonical path on both sides, or by the same name if a path is missing.
 
-    Arrays and modules of torch have names alone, which are joined by `/` or `.`. Of automatic names
-    these are numbers, which count only where both sides have the same.
+    Arrays and torch modules have names only, joined by `/` or `.`. The numbers of their automatic
+    names count only if both sides have the same names.
 
     Args:
-        ours: Canonical paths of one side by names. Without one, it is the name.
-        theirs: The same of the other side.
+        ours: Canonical paths of one side by names. A missing path is the name.
+        theirs: Canonical paths of the other side by names.
     """
     pairs = pair_by_path(ours, theirs)
     if _has_canonical_paths(ours) and _has_canonical_paths(theirs):
@@ -413,11 +414,11 @@ def _has_canonical_paths(paths_by_name: Mapping[str, str]) -> bool:
 
 
 class _Holder(NamedTuple):
-    """A single attribute, a list or a key of a dict that holds layers, as a file may not name it.
+    """A single attribute, a list or a key of a dict that holds layers. A file may not name it.
 
     Attributes:
         name: The attribute with the keys of dicts, without indices in lists: `towers[query]`.
-        scope: Within which layers of one automatic name a file orders it: `layers`, or the dict.
+        scope: The group whose layers of one automatic name a file orders: `layers`, or the dict.
         is_container: Whether it is no single attribute.
     """
 
@@ -438,7 +439,7 @@ def _find_unnamed_holder(attribute: str) -> _Holder | None:
 
 
 def note_containers(paths: Mapping[str, str], shapes: Mapping[str, Shape]) -> list[str]:
-    """Note layers that a file of Keras may have in another order, in a sentence, if there are any.
+    """Return a sentence on layers that a file of Keras may have in another order, or an empty text.
 
     A file has `layers/dense_1` for a layer in a list of the model, or in a dict. Two of these whose
     layers have one class and equal shapes may have been made, or filled, in another order.
@@ -490,7 +491,7 @@ _Family: TypeAlias = tuple[Any, str]
 class _OtherSide:
     """The other side of a comparison, by canonical paths.
 
-    The key of a path leaves out what does not count in the order of this side.
+    The key of a path leaves out the parts that do not count in the order of this side.
 
     Args:
         ours: The canonical paths of this side.
@@ -554,17 +555,17 @@ class _OtherSide:
         return key
 
     def find_name(self, parts: tuple[_RankedPart, ...]) -> str | None:
-        """Return the name of what has the same path, or `None` if there is nothing."""
+        """Return the name of the counterpart with the same path, or `None`."""
         return self._names_by_key.get(self._key(parts))
 
     def family(self, parts: tuple[_RankedPart, ...], depth: int) -> _Family:
-        """Return what leads to the part at a depth, and the name that it shares with others."""
+        """Return the parts before the part at a depth, and the name that it shares with others."""
         return self._key(parts[: depth - 1]), parts[depth - 1].name
 
     def first_depth_in_another_order(self, parts: tuple[_RankedPart, ...]) -> int | None:
-        """Return the depth of the first part that has another order, or perhaps has it.
+        """Return the depth of the first part that has, or may have, another order.
 
-        It is 1 for the outermost part, and `None` if there is none.
+        It is 1 for the outermost part, and `None` if there is no such part.
         """
         for depth, part in enumerate(parts, 1):
             their_prefix = self._prefixes_by_key.get(self._key(parts[:depth]))
@@ -583,7 +584,7 @@ class _OtherSide:
         return False
 
     def note_order(self, parts: tuple[_RankedPart, ...], their_name: str) -> str | None:
-        """Return the note that the order of a pair is not that of calls, if it may not be."""
+        """Return a note if the order of a pair may not be the order of calls."""
         pairs = list(zip(parts, self._paths[their_name], strict=True))
         if self._order == "none" and any(part.total > 1 for part in parts):
             return BY_NUMBER
@@ -608,9 +609,9 @@ def _have_same_attribute(ours: _RankedPart, theirs: _RankedPart) -> bool:
 
 
 def _have_same_order(ours: _RankedPart, theirs: _RankedPart) -> bool:
-    """Return whether attributes have the order in which their layers were made.
+    """Return whether attributes have the order of making of their layers.
 
-    Those of one name are the same layer in any order.
+    Attributes of one name hold the same layer in any order.
     """
     if _have_same_attribute(ours, theirs):
         return True

@@ -1,8 +1,8 @@
-"""Match the patterns by which rules choose weights: one language, wherever rules are taken.
+"""Match the patterns by which rules choose weights, in the same language for all rules.
 
-`*` stands for any text, also with `/`, and `?` for one character. Everything else stands for
-itself, also brackets, which the name of a layer may have. A pattern matches a whole path. The
-texts that the stars match may be filled into a template:
+`*` matches any text, even with `/`, and `?` matches one character. All other characters match
+themselves. Brackets do too, because the name of a layer may have them. A pattern matches a whole
+path. The texts that the stars match may be filled into a template:
 
     "block_*/*" matches "block_3/mlp/kernel": ("3", "mlp/kernel");   "h.{0}.{1}" -> "h.3.mlp/kernel"
 """
@@ -32,14 +32,14 @@ def find_first_matches(
 
     Args:
         argument: Name of the argument that holds the conditions, in error messages.
-        conditions: Patterns, or whatever `match` takes, in the order of the argument.
-        items: What is matched, by path.
-        match: Returns what a condition matches in an item. It does not match if that is false.
-        kind: What each condition must match, in error messages.
-        hint: Returns the end of the message about a condition, by default paths like the pattern.
+        conditions: Patterns, or other objects that `match` takes, in the order of the argument.
+        items: The items to match, by path.
+        match: Function that returns the match of a condition with an item, false if there is none.
+        kind: The kind of the items in error messages.
+        hint: Returns the end of the message about a condition, by default similar paths.
 
     Returns:
-        Dict from the paths of items to the condition and to what `match` returned.
+        Dict from the paths of items to the condition and the result of `match`.
 
     Raises:
         ValueError: If a condition matches no item.
@@ -62,9 +62,9 @@ def find_first_matches(
 
 
 def captured_texts(pattern: str, path: str) -> tuple[str, ...] | None:
-    """Return the texts that each `*` stands for, or `None` if `pattern` does not match `path`.
+    """Return the texts that each `*` matches, or `None` if `pattern` does not match `path`.
 
-    From the left, each stands for as little as possible.
+    From the left, each `*` matches as little as possible.
     """
     match = _compile(pattern).fullmatch(path)
     if match is None:
@@ -76,10 +76,10 @@ def fill_template(template: str, texts: Sequence[str], path: str, requirement: s
     """Fill the texts that a pattern matches into a template of a name.
 
     Args:
-        template: The name, with `{0}` for the text that the first `*` stands for.
-        texts: The texts that each `*` stands for.
+        template: The name, with `{0}` for the text that the first `*` matches.
+        texts: The texts that each `*` matches.
         path: The path.
-        requirement: What `names` must have, in words.
+        requirement: The requirement on `names`, in words.
 
     Raises:
         ValueError: If there is no such text.
@@ -98,7 +98,7 @@ def matches_path(pattern: str, path: str) -> bool:
 
 
 def match_pattern(pattern: str, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Match names: those that `pattern` matches, each with the texts that each `*` stands for.
+    """Return the names that `pattern` matches, each with the texts that each `*` matches.
 
     The names may be all those of one weight, such as a path in two forms, or the paths of all
     weights.

@@ -1,9 +1,9 @@
 """Number the streams that residual branches add to, and count the branches along each.
 
-A sum follows another if its branches begin at what is computed from that one: stages in series are
-one stream, and so is what a loop applies again. Towers next to each other, and calls on other
-inputs, are streams of their own. What a branch gets at its side, as the memory of a decoder, is no
-way of a stream:
+A sum follows another sum if its branches begin at a tensor computed from that sum. Stages in series
+are therefore one stream, and so are layers that a loop applies again. Towers next to each other,
+and calls on other inputs, are streams of their own. A side input of a branch, such as the memory of
+a decoder, is no path of a stream:
 
     x1 = x + a(x);  x2 = x1 + b(x1)           one stream, two branches on the way
     m = memory + c(memory);  y = x + d(x, m)  two streams, one branch on the way of each
@@ -24,14 +24,14 @@ _Sums: TypeAlias = frozenset[Node | None]
 
 
 class Streams:
-    """The ways along the branches of a model.
+    """The paths along the branches of a model.
 
     Attributes:
         numbers: The number of the stream of each branch.
 
     Args:
-        branches: Branches in the order in which they are added, without those around others.
-        outer_branches: The branches around others. Ways go through them, not along their streams.
+        branches: Branches in the order of their sums, without branches around others.
+        outer_branches: The branches around others. Paths go through them, not along their streams.
     """
 
     def __init__(self, branches: Sequence[Branch], outer_branches: Sequence[Branch]) -> None:
@@ -53,7 +53,7 @@ class Streams:
         self.numbers = {branch: numbers_by_sum[branch.total] for branch in branches}
 
     def lengths(self, counts: Callable[[Branch], bool]) -> dict[Branch, frozenset[int]]:
-        """Count the branches on the ways through each branch: one number for each length of a way.
+        """Count the branches on the paths through each branch: a number for each length of a path.
 
         Args:
             counts: Whether a branch counts.
@@ -79,7 +79,7 @@ class Streams:
         return lengths
 
     def firsts(self) -> list[Branch]:
-        """Return a branch of each sum that follows no other."""
+        """Return a branch of each sum that follows no other sum."""
         return [
             self._branches_by_sum[total][0]
             for total, earlier_sums in self._earlier_sums.items()
@@ -95,9 +95,9 @@ class Streams:
         return {number: list(kernels) for number, kernels in kernels_by_stream.items()}
 
     def _find_earlier_sums(self, begin: Node) -> _Sums:
-        """Find the last sums on the ways to a tensor, and `None` for a way without any.
+        """Find the last sums on the paths to a tensor, and `None` for a path without a sum.
 
-        A way without any counts only if there are no others, or with others in a concatenation.
+        A path without a sum counts only if there are no others, or with others in a concatenation.
         """
         sums_by_node: dict[Node, _Sums] = {}
         open_nodes = [begin]

@@ -5,10 +5,10 @@
         SymbolicCall(dense), SymbolicCall(add) inside=None: layers and operations of Keras
       SymbolicCall(other, problem="TypeError: ...")    a `call` that could not be followed
 
-No data is needed, nothing is computed, and the model stays as it is. Branches, gates, attention and
-orders of rows are read from this tree. Where a layer with weights gets a weight or a constant, as
-learned queries, it gets a symbolic tensor in its place, a *stand-in*, so that what is computed from
-it is seen.
+This needs no data, computes nothing, and leaves the model as it is. Other files read branches,
+gates, attention and orders of rows from this tree. If a layer with weights gets a weight or a
+constant, such as learned queries, it gets a symbolic tensor in its place, a *stand-in*. So the tree
+also has the results that are computed from it.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class SymbolicCall:
         operation: The layer, operation or model.
         args: Its arguments by position.
         options: Its arguments by keyword.
-        outputs: What it returned; `None` for a model that raised an error.
+        outputs: Its outputs; `None` for a model that raised an error.
         inside: The calls in it, in their order. `None` if it was not followed.
         problem: Why it could not be followed to its end, or an empty text.
         stand_ins: The symbolic tensors in place of weights and constants, each with the original.
@@ -60,7 +60,7 @@ class SymbolicCall:
 
     @property
     def arguments(self) -> list[Any]:
-        """All arguments, also those in lists and dicts."""
+        """All arguments, including the items of lists and dicts."""
         arguments: list[Any] = keras.tree.flatten((self.args, self.options))
         return arguments
 
@@ -75,7 +75,7 @@ class SymbolicCall:
         return _select_symbols(keras.tree.flatten(self.outputs))
 
     def resolve(self, values: Sequence[Any]) -> list[Any]:
-        """Replace stand-ins among values by the weights and constants that they stand for."""
+        """Replace the stand-ins among values by their originals."""
         values_by_id = {id(symbol): value for symbol, value in self.stand_ins}
         return [values_by_id.get(id(value), value) for value in values]
 
@@ -85,13 +85,13 @@ def record_calls(
 ) -> SymbolicCall:
     """Record the call of a built model with two symbolic examples, and the calls in it.
 
-    The layers of Keras are taken as they are; the `call` of other layers and of models is followed.
-    Several lengths are tried for those that are not known. The first one counts with which the
-    fewest layers cannot be followed.
+    Calls of Keras' layers are not followed; the `call` of other layers and of models is. For
+    unknown lengths several values are tried. The first value counts with which the fewest layers
+    cannot be followed.
 
     Args:
         model: A built model.
-        values: Other values of weights during the call.
+        values: Values that replace the values of weights during the call.
     """
     attempts = []
     for length in _LENGTHS:
@@ -136,7 +136,7 @@ class _Recorder:
         """Call the model, and return the call with those inside of it.
 
         Args:
-            length: What to take for lengths that are not known.
+            length: The value for unknown lengths.
         """
         args: list[Any] = []
         options: dict[str, Any] = {}
@@ -164,8 +164,8 @@ class _Recorder:
     def _put_stand_ins(self, operation: keras.Operation, args: Any, options: Any) -> Any:
         """Put stand-ins in place of weights and constants among the arguments of a call.
 
-        A layer with weights gets a new stand-in, an operation one that there is already: a table
-        that is only added to a tensor stays what it is.
+        A layer with weights gets a new stand-in. An operation only gets a stand-in that exists
+        already, so a table that is only added to a tensor gets none.
         """
         is_new = isinstance(operation, keras.Layer) and bool(operation.weights)
 
@@ -185,7 +185,7 @@ class _Recorder:
         return keras.tree.map_structure(put_stand_in, (args, options))
 
     def _follow(self, operation: keras.Operation, args: Any, options: Any) -> Any:
-        """Make a call, follow it if it can be, and append it to the calls."""
+        """Make a call, follow it if possible, and append it to the calls."""
         problem = ""
         if isinstance(operation, keras.Layer):
             self._has_called |= bool(operation.weights)
@@ -216,9 +216,9 @@ class _Recorder:
         return outputs
 
     def _follow_control(self, operation: keras.Operation, args: Any, options: Any) -> Any:
-        """Make the call of an operation that calls functions of the user, as `fori_loop` does.
+        """Make the call of an operation that calls functions of the user, such as `fori_loop`.
 
-        How often it calls what is in them is not known, so they may have no layers with weights.
+        The number of calls is not known, so these functions may call no layers with weights.
         """
         calls, self._calls = self._calls, []
         had_called, self._has_called = self._has_called, False
@@ -239,7 +239,8 @@ class _Recorder:
     def _find_problem_in_body(self, operation: Any, args: Any) -> str:
         """Return why a loop, or another operation with functions, cannot be followed, or "".
 
-        The body is called here: Keras takes its outputs to be like its inputs, and does not.
+        The body is called here. Keras does not call it, because it assumes outputs similar to the
+        inputs.
         """
         name = get_kind(operation)
         try:
@@ -266,7 +267,7 @@ class _Recorder:
         return outputs
 
     def _follow_wrapper(self, layer: keras.layers.Wrapper, args: Any, options: Any) -> Any:
-        """Make the call of a layer of Keras around another, and the call of the other."""
+        """Make the call of a layer of Keras around another layer, and the call inside."""
         calls, self._calls = self._calls, []
         try:
             if isinstance(layer, keras.layers.TimeDistributed):
@@ -343,7 +344,7 @@ def make_symbolic_inputs(
 
     Args:
         model: A built model.
-        length: What to take for lengths that are not known.
+        length: The value for unknown lengths.
     """
 
     def tensor(shape: Any, dtype: str = "float32") -> Any:
@@ -371,7 +372,7 @@ def _returns_input(operation: keras.Operation) -> bool:
 
 
 def is_followed(layer: keras.Layer) -> bool:
-    """Return whether a layer is a model, or one of a user that is no kind of a layer of Keras."""
+    """Return whether a layer is a model, or a user's layer that is no kind of a layer of Keras."""
     if isinstance(layer, keras.Model):
         return True
     kinds = [kind for kind in type(layer).__mro__ if kind not in keras.Layer.__mro__]
@@ -410,9 +411,9 @@ def _restore_attributes(layer: keras.Layer, attributes: dict[str, Any]) -> None:
 
 
 def _specify_outputs(operation: Any, args: Any, options: Any) -> Any:
-    """Compute the symbolic outputs of a call, with the lengths that a layer leaves out.
+    """Compute the symbolic outputs of a call, and fill in lengths that a layer leaves open.
 
-    `EinsumDense` leaves out some, because it takes them from its argument `output_shape`.
+    `EinsumDense` leaves lengths open that its argument `output_shape` leaves open.
     """
     if _specifies_another_call(operation):
         args, options = keras.tree.map_structure(_replace_variable, (args, options))

@@ -1,4 +1,4 @@
-"""Iterate over the modules of torch inside a `TorchModuleWrapper`, which are no layers of Keras."""
+"""Iterate over the torch modules inside a `TorchModuleWrapper`, which are no layers of Keras."""
 
 import sys
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from keras_initx._keras import list_layers
 
 
 def iterate_torch_modules(model: keras.Model) -> Iterator[tuple[keras.Layer, Any]]:
-    """Yield the modules of torch in each wrapper within a model, also those inside others."""
+    """Yield the torch modules in each wrapper within a model, and the modules inside them."""
     for layer in list_layers(model):
         if isinstance(layer, keras.layers.TorchModuleWrapper):
             for module in layer.module.modules():
@@ -18,7 +18,7 @@ def iterate_torch_modules(model: keras.Model) -> Iterator[tuple[keras.Layer, Any
 
 
 def iterate_modules_with_kernel(model: keras.Model) -> Iterator[tuple[keras.Layer, Any]]:
-    """Yield the modules of torch in a model that multiply their inputs by a kernel."""
+    """Yield the torch modules in a model that multiply their inputs by a kernel."""
     for layer, module in iterate_torch_modules(model):
         parameters = list(module.parameters(recurse=False))
         # A parametrization keeps the kernel.

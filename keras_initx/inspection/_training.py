@@ -1,4 +1,4 @@
-"""Compute what `fit` minimizes of a compiled model, and undo the state that this leaves."""
+"""Compute the objective that `fit` minimizes for a compiled model, and undo the state it leaves."""
 
 import contextlib
 import inspect
@@ -21,15 +21,15 @@ def compute_objective(
     *,
     training: bool = True,
 ) -> Tensor:
-    """Compute what `fit` minimizes, from outputs of a compiled model.
+    """Compute the objective that `fit` minimizes, from outputs of a compiled model.
 
     Args:
         model: The model.
         x: Its inputs.
         y: The targets.
-        outputs: What the model returned for these inputs.
+        outputs: The outputs of the model for these inputs.
         sample_weight: The weights of the examples, or `None`.
-        training: Whether it is in training.
+        training: Whether the model is in training mode.
     """
     # As `fit` does, by position: a model's own `compute_loss` may name its arguments differently,
     # or lack the last one.
@@ -45,7 +45,7 @@ def computes_own_loss(model: keras.Model) -> bool:
 
 
 def sum_added_losses(model: keras.Model) -> Tensor:
-    """Sum what regularizers and `add_loss` add to the loss of the last call."""
+    """Sum the losses that regularizers and `add_loss` added in the last call."""
     total = keras.ops.zeros(())
     for term in model.losses:
         total = total + keras.ops.sum(term)
@@ -56,8 +56,8 @@ def sum_added_losses(model: keras.Model) -> Tensor:
 def preserve_compiled_loss(model: keras.Model) -> Iterator[None]:
     """Undo the building of the compiled loss at the end of the block.
 
-    A built loss would change the random numbers that `fit` draws. What losses keep as plain
-    attributes is put back too.
+    A built loss would change the random numbers that `fit` draws. Plain attributes of losses are
+    put back too.
     """
     losses = keras.tree.flatten(getattr(model, "loss", None))
     with preserve_attributes(losses), _undo_loss_build(model):

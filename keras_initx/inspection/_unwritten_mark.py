@@ -1,8 +1,8 @@
-"""Mark values that were never written by the bits of a NaN that nothing else makes.
+"""Mark values before they are written, by the bits of a NaN that no computation makes.
 
 `loading` marks the weights of a model before a user's code writes them, and counts the marks
 afterward. A float32 that was never written has the bits 0x7FD2D2D1; the NaN of a computation has
-0x7FC00000. Two meanings of NaN are so told apart: `Count(unwritten=3, nan=1)`.
+0x7FC00000. This distinguishes two meanings of NaN: `Count(unwritten=3, nan=1)`.
 """
 
 from typing import Any, NamedTuple
@@ -45,16 +45,16 @@ def can_be_marked(weight: ModelWeight) -> bool:
 
 
 class Count(NamedTuple):
-    """How many values of a weight have the mark, and how many are another NaN."""
+    """The number of values of a weight with the mark, and the number of other NaN."""
 
     unwritten: int
     nan: int
 
 
 def count_unwritten(value: Tensor) -> Count:
-    """Count the values of a weight that were never written, and those that are another NaN.
+    """Count the values of a weight that were never written, and the values that are another NaN.
 
-    Processes that share it get the same counts.
+    Processes that share the weight get the same counts.
     """
     if backend.available_dtype(keras.backend.standardize_dtype(value.dtype)) not in BITS:
         return Count(0, 0)

@@ -7,7 +7,7 @@
 
     Watch(Inventory(model)).observe(x, Largest(), training=False)
 
-Keras has no hooks for it, so methods are replaced, see `_hooks.py`.
+Keras has no hooks for this, so methods are replaced, see `_hooks.py`.
 """
 
 import contextlib
@@ -51,17 +51,18 @@ class Call:
 
     Attributes:
         operation: The layer, operation or module.
-        function: The method by which it is called.
+        function: The method that is called.
         args: Its arguments by position.
         kwargs: Its arguments by keyword.
         arguments: All of them, in the order of its parameters.
         inputs: The tensors among them.
-        before_activation: What the activation of the layer got first during the call, or `None`.
-        outputs: What it returned.
+        before_activation: The first input of the activation of the layer during the call, or
+            `None`.
+        outputs: Its outputs.
         output: The first tensor in `outputs` if it has floats, or `None`.
-        is_seen: Whether `output` is of a layer with weights or an activation. A layer around others
-            has weights if it has some itself, or the others cannot be observed.
-        first_inside: The first layer inside the call whose output is seen, or the layer itself.
+        is_seen: Whether `output` comes from a layer with weights or an activation. A layer around
+            others counts if it has weights itself, or if the others cannot be observed.
+        first_inside: The first layer inside the call with `is_seen`, or the layer itself.
     """
 
     operation: keras.Operation
@@ -83,7 +84,7 @@ class Call:
 
     @property
     def kernel_input(self) -> Tensor | None:
-        """The first argument, if it is numbers that the kernel of the layer multiplies."""
+        """The first argument, if it has numbers that the kernel of the layer multiplies."""
         # The integers that any layer may get as numbers are those of images.
         kind = "int" if isinstance(self.operation, _MULTIPLYING) else "uint8"
         return first_float(self.arguments, or_kind=kind)
@@ -108,27 +109,27 @@ class Watcher:
         """Look at a call that has returned."""
 
     def finish(self, outputs: Any) -> None:
-        """Look at what the model returned, with the state after the pass. Nobody keeps it."""
+        """Look at the outputs of the model, with the state after the pass, which is not kept."""
 
     def read(self, variable: keras.Variable) -> None:
         """Look at a variable whose value the model reads."""
 
     def watching(self) -> contextlib.AbstractContextManager[object]:
-        """Return a context in which the watcher replaces what else it needs."""
+        """Return a context in which the watcher can replace more methods."""
         return contextlib.nullcontext()
 
 
 class Watch:
-    """The layers of a model, and what a forward pass has shown of their calls so far.
+    """The layers of a model, and the facts about their calls in a forward pass so far.
 
     Args:
-        inventory: What a built model holds.
+        inventory: The layers and weights of a built model.
 
     Attributes:
         layers: Dict from each layer to its name, see `Inventory.names`.
         paths: Dict from each layer to its path, see `Inventory.paths`.
         activations: Dict from each layer to the name of the activation that it applies, or `None`.
-        with_kernel: The layers by whose kernel inputs are multiplied.
+        with_kernel: The layers whose kernel multiplies inputs.
         graph: The graph of the forward pass.
         calls: The calls that have not returned, from the model to the innermost.
         is_paused: Whether calls are ignored.
@@ -151,7 +152,7 @@ class Watch:
         self._opaque_calls = 0
 
     def observe(self, x: Any, *watchers: Watcher, training: bool) -> None:
-        """Make one forward pass that watchers look at. The model is afterward as it was.
+        """Make one forward pass that watchers look at. Afterward the model is in its former state.
 
         Args:
             x: The inputs of the model.
@@ -170,7 +171,7 @@ class Watch:
     ) -> Iterator[None]:
         """Let watchers look at all calls for the duration of the block, in this order.
 
-        They look at variables that are read if the block is in a `scope`.
+        They look at each variable that is read if the block is in a `scope`.
         """
         self._watchers = watchers
         with HOOKS, contextlib.ExitStack() as stack:
@@ -214,7 +215,7 @@ class Watch:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Ignore calls for the duration of the block: they are no part of the pass."""
+        """Ignore calls for the duration of the block, because they are no part of the pass."""
         self.is_paused = True
         try:
             yield
@@ -224,7 +225,6 @@ class Watch:
     def _wrap_call(
         self, operation: keras.Operation, function: Callable[..., Any]
     ) -> Callable[..., Any]:
-        """Wrap the method by which a layer or an operation is called."""
         # Functional models only call other layers and operations, which are observed.
         is_opaque = not isinstance(operation, keras.Sequential | keras.Function)
         is_origin = False
@@ -320,9 +320,10 @@ class Watch:
 
 
 def check_rows(call: Call, paths: Mapping[keras.Layer, str]) -> None:
-    """Raise `ValueError` if a call is that of an embedding without a row for one of its indices.
+    """Raise `ValueError` if an embedding is called with an index that has no row.
 
-    JAX gives NaN for others, TensorFlow zeros or an error, and torch on a GPU ends the process.
+    For such an index JAX gives NaN, TensorFlow gives zeros or an error, and torch on a GPU ends the
+    process.
 
     Args:
         call: The call, before it is made.
@@ -350,8 +351,8 @@ def call_observed_module(
 ) -> None:
     """Call a module of torch in inference, and let watchers look at the calls of all modules in it.
 
-    It is afterward as it was. Encoders call their layers instead of their fused program, which
-    passes nested tensors on.
+    Afterward the module is in its former state. Encoders call their layers one by one instead of
+    their fused program, because that program passes nested tensors on.
 
     Args:
         module: The module, whatever the backend is.

@@ -1,4 +1,4 @@
-"""Describe a weight of a model: its path, its kind, its axes, its names in a module of torch."""
+"""Describe a weight of a model: its path, its kind, its axes, and its names in a torch module."""
 
 import re
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ class ModelWeight:
     Attributes:
         path: The names of the layers around it and its own name, joined by `/`, without the name of
             the model. Automatic names are renumbered within each layer or model: `dense`,
-            `dense_1`. Seeds, plans and contracts know it by this path.
-        shown: The path that people read and write, in which a parameter of a torch module has its
-            name in the module, and not the number that Keras gives it.
+            `dense_1`. Seeds, plans and contracts use this path.
+        shown: The path that people read and write. In it a parameter of a torch module has its name
+            in the module, not the number that Keras gives it.
         variable: The variable of Keras.
         layers: The layers around it, from the model to the layer that holds it.
         layer_paths: The paths of these layers. The path of the model is empty.
@@ -68,13 +68,14 @@ class ModelWeight:
 
     @property
     def kind(self) -> Kind:
-        """What it is for.
+        """Its kind: parameter, statistic, buffer, state or counter.
 
-        - A parameter is made to be trained, also if it is frozen or quantized by now.
+        - A parameter is made to be trained. It stays one if it is frozen or quantized later.
         - A statistic is a mean or a variance of data that a `BatchNormalization` or a
           `Normalization` keeps.
-        - A buffer is what torch saves of a module next to its parameters.
-        - A state is what else a layer keeps, such as the last state of a recurrent one.
+        - A buffer is an array that torch saves for a module in addition to its parameters.
+        - A state is any other value that a layer keeps, such as the last state of a recurrent
+          layer.
         - A counter is a buffer or a state of a single number that is no floating-point number, such
           as the `num_batches_tracked` of torch.
         """
@@ -95,7 +96,7 @@ class ModelWeight:
 
     @property
     def is_quantized(self) -> bool:
-        """Whether it is an integer of a quantized layer, or belongs to these, as their scale.
+        """Whether it holds integers of a quantized layer, or belongs to them, such as their scale.
 
         The factors of an adapter next to them are floating-point numbers.
         """
@@ -103,14 +104,14 @@ class ModelWeight:
 
     @property
     def axes(self) -> KernelAxes | None:
-        """The input and output axes if this is a kernel, otherwise `None`."""
+        """The input and output axes if this is a kernel, or `None` if not."""
         if not is_kernel(self.variable):
             return None
         return kernel_axes(self.layer, self.variable)
 
     @property
     def has_guessed_axes(self) -> bool:
-        """Whether these axes are guessed by the shape, as for a layer of the user."""
+        """Whether these axes are guessed from the shape, as for a layer of the user."""
         return is_kernel(self.variable) and not knows_axes(self.layer)
 
     @property
@@ -129,9 +130,9 @@ class ModelWeight:
 
     @property
     def fans(self) -> tuple[float, int] | None:
-        """Fan-in and fan-out if this is a kernel, otherwise `None`.
+        """Fan-in and fan-out if this is a kernel, or `None` if not.
 
-        Fan-in is a mean where outputs sum over different numbers of inputs.
+        If outputs sum over different numbers of inputs, fan-in is their mean.
         """
         if not is_kernel(self.variable):
             return None
@@ -167,7 +168,7 @@ def computed_weight_name(weight: ModelWeight) -> str | None:
 
 
 def is_frozen(weight: ModelWeight) -> bool:
-    """Return whether a weight is not trained although its layer has made it to be trained.
+    """Return whether a weight is not trained although its layer made it as trainable.
 
     Statistics, and tables that are never trained, are not frozen.
     """
@@ -182,7 +183,7 @@ def is_frozen(weight: ModelWeight) -> bool:
 def is_quantized(layer: keras.Layer) -> bool:
     """Return whether `layer` stores quantized integers.
 
-    Then its scales and biases are values of these integers.
+    Then its scales and biases belong to these integers.
     """
     if layer.quantization_mode is None:
         return False

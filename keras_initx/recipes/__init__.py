@@ -1,14 +1,17 @@
 """Recipes: published initialization rules for whole models.
 
-`keras_initx.initialize` and `keras_initx.audit` take a recipe or its name, alone or in a list with
-rules of your own, of which the first that matches counts: `[{"head/kernel": "zeros"}, "gpt2"]`. A
-recipe returns the rules for a model, which can be printed and used too. What each weight is for is
-known by its own name, by the layer names of KerasHub, `keras.applications` and Keras' own attention
-layers, or by the graph of the model, and the plan of `initialize` says what was found there. A
-weight of which none of these tell what it is for keeps its values.
+Pass a recipe or its name to `keras_initx.initialize` or `keras_initx.audit`. You can also put it in
+a list with rules of your own: `[{"head/kernel": "zeros"}, "gpt2"]`. In a list the first rule that
+matches a weight counts. If you call a recipe with a model, it returns the rules for this model,
+which you can print and use too.
 
-All raise a `TypeError` for what is no model, and a `ValueError` for a model that is not built or
-that lacks what the recipe needs, and for a `source` that is none.
+A recipe finds the role of each weight by the name of the weight, by the layer names of KerasHub,
+`keras.applications` and Keras' own attention layers, or by the graph of the model. The plan of
+`initialize` shows the roles that it found. If none of these shows the role of a weight, the weight
+keeps its values.
+
+All recipes raise a `TypeError` if you pass no model. They raise a `ValueError` if the model is not
+built, if it lacks something that the recipe needs, or if the recipe does not have this `source`.
 """
 
 # Read `_recipe.py` first, then `_transformers.py`: recipes as data, each with its source.

@@ -1,4 +1,4 @@
-"""What weights are for by the graph of the model, whatever the names of its layers."""
+"""Roles of weights by the graph of the model, whatever its layers are called."""
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,17 +23,18 @@ from keras_initx.recipes._parts import ENDS, Doubt, Part, Reading, Role
 
 
 class Ways:
-    """The ways along the branches of a model.
+    """The paths through the residual branches of a model, with their lengths.
 
     Attributes:
-        decoders: The numbers of the streams that are a decoder beside an encoder.
-        doubts: What is not known of the ways.
+        decoders: The numbers of the streams of a decoder that has an encoder.
+        doubts: Facts about the paths that are not known, each with the reason.
 
     Args:
-        found: What the graph of the model shows.
-        attends: Whether a branch is one of attention.
-        weights_in: Returns the weights in layers.
-        alone: How many branches there are beside those of the graph, by their names.
+        found: The architecture of the model, read from its graph.
+        attends: Function that returns whether a branch is an attention branch.
+        weights_in: Function that returns the weights in layers.
+        alone: The number of branches that only names show, in addition to the branches of the
+            graph.
     """
 
     def __init__(
@@ -54,10 +55,10 @@ class Ways:
         self._blocks = self._find_blocks()
 
     def counted(self, roles: Mapping[str, Role], parts: Sequence[Part]) -> dict[str, Role]:
-        """Return roles with the numbers of branches and blocks on their ways.
+        """Return roles with the numbers of branches and blocks on the paths of their weights.
 
-        What is in no branch has the numbers of the streams that it leads to, or those that all
-        weights have.
+        A weight outside of all branches gets the numbers of the streams that it leads to. If it
+        leads to none, it gets the numbers that all branches have.
 
         Args:
             roles: The role of each weight.
@@ -95,9 +96,10 @@ class Ways:
         return counted
 
     def _find_decoders(self) -> set[int]:
-        """Return the numbers of the streams of a decoder beside an encoder.
+        """Return the numbers of the streams of a decoder that has an encoder.
 
-        Streams of the same layers, as of a model that is called on two inputs, are one.
+        Streams of the same layers count as one. A model that you call on two inputs has such
+        streams.
         """
         found = self._found
         numbers = found.streams.numbers
@@ -113,12 +115,12 @@ class Ways:
             stacks.setdefault(layers, set()).add(number)
         crossing = [own for own in stacks.values() if not own.isdisjoint(decoders)]
         if len(stacks) != 2 or len(crossing) != 1:
-            self.doubts[Doubt.BLOCKS] = "no encoder beside a decoder"
+            self.doubts[Doubt.BLOCKS] = "no encoder next to a decoder"
             return set()
         return crossing[0]
 
     def _find_blocks(self) -> dict[Branch, tuple[int, int]]:
-        """Return the number of blocks on the way through each branch, as far as it is known."""
+        """Return the number of blocks on the path of each branch, if it is known."""
         numbers = self._found.streams.numbers
         own: dict[Branch, int] = {}
         for branch in self._found.branches:
@@ -126,11 +128,11 @@ class Ways:
             attended, others = self._attended[branch], self._others[branch]
             if len(attended) != 1 or len(others) != 1:
                 lengths = " and ".join(map(str, sorted(self._lengths[branch])))
-                self.doubts.setdefault(Doubt.BLOCKS, f"ways of {lengths} branches")
+                self.doubts.setdefault(Doubt.BLOCKS, f"paths of {lengths} branches")
                 continue
             ((first,), (second,)) = attended, others
             if first != second * (2 if is_decoder else 1):
-                words = "half as many in a decoder beside an encoder" if is_decoder else "as many"
+                words = "half as many in a decoder with an encoder" if is_decoder else "as many"
                 self.doubts.setdefault(
                     Doubt.BLOCKS,
                     f"{first} branches with attention and {second} without, which must be {words}",
@@ -165,12 +167,12 @@ _SCALES = ("gamma", "scale", "moving_variance")
 
 
 class Closed(NamedTuple):
-    """By what a branch starts at 0.
+    """The weights that are 0 if a branch starts at 0.
 
     Attributes:
         parts: The weights at its end.
-        modulations: The layers outside of it.
-        problem: Why it is not known what closes it, or an empty text.
+        modulations: The layers outside of the branch whose outputs multiply it.
+        problem: Why these weights are not known, or an empty text.
     """
 
     parts: Sequence[Part] = ()
@@ -179,12 +181,12 @@ class Closed(NamedTuple):
 
 
 class ByGraph:
-    """Reads the roles of weights by the graph of the model.
+    """Reads the roles of weights from the graph of the model.
 
     Args:
-        inventory: What the model holds.
-        parts: Its weights, with the roles that their names tell whatever is around them.
-        found: What its graph shows.
+        inventory: The layers and weights of the model.
+        parts: Its weights, with the roles that follow from their names alone.
+        found: The architecture of the model, read from its graph.
     """
 
     def __init__(self, inventory: Inventory, parts: Sequence[Part], found: Architecture) -> None:
@@ -199,18 +201,18 @@ class ByGraph:
         }
 
     def ends(self) -> set[str]:
-        """Return the paths of the kernels that end branches, as far as they are known."""
+        """Return the paths of the kernels that end branches, if they are known."""
         paths: set[str] = set()
         for branch in self._found.branches:
             paths.update(part.weight.path for part in self._end_kernels(branch))
         return paths
 
     def outputs(self) -> set[str]:
-        """Return the paths of the kernels after which no other comes."""
+        """Return the paths of the kernels that no other kernel follows."""
         return {part.weight.path for part in self._kernels(self._found.outputs)}
 
     def kernels_held(self) -> dict[int, int]:
-        """Return how many kernels weights hold that hold several, by the ids of variables."""
+        """Return the number of kernels in each fused weight, by the ids of variables."""
         held = {}
         for layer, number in self._found.fused_kernels.items():
             for part in self._kernels([layer])[-1:]:
@@ -222,13 +224,13 @@ class ByGraph:
         return [self._path(layer) for layer in self._found.hidden]
 
     def unseen(self) -> str:
-        """Return the first of these with the reason; nothing if all can be followed."""
+        """Return the first hidden layer with the reason, or an empty text if there is none."""
         for layer, reason in self._found.hidden.items():
             return f"{self._path(layer)!r}, whose `call` cannot be followed: {reason}"
         return ""
 
     def reading(self) -> Reading:
-        """Return what the graph tells."""
+        """Return the roles that the graph shows."""
         ways = self._ways()
         roles = self._read_branches(ways)
         roles |= self._read_gates(roles)
@@ -246,7 +248,7 @@ class ByGraph:
         return Reading(roles, doubts, notes, is_by_graph=not self._found.hidden)
 
     def counted(self, named: Mapping[str, Role], ends: Collection[str]) -> Reading:
-        """Return roles that names tell, with what the graph tells of their number and place.
+        """Return roles that follow from names, with the counts and positions that the graph shows.
 
         Args:
             named: The role of each weight by its name.
@@ -282,11 +284,11 @@ class ByGraph:
         return Ways(self._found, self._attends, self._inside, alone)
 
     def _stack(self, branch: Branch, ways: Ways) -> int:
-        """Return 1 for a branch of a decoder beside an encoder, and otherwise 0."""
+        """Return 1 for a branch of a decoder that has an encoder, and 0 for any other branch."""
         return int(self._found.streams.numbers[branch] in ways.decoders)
 
     def _read_branches(self, ways: Ways) -> dict[str, Role]:
-        """Return the roles of the weights in branches, and of all others as they are."""
+        """Return the roles of all weights. Only weights in branches get new ones."""
         found = self._found
         roles: dict[str, Role] = {}
         has_patches = any(part.role.name == "patches" for part in self._parts)
@@ -310,7 +312,7 @@ class ByGraph:
         return roles
 
     def _tokens_of_decoder(self, ways: Ways, roles: Mapping[str, Role]) -> dict[str, Role]:
-        """Return the roles of the tables of tokens that only a decoder begins with."""
+        """Return the roles of the token tables that only a decoder reads."""
         own: list[Part] = []
         shared: set[str] = set()
         for number, layers in self._found.starts.items():
@@ -327,7 +329,7 @@ class ByGraph:
         return found
 
     def _read_gates(self, roles: Mapping[str, Role]) -> dict[str, Role]:
-        """Return the roles of the kernels around gates, where names do not tell others."""
+        """Return the roles of the kernels around gates, unless names show another role."""
         found: dict[str, Role] = {}
         for gate in self._found.gates:
             given = {
@@ -345,9 +347,9 @@ class ByGraph:
     def _number_blocks(
         self, roles: Mapping[str, Role], doubts: dict[Doubt, str]
     ) -> dict[str, Role]:
-        """Return roles with the numbers of blocks, and add why they are not known if they are not.
+        """Return roles with the numbers of blocks. If they are not known, add a doubt.
 
-        A block has a sum to which attention is added, and at most one without it.
+        A block has a sum to which attention is added, and at most one other sum.
         """
         if self._found.hidden or not self._found.branches:
             doubts[Doubt.NUMBERS] = "a graph that cannot be followed"
@@ -377,12 +379,12 @@ class ByGraph:
     def _read_ends_of_model(
         self, roles: Mapping[str, Role], *, is_named: bool = False, has_ends: bool = True
     ) -> dict[str, Role]:
-        """Return the roles of the first and last kernels and the positions.
+        """Return the roles of the first kernels, the last kernels and the positions.
 
         Args:
             roles: The role of each weight.
-            is_named: Whether roles are by names, which are kept then.
-            has_ends: Whether the first and last kernels are to be found.
+            is_named: Whether names gave these roles. Then they stay.
+            has_ends: Whether to look for the first and last kernels.
         """
         found = self._found
         labels = set(map(id, found.labels))
@@ -414,7 +416,7 @@ class ByGraph:
         return given
 
     def _doubts(self) -> dict[Doubt, str]:
-        """Return what is not known of the branches."""
+        """Return the facts about the branches that are not known, with reasons."""
         found = self._found
         doubts: dict[Doubt, str] = {}
         if found.hidden:
@@ -423,14 +425,14 @@ class ByGraph:
             doubts[Doubt.ENDS] = "no residual branch in its graph"
         elif len(found.outer_branches) + len(found.unclear) > 1:
             number = len(found.outer_branches) + len(found.unclear)
-            doubts[Doubt.ENDS] = f"{number} branches that have others in them"
+            doubts[Doubt.ENDS] = f"{number} branches that contain other branches"
         for branch in found.branches:
             for doubt, text in self._find_doubts(branch):
                 doubts.setdefault(doubt, text)
         return doubts
 
     def _find_doubts(self, branch: Branch) -> Iterator[tuple[Doubt, str]]:
-        """Yield what is not known of a branch."""
+        """Yield the facts about one branch that are not known, with reasons."""
         kernels = self._kernels(branch.operations)
         layers = self._list_attention(branch)
         ends = self._name_ends(branch)
@@ -468,17 +470,16 @@ class ByGraph:
                 yield Doubt.END_AT_ZERO, self._cause(branch, problem)
 
     def _attends(self, branch: Branch) -> bool:
-        """Return whether a branch is one of attention, and none that weighs experts."""
+        """Return whether a branch is an attention branch that does not route to experts."""
         if self._list_attention(branch):
             return True
         return branch.weighs
 
     def _list_attention(self, branch: Branch) -> list[keras.Operation]:
-        """Return the layers of attention in a branch."""
         return [layer for layer in branch.operations if layer in self._found.attention]
 
     def _take_branch(self, branch: Branch, stack: int, roles: dict[str, Role]) -> None:
-        """Give the weights of a branch their roles."""
+        """Set the roles of the weights of a branch."""
         layers = self._list_attention(branch)
         attends = self._attends(branch)
         for part in self._kernels(branch.operations):
@@ -511,7 +512,7 @@ class ByGraph:
         return ends
 
     def _unknown_end(self, branch: Branch) -> str:
-        """Return why it is not known which kernel ends a branch, or an empty text."""
+        """Return why the last kernel of a branch is not known, or an empty text."""
         if not branch.last:
             return f"a branch that ends without a kernel at {branch.total.producer!r}"
         if branch.added.unclear:
@@ -523,10 +524,10 @@ class ByGraph:
         return ""
 
     def _closing(self, branch: Branch) -> Closed:
-        """Return by what a branch starts at 0.
+        """Return the weights that are 0 if a branch starts at 0.
 
-        That is what modulates it; otherwise its last normalization, or its last kernel, and what is
-        added behind these.
+        If layers outside of the branch modulate it, these are their kernels. In any other branch it
+        is the last normalization or the last kernel, with all weights that are added after it.
         """
         if branch not in self._closings:
             self._closings[branch] = self._find_closing(branch)
@@ -558,7 +559,7 @@ class ByGraph:
         return Closed(parts, modulations)
 
     def _close(self, branch: Branch, roles: dict[str, Role]) -> None:
-        """Note the weights by which a branch starts at 0."""
+        """Mark the weights that are 0 if a branch starts at 0."""
         closed = self._closing(branch)
         modulations = self._inside(closed.modulations)
         for name in ("kernel", "bias"):
@@ -594,7 +595,7 @@ class ByGraph:
         return BranchRuns(found.calls, streams, fresh)
 
     def _give(self, name: str, parts: Iterable[Part], roles: dict[str, Role]) -> None:
-        """Give weights a role, where their names do not tell another."""
+        """Set the role of weights, unless their names show another role."""
         for part in parts:
             path = part.weight.path
             if path not in self._named:
@@ -614,7 +615,7 @@ class ByGraph:
         return parts
 
     def _kernels(self, layers: Iterable[keras.Operation]) -> list[Part]:
-        """Return the kernels of layers, without weights that only may be some by their shape."""
+        """Return the kernels of layers, without weights that only may be kernels by their shape."""
         kernels = []
         for part in self._inside(layers):
             has_name = part.by_name in ("kernel", "embeddings")
@@ -623,7 +624,7 @@ class ByGraph:
         return kernels
 
     def _path(self, layer: keras.Operation) -> str:
-        """Return the path of a layer, and the name of another operation."""
+        """Return the path of a layer, or the name of an operation that is no layer."""
         if isinstance(layer, keras.Layer) and layer in self._paths:
             return self._paths[layer]
         return str(layer.name)
@@ -632,7 +633,7 @@ class ByGraph:
         return quote_names([self._path(layer) for layer in branch.last])
 
     def _describe(self) -> list[str]:
-        """Return what was found, in words."""
+        """Return the architecture in words, as lines of text."""
         found = self._found
         ends: list[str] = []
         modulations: list[keras.Operation] = []
@@ -658,13 +659,13 @@ class ByGraph:
         routers = [layer for branch in found.branches for layer in branch.added.routers]
         kinds = {
             "experts of one router": routers,
-            "sums that may have others in them": found.unclear,
+            "sums that may contain other branches": found.unclear,
             "attention": [layer for layer in found.attention if layer not in found.crossing_layers],
             "cross-attention": found.crossing_layers,
             "gates": [gate.gate for gate in found.gates],
             "several kernels in one": list(found.fused_kernels),
             "modulations": modulations,
-            "branches around others": [branch.addition for branch in found.outer_branches],
+            "branches that contain others": [branch.addition for branch in found.outer_branches],
             "embeddings of tokens": found.tokens,
             "embeddings of labels": [one for one in found.labels if isinstance(one, keras.Layer)],
             "embeddings of positions": found.positions,

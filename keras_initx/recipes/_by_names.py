@@ -1,4 +1,4 @@
-"""What weights are for by their paths, as KerasHub, `keras.applications` and Keras call them."""
+"""Roles of weights by their paths, with the names of KerasHub, `keras.applications` and Keras."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,7 +50,6 @@ NAMES_IN_CODE = (
 
 
 def _factor(letter: str, name: str) -> str:
-    """Return the role of a factor of LoRA by its name."""
     return f"LoRA {letter} of a table" if "embeddings" in name else f"LoRA {letter}"
 
 
@@ -102,7 +101,7 @@ _OWN_NAMES = {
 
 
 def assign_roles_by_name(weights: Sequence[ModelWeight]) -> list[Part]:
-    """Return weights with the roles that their names tell whatever is around them."""
+    """Return weights with the roles that follow from their names alone."""
     by_path = {weight.path: weight for weight in weights}
     parts = []
     for weight in weights:
@@ -115,7 +114,7 @@ def assign_roles_by_name(weights: Sequence[ModelWeight]) -> list[Part]:
 
 
 def _role_by_name(weight: ModelWeight) -> str | None:
-    """Return the role of a weight by its path, or by the attributes that hold it, if known."""
+    """Return the role of a weight by its path or by the attributes that hold it, if known."""
     role = find_role(NAMES, weight)
     if role is None:
         *_, name = attributes = _attributes(weight)
@@ -131,9 +130,9 @@ def _role_by_name(weight: ModelWeight) -> str | None:
 
 
 def _attributes(weight: ModelWeight) -> list[str]:
-    """Return the attributes that hold the layers around a weight, and itself.
+    """Return the attributes that hold the layers around a weight and the weight itself.
 
-    What is in none, as in a list, has its name.
+    A layer or weight that no attribute holds, for example one in a list, is listed by its name.
     """
     names = []
     held = [*weight.layers[1:], weight.variable]
@@ -145,10 +144,10 @@ def _attributes(weight: ModelWeight) -> list[str]:
 
 
 class ByNames:
-    """Reads the roles of weights in branches by their names.
+    """Reads the roles of weights in branches from their names.
 
     Args:
-        parts: The weights, with the roles that their names tell whatever is around them.
+        parts: The weights, with the roles that follow from their names alone.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -161,12 +160,12 @@ class ByNames:
         return {end for end, _, _ in self._branches.values()}
 
     def tells(self, ends: set[str], outputs: set[str], *, is_followed: bool) -> bool:
-        """Return whether the names tell which kernels end branches, of all that the graph has.
+        """Return whether the names show the last kernel of each branch that the graph has.
 
         Args:
             ends: The paths of the kernels that end branches in the graph.
-            outputs: Those of the kernels after which no other comes.
-            is_followed: Whether the graph is known as a whole.
+            outputs: The paths of the kernels that no other kernel follows.
+            is_followed: Whether the whole graph is known.
         """
         convolutions = self.ends
         if convolutions:
@@ -181,10 +180,10 @@ class ByNames:
         return not is_followed or ends <= named
 
     def nameless_kernel(self, hidden: Iterable[str]) -> str:
-        """Return the path of a kernel in a block of which its name does not tell the role.
+        """Return the path of a kernel in a block whose name does not show its role.
 
-        It is empty if each has one. A block is what attention and the network behind it have in
-        common in their paths.
+        The path is empty if each kernel has such a name. The path of a block is the common
+        beginning of the paths of its attention and of its feed-forward network.
 
         Args:
             hidden: The paths of layers that cannot be followed.
@@ -202,7 +201,7 @@ class ByNames:
         return ""
 
     def _block_of(self, path: str, roles: Mapping[str, Role]) -> str:
-        """Return the path of the block of a kernel at the end of a network behind attention."""
+        """Return the path of the block of a kernel that ends a network after attention."""
         own = path.split("/")[:-2]
         shared: list[str] = []
         for other, role in roles.items():
@@ -235,10 +234,10 @@ class ByNames:
         return roles
 
     def reading(self, *, crosses: bool, hidden: Iterable[str], unseen: str) -> Reading:
-        """Return what the names tell of a model whose graph cannot be followed.
+        """Return the roles that names show in a model whose graph cannot be followed.
 
         Args:
-            crosses: Whether there is cross attention by names.
+            crosses: Whether names show cross attention.
             hidden: The paths of layers that cannot be followed.
             unseen: The first of them, with the reason.
         """
@@ -257,15 +256,15 @@ class ByNames:
         nameless = "" if self._branches else self.nameless_kernel(hidden)
         if nameless:
             doubts[Doubt.ENDS] = (
-                f"{nameless!r} in a block, of which no name tells what it is for, and {unseen}; "
-                "say by `roles` which kernels are 'attended' and 'outer'"
+                f"{nameless!r} in a block, whose role no name shows, and {unseen}; "
+                "pass `roles` to name the 'attended' and the 'outer' kernels"
             )
         if any(depth < 2 for _, _, depth in self._branches.values()):
             doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"
         if crosses and not 0 < len(decoder) < len(outer):
             doubts[Doubt.BLOCKS] = (
-                "no decoder beside an encoder by their names: the paths of its weights, and only "
-                "those, must contain 'decoder'"
+                "no decoder next to an encoder by their names: only the paths of the decoder's "
+                "weights must contain 'decoder'"
             )
         if decoder and len(decoder) < len(outer):
             for path, role in roles.items():
@@ -288,7 +287,7 @@ def _take_common_names(path: Sequence[str], other: Sequence[str]) -> list[str]:
 
 
 def _name_kind(weight: ModelWeight) -> str:
-    """Return what a weight is by its own name, or in a layer of Keras, which knows its weights."""
+    """Return the kind of a weight by its own name, or as a layer of Keras declares it."""
     layer = weight.layer
     if weight.name == "weight" and normalizes(layer):
         return "scale"
@@ -298,7 +297,7 @@ def _name_kind(weight: ModelWeight) -> str:
 
 
 def find_role(names: Iterable[tuple[str, str]], weight: ModelWeight) -> str | None:
-    """Return the role of a weight by its path, if it is known."""
+    """Return the role of a weight by its path, if the path shows it."""
     return _match_role(names, weight.path)
 
 
@@ -312,7 +311,8 @@ def _match_role(names: Iterable[tuple[str, str]], path: str) -> str | None:
 def _convolutions(paths: Sequence[str]) -> dict[str, tuple[str, str, int]]:
     """Return the branches of convolutions by names.
 
-    Each has the path of its last kernel, that of the weight that closes it, and its depth.
+    Each branch has the path of its last kernel, the path of the weight that closes it, and its
+    depth.
     """
     places: dict[str, int] = {}
     for path in paths:

@@ -1,6 +1,7 @@
-"""What a kernel gets that holds several, such as those of queries, keys and values.
+"""Initializers for a weight that holds several kernels, such as queries, keys and values.
 
-Each has the fans that it would have alone. The number of outputs of the whole is no fan of theirs.
+Each kernel gets the fans that it would have in a weight of its own. The number of outputs of the
+whole weight is no fan.
 """
 
 import keras
@@ -12,13 +13,13 @@ from keras_initx.recipes._parts import Part
 from keras_initx.recipes._weight_rules import Left
 
 SIZES_NOT_KNOWN = Left(
-    "it holds several kernels of other sizes: say by a rule what each gets, see `Concatenated`",
+    "it holds several kernels of different sizes: write a rule with `Concatenated`",
     is_noted=True,
 )
 
 
 def adapt_to_each_kernel(value: InitializerLike, part: Part) -> InitializerLike | Left:
-    """Return an initializer by which each kernel in a weight has its own fans."""
+    """Return an initializer that gives each kernel in a weight its own fans."""
     if part.kernels == 1 or part.weight.fans is None:
         return value
     initializer = keras.initializers.get(value)

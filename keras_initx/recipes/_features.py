@@ -1,4 +1,4 @@
-"""What a model has: kinds of layers, and how its branches are merged and normalized."""
+"""Features of a model: kinds of layers, and how its branches are merged and normalized."""
 
 import enum
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from keras_initx.inspection._weights import ModelWeight
 
 
 class Feature(enum.Enum):
-    """What a model may have. The value is how it is called where a model has it."""
+    """A feature of a model. The value is its name in messages."""
 
     FIRST = "a normalization before each branch"
     LAST = "a normalization after each sum"
@@ -56,7 +56,7 @@ class Feature(enum.Enum):
 
     @property
     def without_article(self) -> str:
-        """How it is called after a "no"."""
+        """The name of the feature after a "no"."""
         return self.value.removeprefix("a ").removeprefix("an ")
 
 
@@ -98,11 +98,11 @@ _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 
 
 def list_features(inventory: Inventory, found: Architecture) -> Features:
-    """Return what a model has, each with the paths or names of examples.
+    """Return the features of a model, each with the paths or names of examples.
 
     Args:
-        inventory: What a built model holds.
-        found: What its graph shows.
+        inventory: The layers and weights of a built model.
+        found: Its architecture, read from its graph.
     """
     has: Features = {}
     layers = inventory.paths
@@ -162,7 +162,7 @@ def _list_layer_features(layer: keras.Layer, path: str) -> list[Feature]:
 
 
 def _note_convolution(weight: ModelWeight, has: Features) -> None:
-    """Note what kind of a convolution a weight is the kernel of."""
+    """Note the kind of convolution whose kernel a weight is."""
     if not isinstance(weight.layer, _CONVOLUTIONS) or len(weight.shape) < 3:
         return
     kinds = [Feature.CONVOLUTIONS]
@@ -190,7 +190,7 @@ def is_depthwise_kernel(weight: ModelWeight) -> bool:
 
 
 def _note_graph(found: Architecture, has: Features, layers: Mapping[keras.Layer, str]) -> None:
-    """Note what only the graph shows."""
+    """Note the features that only the graph shows."""
     if found.is_placement_seen and found.normalizes_first is not None:
         ends: list[str] = []
         for branch in found.branches:

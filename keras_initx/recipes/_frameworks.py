@@ -1,4 +1,4 @@
-"""The defaults of frameworks: a Keras model starts as single layers of torch, Flax or Keras do."""
+"""Defaults of frameworks: each layer of a Keras model starts as in torch, Flax or Keras."""
 
 import inspect
 import math
@@ -43,7 +43,7 @@ _OF_ATTENTION = (*_PROJECTIONS, "attention_output")
 
 
 def _uniform(fan: float) -> InitializerLike:
-    """Return `U(-1 / sqrt(fan), 1 / sqrt(fan))`; zeros where nothing is summed, as torch does."""
+    """Return `U(-1 / sqrt(fan), 1 / sqrt(fan))`, or zeros if the fan is 0, as torch does."""
     if not fan:
         return "zeros"
     limit = fan**-0.5
@@ -51,12 +51,12 @@ def _uniform(fan: float) -> InitializerLike:
 
 
 def torch_kernel() -> VarianceScaling:
-    """Return the default of torch for kernels, `U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`."""
+    """Return torch's default for kernels, `U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`."""
     return VarianceScaling(1 / 3, "fan_in", "uniform")
 
 
 def torch_bias(kernel: ModelWeight | None) -> InitializerLike | None:
-    """Return the default of torch for the bias beside a kernel, which has the same bounds."""
+    """Return torch's default for a bias, which has the bounds of the kernel of its layer."""
     if kernel is None:
         return None
     return _uniform(kernel.fans[0] if kernel.fans else 0)
@@ -66,12 +66,12 @@ _IN_TEXT = "U(±1 / sqrt(fan_in))"
 
 
 def _beside(kernel: str) -> Start:
-    """Return the start of a bias of torch, by the path of its kernel."""
+    """Return the start of a bias of torch, given the path of its kernel."""
     return Start(_IN_TEXT, lambda place: torch_bias(place.beside.get(kernel)))
 
 
 def _by_outputs(place: Place) -> InitializerLike | None:
-    """Return the start of a transposed convolution of torch, which takes its outputs for inputs."""
+    """Return the start of a transposed convolution of torch, which counts its outputs as inputs."""
     kernel = place.beside.get("kernel")
     return None if kernel is None else _uniform(math.prod(kernel.shape[:-1]))
 
@@ -89,7 +89,7 @@ def _gru(place: Place) -> InitializerLike | None:
 
 
 def _attention(place: Place) -> InitializerLike | None:
-    """Return the start of a layer of attention of torch, whose heads share the size of queries."""
+    """Return the start of torch's attention layer, whose heads divide the size of the queries."""
     shapes = {}
     for name in _OF_ATTENTION:
         kernel = place.beside.get(f"{name}/kernel")
@@ -116,18 +116,26 @@ def _attention(place: Place) -> InitializerLike | None:
 
 
 def _torch() -> Sequence[Row]:
-    """Return rules by which each layer starts as the same layer of `torch.nn` does.
+    """Return rules that start each layer as the same layer of `torch.nn` starts.
 
-    They are those of single layers. `nn.Transformer` draws its matrices anew, by
-    `xavier_uniform_`, and so does the code of many models: this recipe does not know that.
+    Use it to compare your Keras model with a torch model. Each weight gets the distribution that
+    torch draws from, not the values that a seed of torch gives. The rules are for single layers:
+    `nn.Transformer` and the code of many models redraw their matrices, for example by
+    `xavier_uniform_`, and this recipe does not.
 
-    Each weight has the distribution that torch draws from, not the values that a seed of torch
-    gives. Where Keras has one bias and torch adds two, in LSTMs and simple RNNs, it starts as their
-    sum does. The fan of a transposed convolution is that of torch: its window times its outputs.
+    In LSTMs and simple RNNs, torch adds two biases and Keras has one. Keras' bias starts as the sum
+    of torch's two. The fan of a transposed convolution is its window times its outputs, as in
+    torch.
 
-    Left, since torch has no such layer, are a GRU without `reset_after`, attention in which
-    `num_heads * key_dim` is not the size of the queries, `ConvLSTM`, `GroupQueryAttention`, factors
-    of LoRA, and layers of your own. Weights that are no parameters are left to their layers.
+    These weights keep their values, because torch has no such layer:
+
+    - a GRU without `reset_after`
+    - attention in which `num_heads * key_dim` differs from the size of the queries
+    - `ConvLSTM` and `GroupQueryAttention`
+    - factors of LoRA
+    - layers of your own
+
+    Layers initialize their weights that are no parameters, such as moving means.
 
     Example:
         >>> from keras_initx import recipes
@@ -215,10 +223,10 @@ torch: LayerRecipe = LayerRecipe(
 
 
 def _flat(place: Place) -> InitializerLike:
-    """Return LeCun's normal distribution as `DenseGeneral` has it.
+    """Return LeCun's normal distribution with the fans that `DenseGeneral` takes.
 
-    It makes the kernel flat, so an axis that each input has for itself, such as that of experts,
-    counts as inputs too.
+    `DenseGeneral` flattens the kernel. Each axis that the inputs have counts as inputs, even if the
+    outputs keep it, such as the axis of experts.
     """
     of_inputs, _, of_kernel = place.layer.equation.partition("->")[0].partition(",")
     inputs: list[int] = []
@@ -231,7 +239,7 @@ def _flat(place: Place) -> InitializerLike:
 
 
 def _by_window(place: Place) -> InitializerLike:
-    """Return LeCun's normal distribution by the whole window, of which strides take a part."""
+    """Return LeCun's normal distribution by the whole window, of which strides use only a part."""
     if place.weight.axes is None:
         return "initx.lecun_normal"
     inputs, units = place.weight.axes
@@ -251,15 +259,22 @@ def _gru_of_flax(place: Place) -> InitializerLike | None:
 
 
 def _flax() -> Sequence[Row]:
-    """Return rules by which each layer starts as the same layer of Flax' linen does.
+    """Return rules that start each layer as the same layer of Flax' linen starts.
 
-    Each weight has the distribution that Flax draws from, not the values that a key gives. Kernels
-    have LeCun's truncated normal distribution, recurrent ones are orthogonal in each gate, and
-    biases are 0, also those of the forget gates of an LSTM.
+    Use it to compare your Keras model with a Flax model. Each weight gets the distribution that
+    Flax draws from, not the values that a key gives. Kernels get LeCun's truncated normal
+    distribution. Recurrent kernels are orthogonal in each gate. Biases are 0, including the forget
+    gates of an LSTM.
 
-    Left, since linen has no such layer, are a GRU without `reset_after`, `ConvLSTM`, of which that
-    of linen adds 1 in its forget gates, `GroupQueryAttention`, factors of LoRA, and layers of your
-    own. Weights that are no parameters are left to their layers.
+    These weights keep their values, because linen has no such layer:
+
+    - a GRU without `reset_after`
+    - `ConvLSTM`, because linen's adds 1 in its forget gates
+    - `GroupQueryAttention`
+    - factors of LoRA
+    - layers of your own
+
+    Layers initialize their weights that are no parameters, such as moving means.
 
     Example:
         >>> from keras_initx import recipes
@@ -345,8 +360,8 @@ flax: LayerRecipe = LayerRecipe(
 def glorot_of_keras(weight: ModelWeight) -> InitializerLike:
     """Return Glorot's uniform distribution by the fans that Keras takes for a kernel.
 
-    They are those of the shape, also of depthwise and transposed kernels, but for `EinsumDense`,
-    which gives its initializer the axes since Keras 3.15.
+    Keras takes the fans of the shape, even for depthwise and transposed kernels. The exception is
+    `EinsumDense`, which gives its initializer the axes since Keras 3.15.
     """
     if weight.axes is None:
         return "initx.glorot_uniform"
@@ -369,7 +384,7 @@ _OTHER_ARGUMENTS = {
 
 
 def _default_of_keras(weight: ModelWeight) -> InitializerLike | None:
-    """Return the default of the argument of a layer of Keras that initializes a weight."""
+    """Return the initializer that a layer of Keras uses for a weight by default."""
     of_keras = next(cls for cls in type(weight.layer).__mro__ if is_keras_class(cls))
     parameters = inspect.signature(vars(of_keras)["__init__"]).parameters
     forget = parameters.get("unit_forget_bias")
@@ -383,14 +398,15 @@ def _default_of_keras(weight: ModelWeight) -> InitializerLike | None:
 
 
 def _keras() -> Sequence[Row]:
-    """Return rules by which each layer starts as Keras' own does that is made without initializers.
+    """Return rules that start each layer as Keras starts it if you pass no initializers.
 
-    There is no table: the default of the argument of each layer is read, such as
-    `kernel_initializer`, and a 1 in the forget gates for `unit_forget_bias`. Fans are those that
-    Keras takes, which are wrong for depthwise and transposed kernels. Each weight has the
+    The recipe reads the default of each argument of the installed Keras, such as
+    `kernel_initializer`. With `unit_forget_bias` the forget gates get a 1. The fans are those that
+    Keras takes, which are wrong for depthwise and transposed kernels. Each weight gets the
     distribution that Keras draws from, not the values that a seed of Keras gives.
 
-    Layers of your own are left. Weights for which a layer has no argument are left to the layer.
+    Layers of your own keep their values. If a layer has no argument for a weight, the layer
+    initializes it.
 
     Example:
         >>> from keras_initx import recipes
@@ -406,7 +422,7 @@ def _keras() -> Sequence[Row]:
 
 
 class _DefaultsOfKeras(LayerRecipe):
-    """A recipe by the defaults of the arguments of layers, without a table."""
+    """A recipe that reads the defaults of the arguments of layers and has no table."""
 
     __doc__ = Documentation(__doc__)
 

@@ -1,4 +1,4 @@
-"""Recipes for networks of images: vision transformers and convolutional networks."""
+"""Recipes for image networks: vision transformers and convolutional networks."""
 
 import math
 
@@ -29,8 +29,9 @@ def _torch_bias(part: Part, roles: Roles) -> InitializerLike | None:
 def _vit_timm() -> RoleTable:
     """Return timm's rules for vision transformers: normal weights.
 
-    timm truncates its normal distribution at 2, which is 100 standard deviations, so it is not
-    truncated here. The patch embedding gets torch's default for convolutions.
+    Use it to start a vision transformer as in timm. timm truncates its normal distribution at 2,
+    which is 100 standard deviations, so the recipe does not truncate. The patch embedding gets
+    torch's default for convolutions.
 
     Example:
         >>> from keras_initx import recipes
@@ -64,6 +65,8 @@ vit_timm: Recipe = Recipe(
 
 def _vit_jax() -> RoleTable:
     """Return the original authors' rules for vision transformers: Glorot uniform weights, head 0.
+
+    Use it to start a vision transformer as in the paper.
 
     Example:
         >>> from keras_initx import recipes
@@ -101,10 +104,10 @@ vit_jax: Recipe = Recipe(
 def _convnext() -> RoleTable:
     """Return the rules of ConvNeXt: normal kernels.
 
-    The authors truncate their normal distribution at 2, which is 100 standard deviations, so it is
-    not truncated here. Normalizations and layer scales are initialized by their own layers; in
+    The authors truncate their normal distribution at 2, which is 100 standard deviations, so the
+    recipe does not truncate. Layers initialize their own normalizations and layer scales. In
     `keras.applications` a layer scale starts at 1e-6, as in the authors' code. The authors' factor
-    for the head, `head_init_scale`, is 1 unless a classifier is trained on learned features.
+    for the head, `head_init_scale`, is 1 unless you train a classifier on learned features.
 
     Example:
         >>> from keras_initx import recipes
@@ -142,8 +145,8 @@ def _efficientnet() -> RoleTable:
     The fan-out of a depthwise kernel is the size of its window, as in the authors' code;
     torchvision multiplies it by the number of channels.
 
-    The networks of `keras.applications` have these sizes by default; their normal distribution is
-    truncated, that of the authors is not.
+    The networks of `keras.applications` have these sizes by default. Keras truncates the normal
+    distribution, and the authors do not.
 
     Example:
         >>> from keras_initx import recipes
@@ -182,9 +185,9 @@ efficientnet: Recipe = Recipe(
 def _mobilenet() -> RoleTable:
     """Return the rules of MobileNet, versions 1 to 3: truncated normal kernels.
 
-    The authors' code has them for convolutions, depthwise convolutions and the head: `N(0, 0.09²)`,
-    truncated at two standard deviations. torchvision uses He by fan-out for convolutions and `N(0,
-    0.01²)` for the head.
+    The authors draw convolutions, depthwise convolutions and the head from `N(0, 0.09²)`, truncated
+    at two standard deviations. torchvision uses He by fan-out for convolutions and `N(0, 0.01²)`
+    for the head.
 
     Example:
         >>> from keras_initx import recipes
@@ -238,11 +241,13 @@ def _choose_like_keras(part: Part, roles: Roles) -> InitializerLike:
 def _resnet(source: str) -> RoleTable:
     """Return the rules of ResNet: He normal kernels by fan-out, and a uniform head.
 
-    The normal distribution is not truncated, and fan-out counts all units, also of grouped
-    convolutions as in ResNeXt. Dense layers get the default of torch. In the code for Torch that
-    torchvision repeats the biases of the head are 0. The paper refers to He's, which leaves the
-    choice between fan-in and fan-out open. timm also starts each branch at 0: put `zero_residual`
-    before, `["zero_residual", "resnet"]`.
+    The normal distribution is not truncated. Fan-out counts all units, including grouped
+    convolutions as in ResNeXt. Dense layers get torch's default; in the code for Torch that
+    torchvision ports, the biases of the head are 0. The paper refers to He's paper, which leaves
+    the choice between fan-in and fan-out open.
+
+    timm also starts each branch at 0. If you want this, put `zero_residual` first:
+    `["zero_residual", "resnet"]`.
 
     `keras.applications` and KerasHub give all kernels Keras' default. The first ResNet50 of Keras,
     until 2018, had `he_normal`.

@@ -1,7 +1,7 @@
-"""Recipes by layers: what each layer of Keras starts with, as the same layer of a framework does.
+"""Recipes by layers: each layer of Keras starts as the same layer of a framework.
 
-What a weight gets follows from its layer and from the weights beside it. Neither names nor the
-graph of the model count, so these recipes are for every model.
+The class of a layer and its weights decide. Names and the graph of the model do not, so these
+recipes fit every model.
 """
 
 import inspect
@@ -35,10 +35,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Start:
-    """What weights start with.
+    """The initializer for a weight of a layer.
 
     Attributes:
-        text: It in words.
+        text: The initializer in words.
         of: Returns the initializer for a place, or `None` if the framework has no such layer.
     """
 
@@ -48,12 +48,13 @@ class Start:
 
 @dataclass(frozen=True)
 class Row:
-    """What the weights of some layers start with.
+    """The initializers for the weights of some layers.
 
     Attributes:
         kinds: The classes of the layers.
-        starts: What weights get, by their paths in the layer. Others are left.
-        source: The file and the function of the framework that say so.
+        starts: The initializers by the paths of weights in the layer. Other weights keep their
+            values.
+        source: The file and the function of the framework that initialize so.
     """
 
     kinds: tuple[type[keras.Layer], ...]
@@ -66,7 +67,7 @@ class Row:
         return ", ".join(f"`{kind.__name__}`" for kind in self.kinds)
 
     def by_text(self) -> dict[str, list[str]]:
-        """Return the paths of weights by what they get, in words."""
+        """Return the paths of weights by their initializers in words."""
         paths: dict[str, list[str]] = {}
         for path, start in self.starts.items():
             paths.setdefault(start.text, []).append(path)
@@ -80,14 +81,15 @@ def always(value: InitializerLike) -> Start:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerRecipe(Recipe):
-    """Returns the rules for a model: each layer starts as that of a framework does.
+    """Returns the rules for a model: each layer starts as the same layer of a framework.
 
-    The outermost layer with a row counts, of a layer of attention not the dense layers within it.
-    What the framework does not have is left, and a note lists it.
+    If layers lie in each other, the outermost with a row counts. For example, a row for an
+    attention layer also covers its dense layers. Layers that the framework does not have keep their
+    values, and a note lists them.
 
     Attributes:
         table: Returns the rows. Its docstring is the text on the recipe.
-        where: What of the framework has the layers, such as `torch.nn`.
+        where: The module of the framework that has the layers, such as `torch.nn`.
     """
 
     __doc__ = Documentation(__doc__)
@@ -102,7 +104,7 @@ class LayerRecipe(Recipe):
         source: str | None = None,
         roles: RolesGiven | None = None,
     ) -> WeightRules:
-        """Return the rules for a model of which it is known what it holds.
+        """Return the rules for a model, given its layers and weights.
 
         Raises:
             ValueError: If `source` or `roles` is given.
@@ -110,7 +112,7 @@ class LayerRecipe(Recipe):
         self._table_of(source)
         if roles is not None:
             raise ValueError(
-                f"`roles` must be left out with {self.name!r}, which draws a weight by its layer. "
+                f"`roles` must be left out: the recipe {self.name!r} goes by layers, not by roles. "
                 f"Received: {roles=!r}"
             )
         read = self.reader()
@@ -127,14 +129,14 @@ class LayerRecipe(Recipe):
         return WeightRules(by_path)
 
     def is_left(self, weight: ModelWeight) -> bool:
-        """Return whether a weight that gets nothing keeps its values.
+        """Return whether a weight without an initializer keeps its values.
 
-        Those of Keras' layers that are no parameters are theirs.
+        A layer of Keras initializes its weights that are no parameters.
         """
         return weight.kind == "parameter" or not is_keras_class(type(weight.layer))
 
     def reader(self) -> Callable[[ModelWeight], InitializerLike | None]:
-        """Return a function that returns what a weight gets, or `None` if there is nothing."""
+        """Return a function that returns the initializer of a weight, or `None` if it has none."""
         rows = self.table()
         beside: dict[keras.Layer, dict[str, ModelWeight]] = {}
 
@@ -167,5 +169,5 @@ class LayerRecipe(Recipe):
 
 
 def is_keras_class(cls: type) -> bool:
-    """Return whether a class of layers is one of Keras itself."""
+    """Return whether Keras itself defines this class of layers."""
     return cls.__module__.partition(".")[0] == "keras"

@@ -19,7 +19,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def parse_recipe(text: str) -> Callable[..., Any] | None:
-    """Return the recipe of a name, or of a name and a source joined by a colon.
+    """Return the recipe for a text: a name, or a name and a source joined by a colon.
 
     It is `None` if no recipe has this name.
     """
@@ -31,14 +31,14 @@ def parse_recipe(text: str) -> Callable[..., Any] | None:
 
 
 def is_recipe(given: Any) -> bool:
-    """Return whether this is a recipe, or a `functools.partial` of one."""
+    """Return whether an object is a recipe, or a `functools.partial` of one."""
     while isinstance(given, functools.partial):
         given = given.func
     return isinstance(given, Recipe)
 
 
 def similar_recipes(text: str) -> list[str]:
-    """Return the names of the recipes that are like a word; none for the path of a file."""
+    """Return the names of the recipes that are similar to a word. A file path has none."""
     name, _, _ = text.partition(":")
     if not name.isidentifier():
         return []
@@ -46,7 +46,7 @@ def similar_recipes(text: str) -> list[str]:
 
 
 def may_be_name(text: str) -> bool:
-    """Return whether a text that names no recipe is like a name, and not the path of a file."""
+    """Return whether a text that names no recipe looks like a name and not like a file path."""
     return bool(list_meant_ids(text) or similar_recipes(text))
 
 

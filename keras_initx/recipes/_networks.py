@@ -19,8 +19,8 @@ from keras_initx.recipes._weight_rules import Left
 def _selu() -> RoleTable:
     """Return rules for self-normalizing networks: LeCun normal kernels.
 
-    With the activation `selu` and inputs of mean 0 and variance 1, signals keep approximately this
-    mean and variance. Use `keras.layers.AlphaDropout` for dropout.
+    Use it for networks with the activation `selu`. With inputs of mean 0 and variance 1, signals
+    keep approximately this mean and variance. Use `keras.layers.AlphaDropout` for dropout.
 
     Example:
         >>> from keras_initx import recipes
@@ -49,7 +49,7 @@ _GATES = {keras.layers.LSTMCell: 4, keras.layers.GRUCell: 3, keras.layers.Simple
 
 
 def _recurrent(part: Part, roles: Roles) -> InitializerLike | None:
-    """Return the initializer of a weight of a recurrent cell."""
+    """Return the initializer for a weight of a recurrent cell."""
     for cell, gates in _GATES.items():
         if not isinstance(part.weight.layer, cell):
             continue
@@ -64,7 +64,8 @@ def _recurrent(part: Part, roles: Roles) -> InitializerLike | None:
 def _orthogonal_rnn() -> RoleTable:
     """Return rules for recurrent networks: orthogonal recurrent kernels, forget-gate biases 1.
 
-    Weights of other layers are initialized by their own layers.
+    Use it if your model has LSTM, GRU or simple recurrent layers. All other layers initialize their
+    own weights.
 
     Example:
         >>> from keras_initx import recipes
@@ -111,14 +112,14 @@ def _orthogonal_or_spectral(part: Part, roles: Roles) -> InitializerLike | Left:
 def _spectral() -> RoleTable:
     """Return the rules of the spectral condition, for training that does not depend on the width.
 
-    Kernels that are matrices, of dense, einsum, attention and recurrent layers, get a multiple of a
-    random orthogonal one. Convolutions get `Spectral`, which has the same standard deviation as
-    these. Embeddings use the initializers of their layers, which do not depend on the width.
-    Learning rates must be scaled with the width as well: see `mup`.
+    Kernels that are matrices get a multiple of a random orthogonal matrix: kernels of dense,
+    einsum, attention and recurrent layers. Convolutions get `Spectral`, with the same standard
+    deviation. Embeddings use the initializers of their layers, which do not depend on the width.
+    You must scale the learning rates with the width as well: see `mup`.
 
-    Orthogonal matrices take longer to draw than independent numbers. In a large model use the rules
-    `{"*kernel": "initx.spectral", "*bias": "zeros"}`, with which the largest singular value is up
-    to twice as large.
+    Orthogonal matrices take longer to draw than independent numbers. In a large model you can use
+    the rules `{"*kernel": "initx.spectral", "*bias": "zeros"}`. With these rules the largest
+    singular value is up to twice as large.
 
     Example:
         >>> from keras_initx import recipes
@@ -149,13 +150,13 @@ spectral: Recipe = Recipe(
 def _fixup() -> RoleTable:
     """Return the rules of Fixup: He normal kernels, smaller with the depth, last ones 0.
 
-    They are for residual networks without normalization. The last kernel of each branch is 0, so
-    that each block starts as the identity. `L` is the number of branches on the way through the
-    model, and `m` is the number of kernels of a branch, one after another. The scaling by fan-out
-    is that of the authors' code; the paper leaves the choice open.
+    Use it for residual networks without normalization. The last kernel of each branch is 0, so that
+    each block starts as the identity. In the formulas, `L` is the number of branches on the path
+    through the model, and `m` is the number of kernels of a branch, one after another. The kernels
+    scale by fan-out, as in the authors' code; the paper leaves the choice open.
 
-    Fixup also needs changes to the architecture: no normalization, a scalar bias before each kernel
-    and each activation, and a scalar factor at the end of each branch, which starts at 1.
+    Fixup also needs changes that you make in the model: no normalization, a scalar bias before each
+    kernel and each activation, and a scalar factor at the end of each branch, which starts at 1.
 
     Example:
         >>> from keras_initx import recipes
@@ -201,16 +202,17 @@ fixup: Recipe = Recipe(
 def _zero_residual() -> RoleTable:
     """Return rules that start each residual branch at 0, and so each block as the identity.
 
-    If a branch ends with a normalization, its scale is 0; otherwise its last kernel is 0. All other
-    weights are initialized by their own layers. A branch that ends with a ReLU is refused: its
-    zeros would get no gradient.
+    Use it to train deep residual networks. If a branch ends with a normalization, the scale of this
+    normalization is 0. If not, the last kernel of the branch is 0. All other weights are
+    initialized by their own layers. If a branch ends with a ReLU, the recipe raises an error,
+    because the zeros would get no gradient.
 
-    In a diffusion transformer a part of the outputs of another kernel multiplies the branch. This
-    kernel, with its bias, is 0 then, as in adaLN-Zero, and the last kernel of the branch is not.
+    In a diffusion transformer, outputs of another kernel multiply the branch. Then this kernel and
+    its bias are 0, as in adaLN-Zero, and the last kernel of the branch is not.
 
-    A transformer must normalize at the start of each branch (pre-norm), as in GPT-2 and ViT. One
-    that normalizes after each sum, as BERT and BART, is refused: its blocks do not start as the
-    identity.
+    A transformer must normalize at the start of each branch (pre-norm), as GPT-2 and ViT do. If it
+    normalizes after each sum, as BERT and BART do, the recipe raises an error, because its blocks
+    do not start as the identity.
 
     Example:
         >>> from keras_initx import recipes

@@ -1,4 +1,4 @@
-"""The weights of a model with their roles, and what is known of the model."""
+"""The weights of a model with their roles, and the known facts about the model."""
 
 import enum
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ ENDS = ("attended", "outer", "outer expert")
 
 
 class Doubt(enum.Enum):
-    """What may not be known of a model, and a recipe may have to know."""
+    """A fact about a model that may be unknown and that a recipe may need."""
 
     ENDS = "which kernels end branches"
     LENGTHS = "how many branches are on the way of a weight"
@@ -51,19 +51,19 @@ class Doubt(enum.Enum):
 
 @dataclass(frozen=True)
 class Role:
-    """What a weight is for.
+    """The role of a weight.
 
     Attributes:
         name: A key of the tables of recipes.
-        stack: Which stack of blocks it is in, 1 in a decoder beside an encoder and otherwise 0.
-        block: The number of its block, from 1, if it is in one.
+        stack: 1 if the weight is in a decoder that has an encoder, and 0 if not.
+        block: The number of its block, from 1. It is 0 if the weight is in no block.
         depth: The number of kernels of its branch, one after another.
-        closes: Whether its branch starts at 0 if it does.
-        in_branch: Whether it is in a branch, by the graph.
-        branches: The number of residual branches on its way through the model, 0 if it is not known
-            or has none. One that is applied several times counts as often.
-        blocks: The number of blocks on that way; of a decoder beside an encoder, and of that, those
-            of the encoder and of the decoder.
+        closes: Whether this weight is 0 if its branch starts at 0.
+        in_branch: Whether the graph shows that the weight is in a branch.
+        branches: The number of residual branches on its path through the model. A branch that is
+            applied several times counts each time. It is 0 if it is not known or there is none.
+        blocks: The number of blocks in the encoder and in the decoder on this path. Without both
+            stacks, the first number counts all blocks and the second is 0.
     """
 
     name: str
@@ -78,15 +78,15 @@ class Role:
 
 @dataclass(frozen=True)
 class Part:
-    """A weight and what it is for.
+    """A weight and its role.
 
     Attributes:
         weight: The weight.
-        role: What it is for.
-        by_name: What it is by its own name alone: a kernel, a bias, embeddings, a scale, what only
-            its layer initializes ("other"), or unknown.
-        kernel: The kernel of its layer, of a bias.
-        kernels: How many kernels of one size it holds side by side, 0 if their sizes are not known.
+        role: Its role.
+        by_name: Its kind by its own name alone: a kernel, a bias, embeddings, a scale, a weight
+            that only its layer initializes ("other"), or unknown.
+        kernel: If the weight is a bias, the kernel of its layer.
+        kernels: The number of kernels of one size that it holds, 0 if their sizes are not known.
     """
 
     weight: ModelWeight
@@ -97,19 +97,19 @@ class Part:
 
     @property
     def is_unknown(self) -> bool:
-        """Whether it is not known what it is for, but perhaps by a recipe of its own."""
+        """Whether the role is unknown, although a recipe of its own may know it."""
         return self.by_name == "unknown" and ROLES.get(self.role.name, "unknown") == "unknown"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read of the branches of a model, by names or by its graph.
+    """The roles in the branches of a model, as names or its graph show them.
 
     Attributes:
         roles: The role of each weight, by path.
-        doubts: What is not known, each with the reason.
-        notes: What was found, as lines of text.
-        is_by_graph: Whether roles in branches are by the graph.
+        doubts: The facts that are not known, each with the reason.
+        notes: The findings, as lines of text.
+        is_by_graph: Whether the graph gave the roles in branches.
     """
 
     roles: Mapping[str, Role]
@@ -120,17 +120,17 @@ class Reading:
 
 @dataclass(frozen=True)
 class Roles:
-    """The weights of a model, each with what it is for.
+    """The weights of a model, each with its role.
 
     Attributes:
         model: The model.
         parts: All weights.
-        has: What the model has, roles and features, with the paths of examples.
-        doubts: What is not known, each with the reason.
-        notes: What was found, as lines of text.
-        is_by_graph: Whether roles in branches are by the graph.
-        given: What the user says, as lines of text.
-        unseen: What cannot be followed in the graph, with the reason, or an empty text.
+        has: The roles and features of the model, with the paths of examples.
+        doubts: The facts that are not known, each with the reason.
+        notes: The findings, as lines of text.
+        is_by_graph: Whether the graph gave the roles in branches.
+        given: The roles that the user gives, as lines of text.
+        unseen: The part of the graph that cannot be followed, with the reason, or an empty text.
     """
 
     model: keras.Model
@@ -143,5 +143,5 @@ class Roles:
     unseen: str = ""
 
     def shape_of(self, role: str) -> Shape:
-        """Return the shape of the first weight of a role."""
+        """Return the shape of the first weight with a role."""
         return next(part.weight.shape for part in self.parts if part.role.name == role)

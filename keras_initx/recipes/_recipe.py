@@ -1,7 +1,7 @@
-"""What a recipe is: a table from roles of weights to initializers, and the models that it is for.
+"""Recipes: a table from roles of weights to initializers, and the models that it fits.
 
-From it follow the refusal of other models, the rules for a model, the docstring and the table of
-the page.
+The rules for a model, the error for other models, the docstring and the table on the page all
+follow from it.
 """
 
 import inspect
@@ -26,13 +26,13 @@ from keras_initx.sampling._conversion import truncated_quantiles
 
 @dataclass(frozen=True)
 class Computed:
-    """What is computed for a weight.
+    """An initializer that is computed for a weight.
 
     Attributes:
-        text: It in words.
-        of: Returns the initializer for a part of a model, `None` to leave it to its layer, or that
-            its values stay.
-        needs: What must be known for it.
+        text: The initializer in words.
+        of: Returns the initializer for a part of a model, or `None` to let the layer initialize it,
+            or that its values stay.
+        needs: The facts that must be known for it.
     """
 
     text: str
@@ -71,7 +71,7 @@ RoleTable: TypeAlias = Mapping[str, InitializerLike | Computed | None]
 
 
 class Documentation:
-    """The docstring of a recipe, which is written when it is read; that of the class otherwise."""
+    """The docstring of a recipe, made when it is read. The class itself has its own docstring."""
 
     def __init__(self, of_class: str | None) -> None:
         self._of_class = of_class
@@ -82,17 +82,19 @@ class Documentation:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Recipe:
-    """Returns the rules for a model, as the numbers of a source say.
+    """Returns the rules for a model, with the numbers of a source.
+
+    Pass a recipe to `initialize` or `audit`, or call it with your model.
 
     Attributes:
-        name: How it is called.
-        table: Returns the table, of a source if there are several. Its docstring is the text on
+        name: The name that you pass to `initialize` and `audit`.
+        table: Returns the table, given a source if there are several. Its docstring is the text on
             the recipe.
-        kind: The models that it is for, in words.
-        sources: Whose numbers it has: a paper or code, or a dict with one for each source.
-        needs: What a model must have: roles of weights, and features.
-        needs_in_graph: What it must have too if its branches are known by the graph.
-        refuses: What it must not have.
+        kind: The models that the recipe fits, in words.
+        sources: The paper or code that has the numbers, or a dict with one for each source.
+        needs: The roles of weights and the features that a model must have.
+        needs_in_graph: More that it must have if its graph shows its branches.
+        refuses: The features that it must not have.
     """
 
     __doc__ = Documentation(__doc__)
@@ -112,13 +114,15 @@ class Recipe:
 
         Args:
             model: A built model.
-            source: Whose numbers, if there are several. By default the first.
-            roles: Patterns of weights by the roles that they have, see `initialize`.
+            source: The source whose numbers you want, if there are several. The default is the
+                first.
+            roles: Patterns of weights by their roles, see `initialize`. Pass it if the recipe does
+                not find a role.
 
         Raises:
             TypeError: If `model` is no model.
-            ValueError: If it is not built, lacks what the recipe needs or has what it refuses, or
-                if `source` is none of the recipe's.
+            ValueError: If it is not built, lacks something that the recipe needs, or has something
+                that the recipe refuses. Or if the recipe does not have this `source`.
         """
         return self._rules_for(checked_inventory("model", model), source=source, roles=roles)
 
@@ -132,14 +136,14 @@ class Recipe:
         source: str | None = None,
         roles: RolesGiven | None = None,
     ) -> WeightRules:
-        """Return the rules for a model of which it is known what it holds."""
+        """Return the rules for a model, given its layers and weights."""
         table = self._table_of(source)
         found = find_roles(inventory, roles)
         self._check(found, table)
         return _rules(table, found)
 
     def tables(self) -> dict[str, RoleTable]:
-        """Return the table of each source; of "" if there is one."""
+        """Return the table of each source. If there is one source, its key is an empty text."""
         if isinstance(self.sources, str):
             return {"": self.table()}
         return {source: self.table(source) for source in self.sources}
@@ -174,7 +178,7 @@ class Recipe:
         return self.table(check_choice("source", source, tuple(self.sources)))
 
     def _check(self, roles: Roles, table: RoleTable) -> None:
-        """Raise `ValueError`, with what it lacks or has, if a model does not fit."""
+        """Raise `ValueError` if a model does not fit, with the reason."""
         needs = [*self.needs, *(self.needs_in_graph if roles.is_by_graph else ())]
         must_be_known: set[Doubt] = set()
         for value in table.values():
@@ -220,14 +224,14 @@ class Recipe:
 
 
 def _name_need(need: str | Feature) -> str:
-    """Name what a model must have, as it follows a "no"."""
+    """Return the words for something that a model must have, to follow a "no"."""
     if isinstance(need, Feature):
         return need.without_article
     return _WEIGHTS_OF_ROLES.get(need, f"weight of the role {need!r}")
 
 
 def _rules(table: RoleTable, roles: Roles) -> WeightRules:
-    """Return the rules for a model, with what was found in its graph and what is left."""
+    """Return the rules for a model, with notes on its graph and on weights that are left."""
     by_path: dict[str, InitializerLike | Left] = {}
     keeps_others = table.get("others") is KEPT
     for part in roles.parts:

@@ -1,4 +1,4 @@
-"""What each weight of a model is for: by names, by its graph, or as the user says."""
+"""The role of each weight of a model: by names, by its graph, or as the user gives it."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -28,15 +28,17 @@ _DECODER = "decoder"
 
 
 def find_roles(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
-    """Return what each weight of a built model is for.
+    """Return the role of each weight of a built model.
 
-    Names say which kernels end branches if those of the table are there, and the graph, as far as
-    it can be followed, has no other ends. How many there are says the graph; names alone only where
-    it cannot be followed and each kernel of a block has its role by name.
+    Names show the kernels that end branches if two things hold: the model has the names of the
+    table, and the graph shows no other ends, as far as it can be followed. The graph shows the
+    number of branches. If the graph cannot be followed, names show the number too, provided that
+    each kernel of a block has a role by name.
 
     Args:
-        inventory: What a built model holds.
-        given: Patterns of weights, by the roles that they have whatever is found.
+        inventory: The layers and weights of a built model.
+        given: Patterns of weights by the roles that the user gives them. They count before all
+            others.
 
     Raises:
         TypeError: If `given` is no dict from texts to patterns.
@@ -93,7 +95,7 @@ def find_roles(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
 
 
 def _doubts_on_time_steps(parts: Sequence[Part]) -> dict[Doubt, str]:
-    """Return the doubt on a state space beside whose decay there is no time step."""
+    """Return the doubt about a state space that has a decay and no time step."""
     steps = [part for part in parts if part.role.name == "dt_bias"]
     for part in parts:
         layer = part.weight.layer
@@ -107,7 +109,7 @@ def _doubts_on_time_steps(parts: Sequence[Part]) -> dict[Doubt, str]:
 
 
 def _mark_table(part: Part, found: Architecture) -> Part:
-    """Return a weight, as a table if inputs choose its rows, whatever its name is."""
+    """Return a weight, marked as a table if inputs choose its rows, whatever its name is."""
     is_table = any(part.weight.variable is table for table in found.looked_up)
     if is_table and part.by_name == "kernel":
         is_label = any(part.weight.variable is table for table in found.labels)
@@ -118,9 +120,9 @@ def _mark_table(part: Part, found: Architecture) -> Part:
 
 
 def _read_given_roles(parts: Sequence[Part], given: RolesGiven) -> dict[str, list[str]]:
-    """Return the roles that the user says, by path. The first pattern that matches counts.
+    """Return the roles that the user gives, by path. The first pattern that matches counts.
 
-    The weights of the decoder have that beside their role.
+    In addition to its role, each weight of the decoder gets the mark of the decoder.
     """
     check_type("roles", given, Mapping, "a dict from roles to patterns")
     paths = [part.weight.path for part in parts]
@@ -156,7 +158,7 @@ def _read_given_roles(parts: Sequence[Part], given: RolesGiven) -> dict[str, lis
 def _apply_given_roles(
     reading: Reading, parts: Sequence[Part], taken: Mapping[str, Sequence[str]]
 ) -> Reading:
-    """Return a reading with the roles that the user says, and without the doubts that they end."""
+    """Return a reading with the roles that the user gives, without the doubts that these settle."""
     roles = dict(reading.roles)
     doubts = dict(reading.doubts)
     said = set[str]().union(*taken.values())
@@ -187,7 +189,7 @@ def _apply_given_roles(
 
 
 def _describe_given_roles(taken: Mapping[str, Sequence[str]], given: RolesGiven) -> tuple[str, ...]:
-    """Return what the user says, as lines of text."""
+    """Return the roles that the user gives, as lines of text."""
     lines = []
     for role in given:
         paths = [path for path, roles in taken.items() if role in roles]

@@ -1,4 +1,4 @@
-"""Recipes for layers that are parts of other networks: state spaces, and the factors of LoRA."""
+"""Recipes for layers inside other networks: state spaces, and the factors of LoRA."""
 
 import math
 
@@ -19,15 +19,15 @@ from keras_initx.recipes._weight_rules import Left
 def _state_space(source: str) -> RoleTable:
     """Return rules for the decay, the time step and the skip of state-space layers.
 
-    These weights have the names `A_log`, `dt_bias` and `D`, or are attributes of these names. Their
-    numbers are drawn in float32: code that draws rates in 16 bits gets 0 now and then, whose
-    logarithm is not finite. All other recipes leave these weights, so put this one beside theirs:
-    `["state_space", "llama"]`.
+    The recipe finds weights with the names `A_log`, `dt_bias` and `D`, and weights in attributes
+    with these names. All other recipes leave these weights, so put this recipe in a list with the
+    other one: `["state_space", "llama"]`. It draws in float32. Code that draws rates in 16 bits
+    sometimes gets a rate of 0, whose logarithm is not finite.
 
-    An `A_log` of several states for each channel, as in Mamba and S4D-real, gets `log(1)` to
-    `log(n)` for its `n` states, whatever the source; then the time step is the bias of the layer
-    `dt_proj`, by its name or by the attribute that holds it. If no time step is found beside an
-    `A_log`, the model is refused: say by `roles` which weight is the `dt_bias`.
+    If an `A_log` has several states for each channel, as in Mamba and S4D-real, its `n` states get
+    `log(1)` to `log(n)`, with any source. Then the time step is the bias of the layer `dt_proj`,
+    found by the name of the layer or by the attribute that holds it. If the recipe finds an `A_log`
+    without a time step, it raises an error: pass `roles` to name the `dt_bias`.
 
     Example:
         >>> from keras_initx import recipes
@@ -84,9 +84,9 @@ state_space: Recipe = Recipe(
 
 
 def _axes_of_first(part: Part, roles: Roles) -> list[int] | None:
-    """Return the axes of inputs and of the rank of a first factor in a layer of the user.
+    """Return the axes of the inputs and of the rank of the first factor in a layer of the user.
 
-    Both factors have the rank in common, and it is the smaller one of what they have in common.
+    Both factors have an axis of this rank. The rank is the smallest length that both have.
     """
     weight = part.weight
     if len(weight.shape) != 2 or knows_axes(weight.layer):
@@ -105,16 +105,16 @@ def _axes_of_first(part: Part, roles: Roles) -> list[int] | None:
 def _lora(source: str) -> RoleTable:
     """Return rules for the factors of LoRA, which leave all other weights as they are.
 
-    A layer computes with `W + s A B`. `B` starts at zero, so that at first nothing changes, and `A`
-    does not: of two zeros neither ever gets a gradient, and with two random factors the model is
-    not the pretrained one.
+    A layer computes with `W + s A B`. `B` starts at 0, so that at first nothing changes. `A` is
+    random: if both were 0, neither would ever get a gradient; if both were random, the model would
+    not be the pretrained one.
 
-    Of a table that is looked up, as of tokens, loralib and PEFT start the other one at zero: `A`,
-    of which a row is taken. Keras draws `A` there with the number of tokens for its inputs; the
-    rules leave what it has drawn.
+    In a table that a layer looks up, such as a table of tokens, loralib and PEFT start `A` at 0,
+    because a row of `A` is looked up. Keras draws `A` there with the number of tokens as its
+    inputs. The rules keep the values that Keras has drawn.
 
-    In layers of your own the factors are called `lora_A` and `lora_B`, as weights or as dense
-    layers. Which axis has the inputs follows from both shapes.
+    In layers of your own, call the factors `lora_A` and `lora_B`. They can be weights or dense
+    layers. The recipe finds the axis of the inputs from both shapes.
 
     Example:
         >>> from keras_initx import recipes

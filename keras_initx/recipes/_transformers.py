@@ -1,4 +1,4 @@
-"""Recipes for transformers of text and speech."""
+"""Recipes for text and speech transformers."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def _glorot() -> VarianceScaling:
 
 def _by_branches() -> Computed:
     return Computed(
-        "`N(0, 0.02² / n)` for `n` branches on its way, two in a block",
+        "`N(0, 0.02² / n)` for `n` branches on its path, two in a block",
         lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(part.role.branches)),
         needs=(Doubt.ENDS, Doubt.LENGTHS),
     )
@@ -33,13 +33,13 @@ def _by_fan_in() -> VarianceScaling:
 def _bert(source: str) -> RoleTable:
     """Return the rules of BERT: kernels and embeddings from a truncated normal distribution.
 
-    The normal distribution is truncated at two standard deviations in the authors' code for BERT,
-    ELECTRA and ALBERT. The paper says nothing of it. With `source="transformers"` it is not
-    truncated, as in Hugging Face's transformers and in the authors' code for RoBERTa, DeBERTa and
-    DistilBERT.
+    Use it for encoders such as BERT. The authors' code for BERT, ELECTRA and ALBERT truncates the
+    normal distribution at two standard deviations; the paper does not mention it. With
+    `source="transformers"` the distribution is not truncated, as in Hugging Face's transformers and
+    in the authors' code for RoBERTa, DeBERTa and DistilBERT.
 
-    In Hugging Face's transformers and in fairseq, which has RoBERTa, the embedding of the padding
-    token is 0; the rules do not say so.
+    Hugging Face's transformers and fairseq, which has RoBERTa, also set the embedding of the
+    padding token to 0. These rules do not.
 
     Example:
         >>> from keras_initx import recipes
@@ -87,7 +87,7 @@ bert: Recipe = Recipe(
 def _gpt2(source: str) -> RoleTable:
     """Return the rules of GPT-2: normal weights, smaller at the ends of branches.
 
-    The rules are for transformers that normalize at the start of each branch.
+    Use it for transformers that normalize at the start of each branch.
 
     Example:
         >>> from keras_initx import recipes
@@ -136,7 +136,7 @@ def _times(
     decoder: Callable[[int, int], float],
     scaled: VarianceScaling,
 ) -> Computed:
-    """Return an initializer times a factor, by the blocks of an encoder and of its decoder."""
+    """Return an initializer times a factor that depends on the blocks of encoder and decoder."""
 
     def of(part: Part, roles: Roles) -> Scaled:
         return Scaled(scaled, (encoder, decoder)[part.role.stack](*part.role.blocks))
@@ -147,14 +147,15 @@ def _times(
 def _t_fixup() -> RoleTable:
     """Return the rules of T-Fixup: Glorot normal weights, most of them smaller with the depth.
 
-    They are for transformers without layer normalization, and for training without warmup. A model
-    of one stack is taken for an encoder. Of two stacks the one with cross attention is the decoder;
-    where the graph cannot be followed, the one with `decoder` in its paths.
+    Use it for transformers without layer normalization, and for training without warmup. If your
+    model has one stack, the recipe takes it as an encoder. If it has two, the stack with cross
+    attention is the decoder. If the graph cannot be followed, the stack with `decoder` in its paths
+    is the decoder.
 
-    The factors are the paper's. The authors' code differs in two ways: query and key kernels are
-    `sqrt(2)` times smaller, the default of the library that it extends, and it draws from uniform
-    distributions. As there, the model must multiply the embeddings by `sqrt(d)` at lookup; those of
-    KerasHub do not.
+    The factors are the paper's. The authors' code differs in two ways. Its query and key kernels
+    are `sqrt(2)` times smaller, the default of the library that it extends, and it draws from
+    uniform distributions. As in this code, your model must multiply the embeddings by `sqrt(d)` at
+    lookup; KerasHub's models do not.
 
     Example:
         >>> from keras_initx import recipes
@@ -206,14 +207,16 @@ t_fixup: Recipe = Recipe(
 def _deepnorm() -> RoleTable:
     """Return the rules of DeepNorm: Glorot normal weights, most of them smaller with the depth.
 
-    They are for transformers that normalize after each sum. DeepNorm also needs a change to the
-    architecture, which you make in the model: `norm(alpha * x + branch(x))` instead of `norm(x +
-    branch(x))`. Without it the weights are too small. In one stack of `N` blocks, `alpha` is `(2
-    N)^(1/4)`. In an encoder of `N` blocks beside a decoder of `M`, it is `0.81 (N^4 M)^(1/16)`; in
-    that decoder, `(3 M)^(1/4)`.
+    Use it for transformers that normalize after each sum. DeepNorm also needs a change that you
+    make in the model: `norm(alpha * x + branch(x))` instead of `norm(x + branch(x))`. Without this
+    change the weights are too small. The factor `alpha` depends on the numbers of blocks:
 
-    The factors are the paper's. In its authors' later library, TorchScale, query, key and value
-    kernels are `sqrt(2)` times smaller and drawn from uniform distributions.
+    - in a single stack of `N` blocks: `(2 N)^(1/4)`
+    - in an encoder of `N` blocks with a decoder of `M` blocks: `0.81 (N^4 M)^(1/16)`
+    - in this decoder: `(3 M)^(1/4)`
+
+    The factors are the paper's. The authors' later library, TorchScale, makes query, key and value
+    kernels `sqrt(2)` times smaller and draws from uniform distributions.
 
     Example:
         >>> from keras_initx import recipes
@@ -232,7 +235,7 @@ def _deepnorm() -> RoleTable:
     """
     glorot = _glorot()
     scaled = _times(
-        "Glorot normal times `(8 N)^(-1/4)`; in an encoder of `N` blocks beside a decoder of `M`, "
+        "Glorot normal times `(8 N)^(-1/4)`; in an encoder of `N` blocks with a decoder of `M`, "
         "`0.87 (N^4 M)^(-1/16)` and there `(12 M)^(-1/4)`",
         lambda n, m: 0.87 * (n**4 * m) ** (-1 / 16) if m else (8 * n) ** -0.25,
         lambda n, m: (12 * m) ** -0.25,
@@ -256,18 +259,19 @@ def _llama(source: str) -> RoleTable:
     """Return the rules of Llama: normal kernels and embeddings.
 
     Neither the papers nor the published code of Llama and Mistral say how their weights were
-    initialized. The rules are those of Hugging Face's transformers for Llama, Mistral, Mixtral,
-    Phi 3 and Qwen. In a mixture of experts the router and the experts get them too.
+    initialized. Hugging Face's transformers uses these rules for Llama, Mistral, Mixtral, Phi 3 and
+    Qwen. In a mixture of experts they apply to the router and the experts too.
 
-    With `source="megatron"` the kernels at the ends of branches are smaller, as in GPT-2: in a
-    feed-forward network the one that reads the product with the gate. Megatron-LM divides by the
-    root of `2 N` for the `N` layers of its options, also in a T5, where the number is the same in
-    the encoder and in its decoder and cross-attention does not count. Here the branches on the way
-    of each kernel are counted, which is as much in a decoder alone. With `source="torchtitan"`
-    they and the kernels that gates multiply are smaller from block to block. There
-    `trunc_normal_` is called with its bounds of 2, which are 100 standard deviations, so it is not
-    truncated here; the last kernel is, at three. A kernel of gate and factor in one, which
-    torchtitan does not have, is left.
+    With `source="megatron"` the kernels at the ends of branches are smaller, as in GPT-2. In a
+    gated feed-forward network this is the kernel that reads the product with the gate. Megatron-LM
+    divides by the root of `2 N` for the `N` layers of its options. This recipe counts the branches
+    on the path of each kernel, which gives the same in a decoder alone. In a T5 the two differ,
+    because Megatron-LM takes one `N` for encoder and decoder and does not count cross-attention.
+
+    With `source="torchtitan"` these kernels and the kernels that gates multiply become smaller from
+    block to block. torchtitan truncates at 2, which is 100 standard deviations, so the recipe does
+    not truncate. It truncates the last kernel at three. The recipe leaves a kernel that holds gate
+    and factor, because torchtitan has no such kernel.
 
     Example:
         >>> from keras_initx import recipes
@@ -320,8 +324,8 @@ llama: Recipe = Recipe(
     sources={
         "transformers": "Hugging Face's transformers: every kernel and embedding 0.02",
         "megatron": "Megatron-LM: ends of branches smaller with the depth of the model",
-        "torchtitan": "torchtitan, as for Llama 3: ends of branches, and what gates multiply, "
-        "smaller with the number of the block; embeddings 1",
+        "torchtitan": "torchtitan, as for Llama 3: ends of branches and kernels that gates "
+        "multiply, smaller with the number of the block; embeddings 1",
     },
     needs=("gate",),
     refuses=(Feature.CROSS_ATTENTION, Feature.CLIP, Feature.SCALES_PLUS_ONE),
@@ -331,10 +335,10 @@ llama: Recipe = Recipe(
 def _gemma(source: str) -> RoleTable:
     """Return the rules of Gemma: normal kernels of the blocks and token embeddings.
 
-    They are those of the authors' code, for all layers the default of its library. Gemma adds 1 to
-    the scales of its normalizations; they are left to their layers, and so is an encoder of images.
-    As there, the model must multiply the embeddings by `sqrt(d)` at lookup, where `d` is their
-    size; those of KerasHub do.
+    The authors' code uses the defaults of its library for all layers, and the recipe has the same.
+    Gemma adds 1 to the scales of its normalizations. The layers initialize these scales themselves,
+    and an image encoder too. As in the authors' code, your model must multiply the embeddings by
+    `sqrt(d)` at lookup, where `d` is their size; KerasHub's models do.
 
     Example:
         >>> from keras_initx import recipes
@@ -378,13 +382,13 @@ gemma: Recipe = Recipe(
 def _t5() -> RoleTable:
     """Return the rules of T5: normal kernels by their fan-in, smaller for queries.
 
-    T5's attention does not divide by the square root of the size `k` of its heads, so query kernels
-    are divided by it.
+    T5's attention does not divide by the square root of the size `k` of its heads. Therefore the
+    recipe divides the query kernels by this root.
 
-    These are the numbers of the authors' code and of Hugging Face, in which none depends on the
-    depth, neither of the encoder nor of the decoder. Logits from the token embeddings
-    must be divided by `sqrt(d)`, as KerasHub does. For a table for the logits alone, Hugging Face
-    has `N(0, 1)`, without the division.
+    The authors' code and Hugging Face have these numbers. None of them depends on the depth of the
+    encoder or the decoder. If the token embeddings make the logits, your model must divide the
+    logits by `sqrt(d)`, as KerasHub's does. If a table of its own makes the logits, Hugging Face
+    draws it from `N(0, 1)` and does not divide.
 
     Example:
         >>> from keras_initx import recipes
@@ -423,7 +427,7 @@ def _t5() -> RoleTable:
 t5: Recipe = Recipe(
     "t5",
     table=_t5,
-    kind="a T5 with the names of KerasHub, an encoder beside a decoder",
+    kind="a T5 with the names of KerasHub, an encoder with a decoder",
     sources="Raffel and others, 2020, by its code",
     needs=("unscaled query", "relative positions", "tokens"),
 )
@@ -432,10 +436,10 @@ t5: Recipe = Recipe(
 def _whisper(source: str) -> RoleTable:
     """Return the rules of Whisper: normal kernels by their fan-in.
 
-    The paper only says "Gaussian fan-in". It cannot mean embeddings, of which one input is used at
-    a time; these have the numbers of Hugging Face's transformers. The positions of the encoder are
-    sines. The published code of the authors is for trained weights and leaves all to the defaults
-    of torch.
+    The paper only says "Gaussian fan-in". This cannot apply to embeddings, because a lookup uses
+    one input at a time. Embeddings therefore have the numbers of Hugging Face's transformers. The
+    positions of the encoder are sines. The published code of the authors only loads trained weights
+    and keeps torch's defaults.
 
     Example:
         >>> from keras_initx import recipes

@@ -1,4 +1,4 @@
-"""Rules by path: what a recipe, or a remedy of a diagnosis, says of each weight of one model."""
+"""Rules by path: an initializer for each weight of one model, from a recipe or a diagnosis."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from keras_initx.initializers._description import description
 from keras_initx.initializers._initializer import Initializer
 
 # Why a weight keeps its values under a recipe, and is not compared by an audit.
-NOT_KNOWN = "the recipe does not know what it is for"
+NOT_KNOWN = "the recipe does not know its role"
 # The same of a recipe that is for some weights only.
 NOT_ITS_OWN = "the recipe keeps all others"
 
 
 @dataclass(frozen=True)
 class Left:
-    """That a weight keeps its values.
+    """The rule that a weight keeps its values.
 
     Attributes:
-        reason: Why.
-        is_final: Whether nobody else is asked, where several say what weights get.
-        is_noted: Whether a note lists all weights that are left for this reason.
+        reason: The reason.
+        is_final: Whether this ends the search if several rules apply to a weight.
+        is_noted: Whether a note lists all weights that keep their values for this reason.
     """
 
     reason: str
@@ -33,16 +33,17 @@ class Left:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WeightRules:
-    """What is said of the weights of one model, to be used as rules.
+    """The rules for the weights of one model, which you can pass to `initialize` and `audit`.
 
-    It prints as tables do: a line for weights that get the same and whose paths differ in numbers
-    only. It is no dict, so that nobody can join it with one in an order that does not count: put
-    both in a list, `[{"head/kernel": "zeros"}, rules]`, in which the first that matches counts.
+    If you print them, weights with the same initializer share a line if their paths differ in
+    numbers only. To combine them with rules of your own, put both in a list: `[{"head/kernel":
+    "zeros"}, rules]`. The first rule that matches counts. The object is no dict, because the order
+    counts and merged dicts would lose it.
 
     Attributes:
-        by_path: An initializer for the path of a weight, or that it is left and why. Of others
-            nothing is said.
-        notes: What a reader may not expect, as lines of text.
+        by_path: An initializer by the path of a weight, or the reason why the weight keeps its
+            values. It has no entry for other weights.
+        notes: Facts that you may not expect, as lines of text.
 
     Example:
         >>> from keras_initx import recipes
@@ -56,7 +57,7 @@ class WeightRules:
 
     @property
     def left(self) -> tuple[str, ...]:
-        """The paths of the weights that are left."""
+        """The paths of the weights that keep their values."""
         return tuple(path for path, value in self.by_path.items() if isinstance(value, Left))
 
     def __repr__(self) -> str:
@@ -68,7 +69,7 @@ class WeightRules:
 
 
 def _text(value: InitializerLike | Left) -> str:
-    """Return what is said of a weight in words."""
+    """Return the rule for a weight in words."""
     if isinstance(value, str):
         return value
     if isinstance(value, Left):

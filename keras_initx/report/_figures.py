@@ -45,8 +45,8 @@ _MOST_TICKS = 8
 def choose_color(name: str) -> str:
     """Return the color of an initializer or of a family such as `he`, the same in all plots.
 
-    Arguments in the name do not count: `"Sparse(gain='relu')"` has the color of `"initx.sparse"`.
-    Names that are not in the table get one of a few other colors by a checksum.
+    Arguments in the name do not count: `"Sparse(gain='relu')"` has the color of `"initx.sparse"`. A
+    name that is not in the table gets one of a few other colors by a checksum.
     """
     class_or_id = re.split(r"[(\[, ]", name.removeprefix("initx."))[0]
     key = re.sub("(?<=[a-z])(?=[A-Z])", "_", class_or_id).lower()
@@ -60,7 +60,7 @@ def choose_color(name: str) -> str:
 def choose_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Return the color and the marker of each initializer in one plot.
 
-    Those of the same color have different markers.
+    Initializers of the same color have different markers.
     """
     styles: dict[str, tuple[str, str]] = {}
     used: list[str] = []
@@ -101,7 +101,7 @@ def tidy(axes: "Iterable[Axes]", **grid: Any) -> None:
 def make_logarithmic(axis: "Axes") -> None:
     """Make an axis logarithmic, over whole decades, so that nearly equal values look equal.
 
-    Zeros are at a mark of their own, below all decades.
+    Zeros have a mark of their own, below all decades.
     """
     ticker = import_optional("matplotlib.ticker", "plot")
     least, most, has_zeros = _reach(axis)
@@ -118,16 +118,16 @@ def make_logarithmic(axis: "Axes") -> None:
 
 
 def _decimal(tick: float, _place: int) -> str:
-    """Return the label of a tick, without an exponent as long as it is short."""
+    """Return the label of a tick, without an exponent if it is short."""
     if tick == 0 or 1e-4 <= tick < 1e5:
         return f"{tick:g}"
     return format_number(tick)
 
 
 def make_ratio(axis: "Axes") -> None:
-    """Make an axis of ratios logarithmic. A line is at 1, with half and twice of it in view.
+    """Make an axis of ratios logarithmic. A line marks 1, and 0.5 and 2 are in view.
 
-    Zeros are at a mark of their own, below all ratios.
+    Zeros have a mark of their own, below all ratios.
     """
     least, most, has_zeros = _reach(axis)
     ticks = _ratios(min(least, 0.5), max(most, 2))
@@ -171,11 +171,11 @@ def set_symlog(
     """Set the limits of an axis that is logarithmic on both sides of 0.
 
     Args:
-        axis: The axes that it is one of.
-        side: Which one it is.
+        axis: The axes of the figure.
+        side: The axis to set.
         limits: Its limits.
-        linear: Up to which size of values it is linear.
-        room: As how many decades values from 0 to there are drawn.
+        linear: The size of values up to which it is linear.
+        room: The length of this linear part, in decades.
     """
     set_scale = axis.set_xscale if side == "x" else axis.set_yscale
     set_scale("symlog", linthresh=linear, linscale=room)
@@ -198,11 +198,11 @@ _SAVING: dict[str, Any] = {"dpi": 150, "facecolor": "white"}
 
 
 def save_figure(figure: "Figure", path: str | Path | None) -> "Figure":
-    """Write a figure to a file, unless that is `None`, and return it. The suffix sets the format.
+    """Write a figure to a file, unless `path` is `None`, and return it. The suffix sets the format.
 
     Raises:
         OSError: If the file cannot be written.
-        ValueError: If `path` is a URL, or its suffix not that of a supported format.
+        ValueError: If `path` is a URL, or its suffix is not a supported format.
     """
     if path is not None:
         _local.check_local("path", path)
@@ -213,7 +213,7 @@ def save_figure(figure: "Figure", path: str | Path | None) -> "Figure":
 
 
 def as_png(figure: "Figure") -> bytes:
-    """Return what `save_figure` writes to a `.png` file."""
+    """Return a figure as the contents of a `.png` file."""
     content = io.BytesIO()
     figure.savefig(content, format="png", **_SAVING)
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""Markdown as code hosts render it: texts that stay as they are, and sections that fold."""
+"""Markdown as code hosts render it: escaped texts, and sections that fold."""
 
 import html
 import re
@@ -12,7 +12,7 @@ _CODE = re.compile(r"(`[^`\n]+`)")
 
 
 def escape(text: str) -> str:
-    """Return a text whose signs, such as `$` and `*`, Markdown shows as they are."""
+    """Return a text in which Markdown shows signs such as `$` and `*` literally."""
     return _SIGNS.sub(r"\\\1", text)
 
 

@@ -25,8 +25,8 @@ class Points(NamedTuple):
     """Points of one color in a figure.
 
     Attributes:
-        values: Their values by index, 0 for the first weight or layer of the model. Values that
-            are not finite are left out.
+        values: Their values by index, 0 for the first weight or layer of the model. Values that are
+            not finite are not drawn.
         color: Their color.
         marker: Their marker.
     """
@@ -37,7 +37,7 @@ class Points(NamedTuple):
 
 
 def make_points(rows: Sequence[Any], attribute: str, color: str) -> Points:
-    """Return the points of an attribute of rows, of those that have one."""
+    """Return the points of an attribute, for the rows that have a value."""
     values = {}
     for index, row in enumerate(rows):
         value = getattr(row, attribute)
@@ -58,9 +58,9 @@ def plot_in_order(
 
     Args:
         names: The names of all weights or layers.
-        panels: The points of each panel by their labels, which are the same in all panels, by the
-            label of its axis.
-        of: What a name is of: `"weight"` or `"layer"`.
+        panels: The points of each panel, by the label of its axis. They are dicts from labels to
+            points, with the same labels in all panels.
+        of: The kind of thing that has the name: `"weight"` or `"layer"`.
         title: The title of the figure.
         are_ratios: Whether the values are ratios, to be compared with 1.
     """
@@ -104,8 +104,8 @@ def label_order(axis: "Axes", names: Sequence[str], of: str) -> None:
     Args:
         axis: The panel at the bottom.
         names: The names. If there are many, the first of each group has a label: its number, and
-            what the names of the group begin with.
-        of: What a name is of: `"weight"` or `"layer"`.
+            the common beginning of the names of the group.
+        of: The kind of thing that has the name: `"weight"` or `"layer"`.
     """
     starts: Sequence[int] = range(len(names))
     labels = names
@@ -124,10 +124,10 @@ def label_order(axis: "Axes", names: Sequence[str], of: str) -> None:
 
 
 def _group_names(names: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Group names, and return where groups begin, and what the names of each begin with.
+    """Group names. Return the index at which each group begins, and the beginning of its names.
 
-    Neighbors are a group if they begin with the same words: as few words as leave no group with
-    most names. If labels of groups would overlap, the largest groups are returned.
+    Neighbors are a group if they begin with the same words. As few words are compared as leave no
+    group with most names. If labels of groups would overlap, the largest groups are returned.
     """
     words_by_name = [words_of(name) for name in names]
     groups: list[list[list[str]]] = []

@@ -46,11 +46,11 @@ def written_to(text: str, path: str | Path | None) -> str:
 
 
 class Result(abc.ABC):
-    """What a public function returns for people to look at, and for programs to read.
+    """The result of a public function, for you to look at and for your programs to read.
 
-    A result has `rows`, and is a sequence of these: `len(result)`, `for row in result`,
-    `result["dense/kernel"]`. It says what there is to show in the methods that begin with `_`. The
-    methods that users call follow from these, so they are the same for all results.
+    A result has `rows`, and is a sequence of them: `len(result)`, `for row in result`,
+    `result["dense/kernel"]`. A subclass provides its contents in the methods that begin with `_`.
+    The methods that you call use these, so they are the same for all results.
     """
 
     if TYPE_CHECKING:  # a field of a dataclass, which cannot take the place of a property
@@ -71,11 +71,11 @@ class Result(abc.ABC):
             path: Its path.
 
         Raises:
-            KeyError: If there is none.
+            KeyError: If there is no such row.
         """
         paths = [row.path for row in self.rows]
         if path not in paths:
-            raise KeyError(f"no row of {path!r}{suggest_matches(path, paths)}")
+            raise KeyError(f"no row for {path!r}{suggest_matches(path, paths)}")
         return self.rows[paths.index(path)]
 
     @property
@@ -101,18 +101,18 @@ class Result(abc.ABC):
 
     @abc.abstractmethod
     def _content(self) -> dict[str, Any]:
-        """Return what the JSON has, as dicts, lists, strings and numbers."""
+        """Return the contents of the JSON, as dicts, lists, strings and numbers."""
 
     def _json(self) -> str:
         """Return the text of the JSON."""
         return f"{as_json(self._content(), indent=1)}\n"
 
     def _headline(self) -> str:
-        """Return what `repr` and the title of a page say after the name of the class."""
+        """Return the text after the name of the class in `repr` and in the title of a page."""
         return f": {self.summary.removesuffix('.')}"
 
     def _legend(self) -> list[str]:
-        """Return paragraphs on what the columns of the table mean."""
+        """Return paragraphs on the meaning of the columns of the table."""
         return []
 
     @abc.abstractmethod
@@ -151,7 +151,7 @@ class Result(abc.ABC):
 
         Args:
             path: Path of a file to write it to as well, or `None` to write none.
-            title: The title of the page. By default the result in a few words.
+            title: The title of the page. If you pass none, it is the result in a few words.
 
         Raises:
             OSError: If the file cannot be written.
@@ -211,22 +211,22 @@ class Result(abc.ABC):
         Raises:
             ImportError: If matplotlib is not installed.
             OSError: If the file cannot be written.
-            ValueError: If `path` is a URL, or its suffix not that of a supported format.
+            ValueError: If `path` is a URL, or its suffix is not a supported format.
         """
         return save_figure(self._figure(), path)
 
     def _title(self) -> str:
-        """Return the title of the page, in words that fit a line: what is longer stands below."""
+        """Return the title of the page, in words that fit a line. Longer texts are shown below."""
         words = re.sub("(?<=[a-z])(?=[A-Z])", " ", type(self).__name__).capitalize()
         first, *_ = re.split(r"[.;] ", self._headline(), maxsplit=1)
         return f"{words}{first}" if len(words + first) <= _TITLE else words
 
     def _body(self) -> str:
-        """Return the HTML of what there is to show, without a title."""
+        """Return the HTML of the contents, without a title."""
         return self._repr_html_()
 
     def _made(self) -> str:
-        """Return when and with which versions the result was made."""
+        """Return the time and the versions with which the result was made."""
         return (
             f"{datetime.date.today().isoformat()}, keras_initx {__version__}, "
             f"Keras {keras.__version__} on {keras.backend.backend()}"
@@ -263,11 +263,11 @@ def _cell(value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """Something that is wrong with a weight or a layer.
+    """A problem with a weight or a layer.
 
     Attributes:
         path: The path of the weight or the layer.
-        text: What is wrong.
+        text: The problem in words.
     """
 
     path: str
@@ -278,15 +278,16 @@ class Problem:
 
 
 class Judgement(Result):
-    """A result that says whether something is wrong.
+    """A result that reports problems.
 
-    It is neither true nor false, so that `assert` and `if` do not pass whatever is wrong.
+    Check `result.ok`. If you use the result itself in `assert` or `if`, it raises an error, because
+    it would be true whether there are problems or not.
     """
 
     @property
     @abc.abstractmethod
     def problems(self) -> Sequence[Any]:
-        """What is wrong: objects with a `path` and a `text`."""
+        """The problems: objects with a `path` and a `text`."""
 
     @property
     def ok(self) -> bool:
@@ -295,14 +296,14 @@ class Judgement(Result):
 
     def __bool__(self) -> bool:
         name = type(self).__name__
-        raise TypeError(f"a `{name}` is neither true nor false: use `.ok`, or `len(...)`")
+        raise TypeError(f"`{name}` has no truth value: use `.ok`, or `len(...)`")
 
 
 class Tabular(Result, Generic[Row]):
     """A result that is a table: a dataclass with a row for each weight or layer.
 
-    It gives its rows, its columns, a headline and a figure; what else it has to say stands above
-    and below the table.
+    It provides its rows, its columns, a headline and a figure. Other lines are above and below the
+    table.
     """
 
     # Whether the headers of the text are underlined.
@@ -360,10 +361,10 @@ class Tabular(Result, Generic[Row]):
 
 
 class WeightTable(Tabular[Sequence[Row]]):
-    """A table of weights, and a summary below it if there is something to say.
+    """A table of weights, perhaps with a summary below it.
 
-    Weights whose paths differ in numbers only are one row if all else is the same, but for what
-    their columns say may differ. CSV and JSON have a row for each weight.
+    Weights whose paths differ in numbers only share a row, if their cells are equal in all columns
+    that require it. CSV and JSON have a row for each weight.
     """
 
     def _weights(self) -> Sequence[Row]:

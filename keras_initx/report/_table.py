@@ -29,10 +29,11 @@ class Column(Generic[Row]):
             `None` for an empty cell.
         is_text: Whether it is left-aligned. Columns of numbers are right-aligned.
         note: Its meaning, for the legend of the table.
-        is_optional: Whether it is left out where a table would be too wide.
-        is_name: Whether it has a name in each row, which is shortened where others are wrapped.
-        alike: What it has in rows that are alike, see `WeightTable`: what is `"equal"`; a `"range"`
-            of numbers; or `"any"`, and then it is empty if they differ.
+        is_optional: Whether a table that would be too wide drops it.
+        is_name: Whether it has a name in each row. A name is shortened, other texts are wrapped.
+        alike: The rule for rows that share a line, see `WeightTable`. `"equal"`: their cells must
+            be equal. `"range"`: the line shows the range of their numbers. `"any"`: the cell is
+            empty if they differ.
     """
 
     header: str
@@ -45,7 +46,7 @@ class Column(Generic[Row]):
 
 
 class Table(NamedTuple):
-    """A table: headers, if any, rows of texts, and which columns are left-aligned."""
+    """A table: headers, if any, rows of texts, and the columns that are left-aligned."""
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -63,10 +64,10 @@ class Table(NamedTuple):
 
     @classmethod
     def fitted(cls, columns: Iterable[Column[Row]], rows: Sequence[Row], width: int) -> "Table":
-        """Return the table of `rows` in lines of at most `width` characters, if that can be.
+        """Return the table of `rows` in lines of at most `width` characters, if possible.
 
-        Empty columns are left out. Of a table that is too wide, texts are wrapped, the longest
-        most; optional columns are left out, the last first, where texts would be very narrow.
+        It drops empty columns. If it is too wide, it wraps texts, the longest most. If texts would
+        be very narrow, it drops optional columns, the last first.
         """
         shown = columns_with_values(columns, rows)
         table = cls.of(shown, rows)
@@ -84,9 +85,9 @@ class Table(NamedTuple):
         return needed - _GAP <= width
 
     def wrapped(self, width: int, are_names: Sequence[bool] = ()) -> "Table":
-        """Return the table with its texts, the longest most, in lines that give it this width.
+        """Return the table in this width, with its texts wrapped, the longest most.
 
-        In columns of names, these are shortened before.
+        Names are shortened before other texts are wrapped.
         """
         widths = self._widths()
         texts = list(itertools.compress(widths, self.are_text))
@@ -112,7 +113,7 @@ class Table(NamedTuple):
         return self._replace(rows=tuple(rows))
 
     def _lines(self) -> list[tuple[str, ...]]:
-        """Return the cells of each line of the text: a cell may have several."""
+        """Return the cells of each line of the text. A wrapped cell has several lines."""
         lines: list[tuple[str, ...]] = []
         if self.headers:
             lines.append(self.headers)
@@ -166,12 +167,12 @@ class Table(NamedTuple):
 
 
 def cell_text(value: object) -> str:
-    """Return what stands in a cell."""
+    """Return the text in a cell."""
     return "" if value is None else str(value)
 
 
 def format_cell(value: float | None, write: Callable[[float], str] = format_number) -> str:
-    """Return the text of a number, which is empty where it is not known."""
+    """Return the text of a number. It is empty if the number is not known."""
     return "" if value is None else write(value)
 
 
@@ -204,8 +205,9 @@ def _markdown_cell(cell: str) -> str:
 class _Wrapper(textwrap.TextWrapper):
     """A wrapper that breaks lines at spaces and after commas.
 
-    What is longer than a line is broken before the arguments, as `initx.sparse(gain=relu)`, or
-    after a slash or an underscore, as `encoder/self_attention/kernel`, but not as `1/sqrt(2)`.
+    A word that is longer than a line is broken before arguments, such as in
+    `initx.sparse(gain=relu)`, or after a slash or an underscore, such as in
+    `encoder/self_attention/kernel`. `1/sqrt(2)` is not broken.
     """
 
     wordsep_re = re.compile(r"(\s+)|(?<=,)")

@@ -30,7 +30,7 @@ _BAR = 20  # characters
 
 @contextlib.contextmanager
 def unlimited_width() -> Iterator[None]:
-    """Let sentences be lines of their own in the block, however long they are."""
+    """Let each sentence be one line in the block, however long it is."""
     former = _IS_WIDE.set(True)
     try:
         yield
@@ -39,14 +39,14 @@ def unlimited_width() -> Iterator[None]:
 
 
 def line_width() -> int:
-    """Return the width of printed text: that of the terminal, but at most 120, and 80 in a file."""
+    """Return the width of printed text: of the terminal, but at most 120, and 80 in a file."""
     if _IS_WIDE.get():
         return sys.maxsize
     return min(shutil.get_terminal_size((_FILE_WIDTH, 24)).columns, _WIDEST)
 
 
 def takes_verbose(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
-    """Let the argument `verbose` of a function decide whether the progress of its work is shown."""
+    """Make the argument `verbose` of a function decide whether its work shows progress."""
 
     @functools.wraps(function)
     def showing(*arguments: Arguments.args, **options: Arguments.kwargs) -> Returned:
@@ -59,7 +59,7 @@ def takes_verbose(function: Callable[Arguments, Returned]) -> Callable[Arguments
 
 @contextlib.contextmanager
 def set_verbosity(verbose: Verbose) -> Iterator[None]:
-    """Let progress be shown or not in the block; `"auto"` leaves it as it is around the block."""
+    """Show progress in the block or not. With `"auto"` it stays as it is around the block."""
     if verbose == "auto":
         yield
         return
@@ -82,7 +82,7 @@ def _is_shown() -> bool:
 
 @contextlib.contextmanager
 def show_status() -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows a text, in place of the last one, until the block ends."""
+    """Yield a function that shows a text in place of the last text, until the block ends."""
     if not _is_shown():
         yield lambda text: None
         return

@@ -17,7 +17,7 @@ def format_metric(value: float) -> str:
 
 
 def format_number(value: float) -> str:
-    """Format a number with two digits in the shortest form: `1.2e-5`, and `150` beside `88`."""
+    """Format a number with two digits in the shortest form: `1.2e-5`, or `150` as well as `88`."""
     if not math.isfinite(value):
         return str(value)
     text = f"{value:.2g}"
@@ -34,6 +34,11 @@ def format_count(count: int, noun: str) -> str:
     if count == 1:
         return f"{count} {noun}"
     return f"{count} {noun}s"
+
+
+def choose_verb(count: int, singular: str, plural: str) -> str:
+    """Choose the form of a verb for a count: `choose_verb(2, "is", "are")` returns `"are"`."""
+    return singular if count == 1 else plural
 
 
 def format_ranges(numbers: Iterable[int]) -> str:
@@ -56,9 +61,9 @@ def format_ranges(numbers: Iterable[int]) -> str:
 def shorten_names(names: Sequence[str], length: int) -> list[str]:
     """Shorten names that are longer than `length`, by leaving out the words that most names have.
 
-    Second names in parentheses are left out first, all of them, then the end that all names share.
-    A word ends at `/`, `_` or a space. The last one that not all share stays, and so do those with
-    digits that are not in all names. Names that would be the same are longer.
+    First, it drops all second names in parentheses, then the end that all names share. A word ends
+    at `/`, `_` or a space. The last word that differs between names stays, and so does a word with
+    digits that not all names have. Names that would become the same stay longer.
     """
     if any(len(name) > length for name in names):
         names = _drop_second_names(names)
@@ -130,20 +135,20 @@ def _shorten(words: Sequence[str], optional: Iterable[int], length: int) -> str:
 
 
 def _join_words(words: Sequence[str]) -> str:
-    """Join words, with a mark where some, which are empty now, were left out."""
+    """Join words, with a mark in place of words that were left out and are empty now."""
     return re.sub("\0+", "…", "".join(word or "\0" for word in words))
 
 
 def join_clauses(*clauses: str) -> str:
-    """Join clauses of a sentence with semicolons, without those that are empty."""
+    """Join the clauses of a sentence with semicolons, and leave out empty ones."""
     return "; ".join(filter(None, clauses))
 
 
 def group_names(statements: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Group names by what is stated of them, so that a sentence states it once.
+    """Group names by their statements, so that a sentence states each once.
 
     Args:
-        statements: Pairs of a statement and the name that it is on.
+        statements: Pairs of a statement and the name that it is about.
     """
     names_by_statement: dict[str, list[str]] = {}
     for statement, name in statements:

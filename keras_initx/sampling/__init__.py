@@ -1,4 +1,7 @@
-"""Random numbers from a key, the same on every backend. Independent of layers."""
+"""Random numbers from a key, the same on every backend.
+
+You can use it without layers or initializers.
+"""
 
 # Read `_stream.py` first, then `_words.py` (random words) and `_conversion.py` (numbers of them).
 

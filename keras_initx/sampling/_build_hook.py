@@ -43,7 +43,7 @@ class KernelHook(BuildHookInterface):
 
 
 def _compile(source: Path, library: Path, digest: int) -> None:
-    """Compile `source` beside `library`, and put the result in its place."""
+    """Compile `source` in the folder of `library`, then move the result to `library`."""
     # Those of Python are gone since 3.12, and these are not documented.
     from setuptools._distutils import ccompiler
     from setuptools._distutils import sysconfig as settings

@@ -1,6 +1,6 @@
-"""From random words to uniform and normal values, shifted and scaled.
+"""Turns random words into uniform and normal values, shifts them and scales them.
 
-All have the same bits on every machine.
+The results have the same bits on every machine.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ def as_uniform(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Ten
 
 
 def as_normal(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tensor:
-    """Return draws from N(0, 1); the table is `normal_table(dtype)`."""
+    """Return draws from N(0, 1), given the table `normal_table(dtype)`."""
     x = xp.take(table, xp.shift_right(words, 16))
     x += xp.take(table, words & 0xFFFF)
     return x
@@ -143,7 +143,7 @@ _REACH = 13.5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Quantiles:
-    """A distribution by its quantiles, in fixed point. Between two of them it is uniform.
+    """A distribution by its quantiles, in fixed point. It is uniform between two of them.
 
     Attributes:
         knots: The quantiles at the multiples of `1 / CELLS`, in units from `lowest`: strictly
@@ -274,7 +274,7 @@ class Affine:
     def numbers(self, dtype: DType, out: DType | None = None) -> Array:
         """Return the arguments that `finish` takes for draws in `dtype` that are cast to `out`.
 
-        They are data, so that one program serves all.
+        They are arguments and no constants, so that one program serves all of them.
         """
         bounds = -math.inf, math.inf
         with np.errstate(over="ignore"):
@@ -289,7 +289,7 @@ class Affine:
 def affine(
     offset: float, factor: float, bounds: Bounds | None = None, *, is_strict: bool = False
 ) -> Affine:
-    """Return a function that maps draws `x` to `offset + factor * x`, rounded alike everywhere.
+    """Return a function that maps draws `x` to `offset + factor * x`, with equal bits everywhere.
 
     A compiler may fuse a multiplication followed by an addition into one operation, which rounds
     once instead of twice. An addition followed by a multiplication cannot be fused, so this
@@ -299,7 +299,7 @@ def affine(
         offset: A number.
         factor: A positive number.
         bounds: Lower and upper bound of the values, which also hold after rounding.
-        is_strict: Whether they also hold after a cast to 16 bits.
+        is_strict: Whether the bounds also hold after a cast to 16 bits.
     """
     offset = float(offset)
     # If the second is larger, the draws are negligible after rounding, and the quotient stays
@@ -311,7 +311,7 @@ def affine(
 def finish(xp: Namespace, x: Tensor, numbers: Sequence[Any] | Tensor) -> Tensor:
     """Apply the `Affine` with these `numbers` to draws.
 
-    Steps without effect are exact, so all are always applied.
+    All steps are always applied, because steps without effect are exact.
     """
     zero, shift, factor, lower, upper = (numbers[i] for i in range(5))
     x = xp.where(x == 0, zero, x) + shift

@@ -1,6 +1,6 @@
-"""Where values are computed, and a common namespace for NumPy and `keras.ops`.
+"""A common namespace for NumPy and `keras.ops`, and the choice between them.
 
-So each algorithm is written once.
+With it each algorithm is written once.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ def choose_namespace(size: int = 0, tensors: Iterable[Tensor] = ()) -> "Namespac
     """Return the namespace to compute in at this point.
 
     Args:
-        size: Total number of values, or of those that take the host as long.
-        tensors: What the values depend on. `jax.vmap` carries out operations, but for tensors that
-            have a value for each element of the batch.
+        size: Total number of values, or a number of values that takes the host as long.
+        tensors: The tensors that the values depend on. Inside `jax.vmap`, operations run as usual,
+            except on tensors that have a value for each element of the batch.
 
     Raises:
         ValueError: If the environment variable `KERAS_INITX_SAMPLE_ON` is not `auto`, `host` or
@@ -46,7 +46,7 @@ def choose_namespace(size: int = 0, tensors: Iterable[Tensor] = ()) -> "Namespac
 
 
 def namespace_of(*values: Tensor) -> "Namespace":
-    """Return the namespace to compute with these values in: the host, if all are arrays there."""
+    """Return the namespace for these values: the host if all of them are arrays on the host."""
     if all(isinstance(value, np.ndarray) for value in values):
         return HOST
     return TRACED
@@ -127,7 +127,7 @@ class _Host:
         return x
 
     def adopt(self, values: Tensor) -> Array:
-        """Return a tensor of the backend, or what is like an array, as a writable array."""
+        """Return a tensor of the backend, or an object like an array, as a writable array."""
         if keras.ops.is_tensor(values):
             values = backend.host_view(values)
         return np.array(values)

@@ -28,11 +28,11 @@ def householder_frame(
 ) -> Tensor:
     """Make a frame from Householder reflections, without a factorization.
 
-    The reflection that maps a Gaussian vector of length `rows - j` onto the first axis is what a
-    QR factorization of a Gaussian matrix would compute in step `j`: by rotation invariance the
-    rest of the matrix stays Gaussian. So the vectors can be drawn at once, and only their product
-    is left to compute, a panel at a time in the compact WY form
-    `H_1 ... H_b = I - V inv(triu(V'V, 1) + I) V'` for vectors with `|v|^2 = 2`.
+    In step `j`, a QR factorization of a Gaussian matrix reflects a Gaussian vector of length
+    `rows - j` onto the first axis. The rest of the matrix stays Gaussian, by rotation invariance.
+    So this function draws all vectors at once. It computes only their product, a panel at a time,
+    in the compact WY form `H_1 ... H_b = I - V inv(triu(V'V, 1) + I) V'` for vectors with
+    `|v|^2 = 2`.
 
     Reference:
         Stewart, "The efficient generation of random orthogonal matrices", SIAM J. Numer. Anal. 17
@@ -88,8 +88,8 @@ def _product_program(
 ) -> tuple[Callable[[Tensor, Tensor], Tensor], Array]:
     """Return the program that makes a frame from its draws by the backend's product of reflections.
 
-    Its other argument is where the draws of each vector begin, counted from where its zeros do.
-    With the loop over panels, a GPU would wait for the launches of thousands of small operations.
+    For each vector, its other argument has the offset of the draws from the beginning of the zeros.
+    A loop over panels would launch thousands of small operations, and a GPU would wait for them.
     """
     multiply = backend.householder_product
     assert multiply is not None
@@ -120,7 +120,7 @@ def _draws_in(rows: int, columns: int) -> int:
 
 
 def _draws_before(first: Any, rows: int) -> Any:
-    """Return the number of draws in all panels before column `first`, or before each of several."""
+    """Return the number of draws in all panels before column `first`, one or several."""
     return first * rows - first * (first - _PANEL) // 2
 
 
@@ -147,7 +147,7 @@ def _reflections(xp: Namespace, v: Tensor) -> tuple[Tensor, Tensor]:
 def qr_frame(
     stream: Stream, rows: int, columns: int, dtype: DType = "float32", start: int = 0
 ) -> Tensor:
-    """Make a frame by QR factorization, with the diagonal of R made positive.
+    """Make a frame by QR factorization, with signs so that the diagonal of R is positive.
 
     Reference:
         Mezzadri, "How to generate random matrices from the classical compact groups", Notices of

@@ -40,18 +40,21 @@ class Draw(enum.IntEnum):
 class Stream:
     """Random arrays from one key.
 
-    Every method takes the `draw`, a number that no other draw of the key has, and the `shape`. Some
-    take `start`, the index of the first element, to compute a part of a draw, and `then`, a
-    function to apply to the draws. Draws with `then` are finished: clipped to its bounds and cast
-    to the dtype of the stream, in the same pass on the host and on a device. Arrays are NumPy's on
-    the host and the backend's elsewhere, with the same bits.
+    Use it if you need random numbers that are the same on every backend. Every method takes the
+    `shape` and the `draw`, a number that you use only once with a key. Some methods take more:
+
+    - `start` is the index of the first element. With it you compute a part of a draw.
+    - `then` is a function that is applied to the draws. The draws are then *finished*: clipped to
+      its bounds and cast to the dtype of the stream, in the same pass.
+
+    You get arrays of NumPy on the host, and tensors of the backend on a device, with the same bits.
 
     Args:
         key: Two words: Python integers in `[0, 2**32)`, or scalar integer tensors.
-        dtype: The dtype of finished draws. By default the dtype in which they are computed.
+        dtype: The dtype of finished draws, by default the dtype of the computation.
         xp: The namespace to draw in, by default the current one.
-        places: Indices of the elements to make, a vector, by default all. Draws on the host are
-            then a vector of these, in their order.
+        places: Vector of the indices of the elements to make, by default all. Draws on the host
+            then return a vector of these elements, in this order.
 
     Example:
         >>> stream = Stream((7, 0))
@@ -120,17 +123,17 @@ class Stream:
         bounds: Bounds | None = None,
         is_strict: bool = False,
     ) -> Tensor:
-        """Return finished draws `offset + factor * x`, with `x` of the distribution of `quantiles`.
+        """Return finished draws `offset + factor * x`, with `x` drawn by `quantiles`.
 
         Args:
-            draw: What the numbers are for.
+            draw: The number of the draw.
             shape: Shape of the result.
             quantiles: The quantiles of `x`.
             dtype: `"float32"` or `"float64"`.
             offset: A number.
             factor: A positive number.
             bounds: Lower and upper bound of the results, which also hold after rounding.
-            is_strict: Whether they also hold after a cast to 16 bits.
+            is_strict: Whether the bounds also hold after a cast to 16 bits.
         """
         # An integer draw stands for the midpoint of its unit.
         lowest = offset + factor * (quantiles.lowest + quantiles.unit / 2)
@@ -145,7 +148,7 @@ class Stream:
         two integers is at most `bounds / 2**32`.
 
         Args:
-            draw: What the numbers are for.
+            draw: The number of the draw.
             shape: Shape of the result.
             bounds: A positive integer below `2**31`, or words that broadcast against `shape`.
         """
@@ -177,7 +180,7 @@ class Stream:
         return self.xp.reshape(index, shape)
 
     def finished_dtype(self, dtype: DType) -> DType:
-        """Return the dtype of finished draws that are computed in `dtype`."""
+        """Return the dtype of finished draws after a computation in `dtype`."""
         return self._dtype or dtype
 
     def arguments(self, *values: int) -> Tensor:
@@ -194,7 +197,7 @@ class Stream:
         start: int = 0,
         then: Affine | None = None,
     ) -> Tensor:
-        """Convert the words of `shape`, from element `start` on. With `then` draws are finished."""
+        """Convert the words of `shape` from element `start` on. With `then`, finish the draws."""
         check_size(start + math.prod(shape), shape)
         convert, table = kind
         out = dtype if then is None else self.finished_dtype(dtype)
@@ -227,7 +230,7 @@ class Stream:
         numbers: Array,
         out: DType,
     ) -> Array:
-        """Do it for the elements at these places, on the host."""
+        """Convert the words of the elements at these places, on the host."""
         convert, table = kind
         result = HOST.empty((places.size,), out)
         for first in range(0, result.size, _PART_BLOCK):
@@ -252,10 +255,10 @@ class Stream:
         numbers: Array,
         out: DType,
     ) -> Tensor:
-        """Do it on a device, by a Triton kernel, or by a program that makes a block of fixed size.
+        """Convert words on a device, by a Triton kernel or by a program for a block of fixed size.
 
-        The program takes all but the size as arguments, so it serves all shapes and standard
-        deviations.
+        All values but the size are arguments of the program, so that one program serves all shapes
+        and standard deviations.
         """
         convert, table = kind
         kept = None if table is None else backend.constant(table)
@@ -292,7 +295,7 @@ def unpacked(arguments: Tensor, count: int) -> list[Tensor]:
 
 
 def check_size(count: int, shape: Shape) -> None:
-    """Raise `ValueError` if values of `shape` need `count` elements of a draw, and it has fewer."""
+    """Raise `ValueError` if values of `shape` need `count` elements, and a draw has fewer."""
     if count > _MAX_SIZE:
         raise ValueError(
             "`shape` must need at most 2**32 random numbers. "
@@ -356,5 +359,5 @@ def _block_program(
 
 
 def computing_dtype(dtype: DType | None) -> DType:
-    """Return the dtype in which to compute values of `dtype`."""
+    """Return the dtype of the computation for values of `dtype`."""
     return "float64" if dtype == "float64" else "float32"

@@ -34,8 +34,8 @@ def sparse_normal(
 ) -> Tensor:
     """Return an `(inputs, units)` matrix with `N(0, stddev^2)` at random positions, else zero.
 
-    Values nearer to zero than the least number of the stream's dtype become that number, with their
-    sign: rounded to zero, they would not be connections.
+    A value that the stream's dtype would round to zero becomes the number next to zero, with its
+    sign. As a zero it would be no connection.
 
     Args:
         stream: The `Stream` to draw from.
@@ -95,7 +95,7 @@ def _connections(
 def _connection_values(
     stream: Stream, shape: Shape, start: int, scaled: Affine, dtype: DType
 ) -> Tensor:
-    """Return finished values of connections, of which none is zero."""
+    """Return finished values of connections. None of them is zero."""
     out = stream.finished_dtype(dtype)
     if scaled.factor * _LEAST_DRAW >= LEAST[out]:
         return stream.normal(Draw.VALUES, shape, dtype, start, then=scaled)
@@ -154,7 +154,7 @@ def _floyd(stream: Stream, words: Tensor, inputs: Tensor) -> Tensor:
 def _smallest_keys_on_host(
     stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType
 ) -> Array:
-    """Give each entry a random key, and keep those with the `connections` smallest of each unit."""
+    """Give each entry a random key, and keep the `connections` smallest keys of each unit."""
     warn_if_missing(inputs * units)  # each block has few
     matrix = HOST.empty((inputs, units), stream.finished_dtype(dtype))
     units_per_block = max(_KEYS_PER_BLOCK // inputs, 1)
@@ -172,7 +172,7 @@ def _smallest_keys_on_host(
 
 
 def _keep_smallest(keys: Array, values: Array) -> Array:
-    """Return rows of zeros, with the `values` of a row where its smallest keys are.
+    """Return rows of zeros that hold `values` at the positions of the smallest keys of each row.
 
     Of equal keys the first ones count.
     """
@@ -207,9 +207,9 @@ def _smallest_keys(
         units: Number of columns returned.
         begin: Index of the first column, an integer or a word.
         connections: Number of positions in each column, an integer or a word.
-        numbers: Those of the `Affine` that is applied to the draws.
+        numbers: The `Affine.numbers` for the draws.
         dtype: The dtype of the draws.
-        out: The dtype in which no value is zero. The result is still in `dtype`.
+        out: The dtype that must not round a value to zero. The result is still in `dtype`.
     """
     xp = stream.xp
     index = stream.flat_index((units, inputs), begin * inputs)
@@ -233,7 +233,7 @@ def _smallest_keys(
 def _draw_on_device(
     stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType
 ) -> Tensor:
-    """Do the same on a device."""
+    """Choose the inputs and draw the values on a device."""
     xp = stream.xp
     out = stream.finished_dtype(dtype)
     if inputs * units == 0:
@@ -271,7 +271,7 @@ def _columns_program(inputs: int, count: int, dtype: DType, out: DType) -> Calla
 
 
 def _without_late_ties(xp: Namespace, keys: Tensor, threshold: Tensor, connections: int) -> Tensor:
-    """Choose the keys of each row below its `threshold`, and of keys equal to it the first ones."""
+    """Choose the keys of each row below its `threshold`, and the first of the keys equal to it."""
     below = keys < threshold
     equal = keys == threshold
     missing = connections - xp.sum(below, axis=1, keepdims=True)

@@ -1,8 +1,8 @@
 """Draw on a device with a Triton kernel that fills an array of any shape in place.
 
-Imported only if Triton is available. All parameters are words of 32 bits, which are arguments of
-the launch: copies to the device would wait for what it still computes, and for other types of
-arguments, or for values that Triton looks at, there would be other kernels.
+Imported only if Triton is available. All parameters are words of 32 bits, passed as arguments of
+the launch. A copy to the device would wait until the device is idle. For other types of arguments,
+and for values that Triton looks at, Triton would compile more kernels.
 """
 
 import math
@@ -38,7 +38,7 @@ def draws(
         shape: Shape of the result, which must not be empty.
         start: Number of the first element.
         convert: The kind of draw.
-        numbers: Those of the `Affine` that is applied to all draws except words.
+        numbers: The `Affine.numbers`, which are applied to all draws except words.
         table: The table of `convert` if it takes one.
         out: The dtype of the result.
     """
@@ -179,7 +179,7 @@ def _four_rounds(  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _number(low, high, is_double: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Return the number that has these words. In float32 both are the same one."""
+    """Return the number that these words represent. In float32 both words are the same."""
     if is_double:
         lower = low.to(tl.uint32, bitcast=True).to(tl.int64)
         number = ((high.to(tl.int64) << 32) | lower).to(tl.float64, bitcast=True)

@@ -66,13 +66,13 @@ def fill(
     draw: int,
     begin: int,
 ) -> None:
-    """Fill `out` with the elements of a draw from `begin` on, finished.
+    """Fill `out` with finished elements of a draw, beginning with element `begin`.
 
     Args:
         out: A vector.
         kind: The kind of draw.
-        dtype: The dtype in which values are computed.
-        numbers: Those of the `Affine`, which are not applied to words.
+        dtype: The dtype of the computation.
+        numbers: The `Affine.numbers`, which are not applied to words.
         key: The two words of the key.
         draw: The number of the draw.
         begin: The first element.
@@ -108,7 +108,7 @@ def _fill_by_numpy(
     draw: int,
     begin: int,
 ) -> None:
-    """Do it without the kernel, block by block."""
+    """Fill `out` without the kernel, block by block."""
     convert, table = kind
     for first in range(0, out.size, _BLOCK):
         last = min(first + _BLOCK, out.size)

@@ -53,13 +53,13 @@ class WidthExponents:
     Attributes:
         path: The path of the weight, see `ModelWeight`.
         role: Its role in muP, see `MupWeight`.
-        std: The exponent in the root mean square of its initial values; NaN if these are zeros, of
-            which any size is right.
-        mup_std: That in muP.
-        rate: The exponent in its learning rate; NaN if that is 0 or not known.
-        mup_rate: That in muP; NaN if `mup` has no rule for the optimizer.
+        std: The exponent in the root mean square of its initial values. It is NaN if the values are
+            zeros, because then any exponent is right.
+        mup_std: The same exponent in muP.
+        rate: The exponent in its learning rate; NaN if the rate is 0 or not known.
+        mup_rate: The same exponent in muP; NaN if `mup` has no rule for the optimizer.
         is_checked: Whether they are compared. They are not if the inputs and units of the weight
-            are a guess, see `MupWeight`; then those in muP are NaN.
+            are a guess, see `MupWeight`. Then the exponents in muP are NaN.
     """
 
     path: str
@@ -72,12 +72,12 @@ class WidthExponents:
 
     @property
     def differs(self) -> bool:
-        """Whether anything that is known scales in another way than in muP."""
+        """Whether any known exponent differs from the exponent in muP."""
         return self.std_differs or self.rate_differs
 
     @property
     def text(self) -> str:
-        """Which exponents differ from those of muP, in words."""
+        """The exponents that differ from those in muP, in words."""
         parts = []
         if self.std_differs:
             std, in_mup = format_number(self.std), format_number(self.mup_std)
@@ -89,12 +89,12 @@ class WidthExponents:
 
     @property
     def std_differs(self) -> bool:
-        """Whether its initial values scale in another way than in muP."""
+        """Whether the exponent of its initial values differs from the exponent in muP."""
         return abs(self.std - self.mup_std) > LEVEL
 
     @property
     def rate_differs(self) -> bool:
-        """Whether its learning rate scales in another way than in muP."""
+        """Whether the exponent of its learning rate differs from the exponent in muP."""
         return abs(self.rate - self.mup_rate) > LEVEL
 
 
@@ -116,7 +116,7 @@ class Start:
 
 
 def start_of(model: keras.Model) -> Start:
-    """Return what there is to compare of a compiled model that has not been trained."""
+    """Return the facts about a compiled model before training that are compared."""
     weights = trainable("build", model)
     # In the order of the weights that the optimizer knows.
     rates = rates_of(model.optimizer, model.trainable_variables)
@@ -136,11 +136,11 @@ def width_exponents(narrow: Start, wide: Start, width_ratio: float) -> list[Widt
 
     Args:
         narrow: The model of the least width.
-        wide: That of the greatest.
+        wide: The model of the greatest width.
         width_ratio: The ratio of their widths.
 
     Raises:
-        ValueError: If the models have other layers, or more blocks.
+        ValueError: If the models have different layers or numbers of blocks.
     """
     table = mup(wide.model, narrow.model)
     factors: list[float]
@@ -183,8 +183,8 @@ class LayerSizes:
 
     Attributes:
         path: The path of the layer.
-        exponents: The exponent of the width in it at each step, see `CoordinateCheck`.
-        sizes: An array of shape `(steps + 1, widths)` with its root mean square.
+        exponents: The exponent of the width in the size at each step, see `CoordinateCheck`.
+        sizes: An array of shape `(steps + 1, widths)` with the root mean square of its outputs.
     """
 
     path: str
@@ -196,8 +196,8 @@ class LayerSizes:
 class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
     """The size of each layer's outputs in models of several widths.
 
-    In the form of all results. `print` shows how it scales with the width, and below each layer the
-    weights whose initial size or learning rate scales in another way than in muP. `plot` has a
+    If you print it, you see how the outputs of each layer scale with the width. Below each layer
+    you see the weights whose initial size or learning rate does not scale as in muP. `plot` has a
     panel for each step and a line for each layer. The rows of `to_csv` are the layers at each step.
 
     Attributes:
@@ -219,7 +219,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
     def exponents(self) -> npt.NDArray[np.float64]:
         """The exponent of the width in the output size, for each step and layer.
 
-        By least squares, to three digits. NaN where a size is 0 or not finite.
+        They are fitted by least squares, to three digits. NaN if a size is 0 or not finite.
         """
         with np.errstate(divide="ignore"):
             log_sizes = np.log(self.sizes)
@@ -289,12 +289,12 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
 
     @property
     def summary(self) -> str:
-        """How many layers and weights have a problem, in one sentence."""
+        """The numbers of layers and weights with a problem, in one sentence."""
         layers = len({*self.not_finite, *self.uneven})
         weights = sum(weight.differs for weight in self.weights)
         return (
-            f"{layers} of {format_count(len(self.layers), 'layer')} not level or not finite, "
-            f"{weights} of {format_count(len(self._checked), 'weight')} not as in muP."
+            f"{layers} of {format_count(len(self.layers), 'layer')} depend on the width or are not "
+            f"finite, {weights} of {format_count(len(self._checked), 'weight')} differ from muP."
         )
 
     @property
@@ -347,14 +347,14 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         return rows
 
     def _layer_of(self, weight: WidthExponents) -> str:
-        """Return the innermost layer around a weight of which there are outputs, or nothing."""
+        """Return the innermost layer with measured outputs around a weight, or `None`."""
         path = weight.path
         while path and path not in self.layers:
             path = path.rpartition("/")[0]
         return path
 
     def _weight_row(self, weight: WidthExponents) -> tuple[str, ...]:
-        """Return the row of a weight, with the exponents that differ from those of muP."""
+        """Return the row of a weight, with the exponents that differ from muP."""
         std = rate = ("", "")
         if not weight.is_checked:
             std = format_number(weight.std), "not checked"
@@ -386,9 +386,9 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         for layer, (step, exponent) in self.uneven.items():
             uneven.append(f"{layer} ({format_number(exponent)} at step {step})")
         if uneven:
-            lines.append(f"Not level: {', '.join(uneven)}.")
+            lines.append(f"Depends on the width: {', '.join(uneven)}.")
         if not self.weights:
-            lines.append("Weights are not compared with muP: the models have other layers.")
+            lines.append("Weights are not compared with muP: the models have different layers.")
             return lines
         off = sum(weight.differs for weight in self.weights)
         guesses = [weight.path for weight in self.weights if not weight.is_checked]
@@ -396,9 +396,11 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
             lines.append("std, rate: exponents in initial weights and in learning rates.")
         lines.append(f"{off} of {format_count(len(self._checked), 'weight')} differ from muP.")
         if guesses:
-            lines.append(f"Not checked, as their axes are a guess: {quote_names(guesses)}.")
+            lines.append(f"Not checked, because their axes are guessed: {quote_names(guesses)}.")
         if all(math.isnan(weight.rate - weight.mup_rate) for weight in self._checked):
-            lines.append("Learning rates are not compared: they are 0, or have no known rule.")
+            lines.append(
+                "Learning rates are not compared: they are 0, or `mup` has no rule for them."
+            )
         return lines
 
 
@@ -414,22 +416,23 @@ def coordinate_check(
 ) -> CoordinateCheck:
     """Measure how the size of each layer's outputs scales with the width, also during training.
 
-    If initial weights and learning rates scale correctly with the width, the outputs of no layer
-    grow or shrink with it, also after some training steps. The best learning rate of a narrow model
-    then transfers to a wide one. Before the first step, the outputs of the last layer may shrink,
-    at most with the square root of the width.
+    Use it before you transfer the learning rate of a small model to a large one. If initial weights
+    and learning rates scale correctly with the width, the outputs of no layer grow or shrink with
+    the width, before training and after some steps. The best learning rate of a narrow model then
+    transfers to a wide one. Before the first step, the outputs of the last layer may shrink, at
+    most with the square root of the width.
 
-    Beside the outputs it shows how initial weights and learning rates scale from the narrowest to
-    the widest model, where the table of `mup` has other exponents. Learning rates are known of
-    optimizers for which `mup` has a rule, and of a `RateFactors` with one of them, also in a
-    `LossScaleOptimizer`. The sizes may also be depths, but models of different depths are not
-    compared with a table.
+    The check also compares how initial weights and learning rates scale from the narrowest to the
+    widest model with the table of `mup`, and shows the differences. It knows the learning rates of
+    optimizers that have a rule in `mup`, and of a `RateFactors` with such an optimizer, also inside
+    a `LossScaleOptimizer`. You can pass depths instead of widths; then the check does not use the
+    table.
 
     Args:
         build: Function that takes a width and returns a compiled model with its initial weights.
         widths: At least two different widths.
-        x: One batch, used in every step, or a dataset of which the first is, see `diagnose`. Its
-            sample weights count. Outputs are measured for its first 1024 examples.
+        x: One batch, used in every step, or a dataset, whose first batch is used, see `diagnose`.
+            Its sample weights count. Outputs are measured for its first 1024 examples.
         y: Targets, unless `x` has them.
         steps: Number of training steps.
         verbose: Whether to show progress: `"auto"` on a terminal, unless
@@ -441,9 +444,9 @@ def coordinate_check(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range, `x` has no targets, does not fit to the inputs
-            of the models, is not finite or has indices for which an embedding has no row, or the
+            of the models, is not finite or has indices without a row in an embedding. Or if the
             models have no `call`, weights that they do not use, parts of weights in other
-            processes, or different numbers of layers, none with the same name.
+            processes, or different numbers of layers and no common name.
 
     Example:
         >>> from keras_initx import scaling
@@ -511,7 +514,7 @@ def coordinate_check(
     if not names:
         raise ValueError(
             "`build` must return models with the same number of layers, or with layers of the same "
-            f"names. Received: none of these with {widths=!r}"
+            f"names. Received: models with neither, for {widths=!r}"
         )
     sizes = []
     for after_steps in found:
@@ -533,7 +536,7 @@ def coordinate_check(
 def _sizes(model: keras.Model, x: Data) -> dict[str, float]:
     """Return the root mean square of the output of each layer, by its name.
 
-    It is that in training mode, before the activation if there is one.
+    Outputs are taken in training mode, before the activation if there is one.
     """
 
     def measured() -> dict[str, float]:
@@ -549,7 +552,7 @@ def _sizes(model: keras.Model, x: Data) -> dict[str, float]:
 
 
 class _SizeRecorder(Watcher):
-    """Measures the outputs of layers with weights or an activation, and what is before this.
+    """Measures the outputs of layers with weights or an activation, before the activation.
 
     Args:
         watch: The watch of the pass.
@@ -583,7 +586,7 @@ class _SizeRecorder(Watcher):
     def sizes(self) -> dict[str, float]:
         """Return the root mean square of each layer that has values, by its name.
 
-        It is NaN if one is not finite.
+        It is NaN if a value is not finite.
         """
         found = {}
         for layer, outputs in self._outputs.items():

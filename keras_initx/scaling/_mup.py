@@ -55,7 +55,7 @@ _WITHOUT_RATE = {
     "Adadelta": "whose first steps depend on its epsilon, not on the gradient",
     "Adagrad": "whose accumulator starts with a number that the size of gradients is compared with",
     "Ftrl": "whose accumulator starts with a number that the size of gradients is compared with",
-    "Lamb": "whose steps follow the norm of a weight, but not where it is 0, as of a new bias",
+    "Lamb": "whose steps follow the norm of a weight, except if it is 0, such as for a new bias",
     "LossScaleOptimizer": "which has another optimizer: ask for that one",
 }
 
@@ -68,9 +68,9 @@ class MupWeight:
         path: Its path, see `ModelWeight`.
         shape: Its shape.
         base_shape: Its shape in the base model.
-        inputs: How many times as many inputs a unit has as in the base model, 1 for a vector or an
-            embedding.
-        units: How many times as many units.
+        inputs: The number of inputs of a unit, divided by the number in the base model. 1 for a
+            vector or an embedding.
+        units: The number of units, divided by the number in the base model.
         role: For a kernel, `"input"` if only its number of units grows, `"output"` if only its
             number of inputs grows, `"hidden"` if both do. `"vector"` for any other weight that
             grows. `"fixed"` if the shape does not change.
@@ -82,12 +82,13 @@ class MupWeight:
             weight.
         muon: Factor on the learning rate of Muon with its default arguments.
         tied: For an embedding, factor on the logits of an output layer that uses the same weights;
-            1 for other weights. The model must apply it. NaN where it is not known whether there is
-            such a layer, as in a subclass of `keras.Model`; the factor would be `1 / units`.
-        variable_path: Its path in Keras, `variable.path`. It may begin with the name of the model,
-            and Muon goes by it.
-        is_guess: Whether its inputs and units are a guess by its shape, as of a weight of your own
-            layer. Then so are the factors.
+            1 for other weights. Your model must apply it. NaN if it is not known whether there is
+            such a layer, for example in a subclass of `keras.Model`; the factor would be `1 /
+            units`.
+        variable_path: Its path in Keras, `variable.path`. It may begin with the name of the model.
+            Muon matches its exclusions with this path.
+        is_guess: Whether its inputs and units are guessed from its shape, for example in a layer of
+            your own. Then the factors are guesses too.
     """
 
     path: str
@@ -110,18 +111,18 @@ class MupWeight:
 class MupTable(WeightTable[MupWeight]):
     """The muP factors of each trainable weight when a model is made wider.
 
-    In the form of all results. `plot` shows the factors in the colors of the roles.
+    Print it to see the factors. To train with them, pass `table.optimizer(...)` to `compile`, or
+    use `table.learning_rates(...)` in a loop of your own. `plot` shows the factors in the colors of
+    the roles.
 
     Attributes:
-        rows: A `MupWeight` for each trainable weight, in the order of
-            `model.trainable_variables`.
-        depth: The argument of `mup`. The model must divide the output of each branch by it.
-        head_size: How many times as large the heads of attention are as in the base model, by the
-            products of queries and keys; NaN if that is not known. The model must divide its scores
-            by the head size instead of its square root, or more heads of the same size must make it
-            wider.
-        unplaced: The paths of weights of which it is not known whether they are in a residual
-            branch. Their factors are without `depth`.
+        rows: A `MupWeight` for each trainable weight, in the order of `model.trainable_variables`.
+        depth: The argument of `mup`. Your model must divide the output of each branch by it.
+        head_size: The size of the attention heads, divided by the size in the base model; NaN if it
+            is not known. If it is not 1, your model must divide its scores by the head size instead
+            of its square root. Or make the model wider with more heads of the same size.
+        unplaced: The paths of weights that may or may not be in a residual branch. Their factors do
+            not contain `depth`.
     """
 
     rows: list[MupWeight]
@@ -132,11 +133,12 @@ class MupTable(WeightTable[MupWeight]):
     def learning_rates(self, optimizer: str | keras.optimizers.Optimizer) -> FactorList:
         """Return the factors on the learning rate, in the order of `model.trainable_variables`.
 
-        The list has the paths of the weights too, so that `RateFactors` refuses other weights.
+        The list has the paths of the weights too, so that `RateFactors` can check that it gets the
+        same weights.
 
         Weight decay must not change with the width. Keras multiplies it by the learning rate of the
-        optimizer, without these factors, so it needs none. Where a library multiplies it by the
-        rate of the weight, as AdamW does in torch, divide the decay of each weight by its factor.
+        optimizer, without these factors, so you need not change it. AdamW in torch multiplies it by
+        the rate of the weight: there you divide the decay of each weight by its factor.
 
         Args:
             optimizer: An optimizer of Keras, or the name of one with its default arguments:
@@ -144,7 +146,7 @@ class MupTable(WeightTable[MupWeight]):
                 `"adafactor"` or `"muon"`.
 
         Raises:
-            ValueError: If it is another, for which no rule is known.
+            ValueError: If it is another optimizer, because no rule is known for it.
         """
         rate = _RATES[_class_name(optimizer)]
         paths = [weight.variable_path for weight in self.rows]
@@ -171,7 +173,7 @@ class MupTable(WeightTable[MupWeight]):
 
     @property
     def summary(self) -> str:
-        """What the table has, in one sentence."""
+        """The contents of the table, in one sentence."""
         return "Factors on the std in the base model, and on learning rates by optimizer."
 
     def _headline(self) -> str:
@@ -234,26 +236,26 @@ class MupTable(WeightTable[MupWeight]):
         for weight in self.rows:
             if math.isnan(weight.tied):
                 notes.append(
-                    f"Whether logits use {weight.path} is not known: if they do, multiply them by "
-                    f"{format_number(1 / weight.units)}."
+                    f"It is not known whether logits use {weight.path}. If they do, multiply them "
+                    f"by {format_number(1 / weight.units)}."
                 )
         guesses = [weight.path for weight in self.rows if weight.is_guess]
         if guesses:
             notes.append(
-                f"A guess by the shape: {quote_names(guesses)}. The last axis is taken for the "
-                "units, the one before it for the inputs."
+                f"Guessed from the shape: {quote_names(guesses)}. The last axis counts as the "
+                "units, the axis before it as the inputs."
             )
         if self.depth != 1:
             notes.append(f"Divide the output of each branch by {format_number(self.depth)}.")
         if self.unplaced:
             notes.append(
-                "Not known to be in a residual branch, and so without the depth: "
-                f"{quote_names(self.unplaced)}."
+                "These weights may or may not be in a residual branch, so their factors leave out "
+                f"`depth`: {quote_names(self.unplaced)}."
             )
         if math.isnan(self.head_size):
             notes.append(
-                "The size of the heads of attention is not known: if they are `n` times as large, "
-                "divide their scores by `sqrt(n)` more."
+                "The size of the attention heads is not known. If they are `n` times as large, "
+                "also divide their scores by `sqrt(n)`."
             )
         elif self.head_size != 1:
             notes.append(
@@ -266,28 +268,32 @@ class MupTable(WeightTable[MupWeight]):
 def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTable:
     """Return the muP factors on weights and learning rates for a model that is wider than `base`.
 
-    With these factors the best learning rate of a narrow model is also the best for wider ones. If
-    a kernel has `n` times as many inputs and `m` times as many units as in the base model, the
-    learning rate of Adam is divided by `n`, and that of SGD is multiplied by `m / n`, in residual
+    Use it to tune the learning rate on a narrow model and train a wide one with it. With these
+    factors, the best learning rate of a narrow model is also the best for wider ones.
+
+    If a kernel has `n` times as many inputs and `m` times as many units as in the base model, the
+    learning rate of Adam is divided by `n`. The rate of SGD is multiplied by `m / n`, in residual
     blocks also by `depth`. `learning_rates` has the factors of other optimizers. The standard
     deviation is divided by `sqrt(n)`, or by `n` if only the inputs grow. Embeddings, biases and
-    scales count as having one input; the inputs of a depthwise or grouped convolution are those of
-    one unit.
+    scales count as having one input. For a depthwise or grouped convolution, the inputs of one unit
+    count.
 
-    The initial weights of `recipes.spectral` follow this table; initializers that scale with fan-in
-    do so except in the last layer. What the weights cannot do is up to the model: attention must
-    divide by the head size instead of its square root, or the head size must stay the same, as
-    layers of Keras, which divide by the root, need it; logits
-    from the weights of an embedding must be multiplied by its `tied`; and if the model has `depth`
-    times as many residual blocks as the one with the known learning rate, each branch must be
-    divided by `depth`. This is CompleteP, with which the learning rate also suits deeper models.
-    Adam's epsilon should be divided by the ratio of the widths and by `depth`.
+    The initial weights of `recipes.spectral` follow this table. Initializers that scale with fan-in
+    follow it except in the last layer. You must change these things in the model:
+
+    - Attention must divide by the head size instead of its square root, or the head size must stay
+      the same. Keras' attention layers divide by the root, so keep the head size with them.
+    - If an embedding also makes the logits, multiply the logits by its `tied`.
+    - If the model has `depth` times as many residual blocks as the model with the known learning
+      rate, divide each branch by `depth`. This is CompleteP, with which the learning rate also
+      suits deeper models.
+    - Divide Adam's epsilon by the ratio of the widths and by `depth`.
 
     Args:
         model: A built model.
         base: The same model with fewer units, also built.
-        depth: How many times as many residual blocks the model has as the one with the known
-            learning rate. The graph of the model says which weights are in residual branches.
+        depth: The number of residual blocks, divided by the number in the model with the known
+            learning rate. The graph of the model shows the weights in residual branches.
 
     Returns:
         A `MupTable`.
@@ -328,8 +334,9 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
     if counterparts.keys() != set(paths):
         differ = sorted(counterparts.keys() ^ set(paths))
         raise ValueError(
-            "`base` must have the same weight paths as `model`, so as many blocks. Received: "
-            f"base={base.name!r} and model={model.name!r}, of which one has no {differ[0]!r}"
+            "`base` must have the same weight paths as `model`, so the same number of blocks. "
+            f"Received: base={base.name!r} and model={model.name!r}; one of them has no "
+            f"{differ[0]!r}"
         )
     in_branches: Collection[int] = ()
     unplaced: tuple[str, ...] = ()
@@ -358,7 +365,7 @@ def trainable(name: str, model: keras.Model) -> list[ModelWeight]:
 
 
 def _class_name(optimizer: str | keras.optimizers.Optimizer) -> str:
-    """Return the class of Keras that an optimizer is of, a key of `_RATES`."""
+    """Return the class of Keras from which an optimizer derives, a key of `_RATES`."""
     found = ""
     if isinstance(optimizer, str):
         for name in (*_RATES, *_WITHOUT_RATE):
@@ -396,7 +403,7 @@ def _muon_rate(weight: MupWeight, optimizer: keras.optimizers.Optimizer) -> floa
 
 
 def _placed(model: keras.Model, weights: Sequence[ModelWeight]) -> tuple[set[int], tuple[str, ...]]:
-    """Return the ids of the variables in residual branches, and the paths of what is not seen."""
+    """Return the ids of the variables in residual branches, and the paths of unclear weights."""
     found = read_architecture(model)
     inside: set[int] = set()
     for branch in found.branches:
@@ -455,7 +462,7 @@ def _row(
 
 
 def _sizes_of(weight: ModelWeight) -> tuple[float, float]:
-    """Return the number of inputs of a unit, 1 for a vector or an embedding, and that of units."""
+    """Return the number of inputs of a unit, 1 for a vector or an embedding, and of units."""
     if weight.name == "embeddings":
         return 1, weight.shape[-1]
     inputs = weight.fans[0] if weight.fans else 1
@@ -480,7 +487,7 @@ def _is_tied(
     weights: Sequence[ModelWeight],
     counterparts: Mapping[str, ModelWeight],
 ) -> bool | None:
-    """Return whether a weight is an embedding and the kernel of the logits too.
+    """Return whether an embedding is also the kernel of the logits.
 
     `None` if it is not known.
     """
@@ -508,9 +515,9 @@ def _is_tied(
 
 
 def _head_size(model: keras.Model, base: keras.Model) -> float:
-    """Return how many times as large the heads of attention are, 1 if there are none.
+    """Return the ratio of the head sizes to the base model, 1 if there is no attention.
 
-    It is NaN if it is not known, or not the same for all.
+    It is NaN if it is not known, or if heads have different ratios.
     """
     ratios = set()
     sizes, base_sizes = find_head_sizes(model), find_head_sizes(base)

@@ -1,7 +1,7 @@
 """A factor on the learning rate of each weight, for any optimizer of Keras.
 
-The optimizer is copied to one of a subclass that multiplies the learning rate in the step of each
-weight. All else is its own.
+The optimizer is copied to a subclass of its class that multiplies the learning rate in the step of
+each weight. Everything else stays the same.
 """
 
 import functools
@@ -69,7 +69,7 @@ class StepsByFactor(ParallelSteps):
         variables: Sequence[keras.Variable],
         learning_rate: Tensor,
     ) -> None:
-        """Update all weights, those with the same factor at once."""
+        """Update all weights, with one call for all weights of one factor."""
         groups: dict[float, list[tuple[Tensor, keras.Variable]]] = {}
         for grad, variable in zip(grads, variables, strict=True):
             groups.setdefault(self._factor_of(variable), []).append((grad, variable))
@@ -89,10 +89,10 @@ class StepsByFactor(ParallelSteps):
 
 
 class ScaledSteps(StepsByFactor):
-    """Makes the steps of Adafactor with a factor on what it subtracts from each weight.
+    """Makes the steps of Adafactor with a factor on the change of each weight.
 
     Adafactor takes the smaller of the learning rate and `1 / sqrt(step)`. A factor on the rate
-    would be lost where the other is smaller.
+    would have no effect if `1 / sqrt(step)` is smaller.
     """
 
     # The weight whose step is made, and its factor.
@@ -108,14 +108,14 @@ class ScaledSteps(StepsByFactor):
             if self._in_step is not None:
                 raise TypeError(
                     "`optimizer` must be of a class whose `update_step` changes a weight by "
-                    "`self.assign_sub`, where its factor counts. Received: an optimizer that "
-                    f"changes {variable.path!r} in another way"
+                    "`self.assign_sub`, which applies the factor. Received: an optimizer that "
+                    f"changes {variable.path!r} by another method"
                 )
         finally:
             vars(self)["_in_step"] = None
 
     def assign_sub(self, variable: keras.Variable, value: Tensor) -> None:
-        """Subtract from a variable, from the weight in training times its factor."""
+        """Subtract from a variable. For the weight in training, multiply by its factor first."""
         if self._in_step is not None and variable is self._in_step[0]:
             _, factor = self._in_step
             vars(self)["_in_step"] = None
@@ -139,28 +139,33 @@ class FactorList(list[float]):
 class RateFactors(StepsByFactor):
     """Train each weight with its own factor on the learning rate.
 
-    The optimizer is used like the one that it is made from: in `compile`, with `apply` or
-    `stateless_apply` in a loop of your own, with schedules, a `learning_rate` that is set later,
-    averaged weights, accumulated gradients, loss scaling and all ways to clip gradients. Clipping
-    by the global norm looks at all weights. Adafactor bounds its rate by `1 / sqrt(step)`, so there
-    the factor is on what is subtracted from a weight. Weight decay follows the learning rate of the
-    optimizer, without the factors. A saved model goes on training on any backend. For weights that
-    differ in more than the learning rate there is Keras' `MultiOptimizer`, of which this may be a
-    part.
+    You use it like the optimizer that you pass: in `compile`, or with `apply` or `stateless_apply`
+    in a loop of your own. Schedules, a `learning_rate` that you set later, averaged weights,
+    accumulated gradients, loss scaling and all ways to clip gradients work. You can save the model
+    and go on training on any backend.
+
+    Some details:
+
+    - Clipping by the global norm looks at all weights.
+    - Weight decay follows the learning rate of the optimizer, without the factors.
+    - Adafactor bounds its rate by `1 / sqrt(step)`, so the factor multiplies the change of a
+      weight.
+    - If weights differ in more than the learning rate, use Keras' `MultiOptimizer`. It can contain
+      a `RateFactors`.
 
     `scaling.mup(model, base).optimizer(...)` makes one with the factors of muP.
 
     Args:
-        optimizer: An optimizer of Keras, or of a class of yours that makes its steps in
-            `update_step`, that has not been used. It is copied. Or its name or config, as in
-            `compile`: `"adam"`.
-        factors: A dict from patterns to positive factors. A pattern, as in `initialize`, is
-            compared with the path of a weight, `variable.path`. Leave out the name of the model
-            that may begin all paths: those of a loaded model may lack it. The first that matches
-            counts, and weights that none matches have the factor 1. Or a list with the factor of
-            each weight, in the order of `model.trainable_variables`. That of
-            `MupTable.learning_rates` has their paths too, and other weights are refused.
-        name: Name of the optimizer, by default that of `optimizer`.
+        optimizer: An unused optimizer, which is copied, or its name or config, as in `compile`:
+            `"adam"`. It is one of Keras, or of a class of yours that makes its steps in
+            `update_step`.
+        factors: A dict from patterns to positive factors, or a list with the factor of each weight,
+            in the order of `model.trainable_variables`. A pattern, as in `initialize`, is compared
+            with the path of a weight, `variable.path`, and the first that matches counts. Weights
+            without a match have the factor 1. Leave out the name of the model that may begin all
+            paths, because a loaded model may lack it. The list of `MupTable.learning_rates` also
+            has the paths, and other weights raise an error.
+        name: Name of the optimizer, by default the name of `optimizer`.
 
     Raises:
         TypeError: If an argument has the wrong type, or `optimizer` is of a class that does not
@@ -218,7 +223,7 @@ class RateFactors(StepsByFactor):
             variables: The weights, in the order of `model.trainable_variables`.
 
         Raises:
-            ValueError: If the factors are not those of these weights.
+            ValueError: If the factors are for other weights.
         """
         # Keras builds the optimizer of a model that it loads from HDF5 for no weights.
         if self.built or not variables:
@@ -227,7 +232,7 @@ class RateFactors(StepsByFactor):
         super().build(variables)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return what makes an unused optimizer from a pickle, as of the optimizers of Keras."""
+        """Return how a pickle makes an unused optimizer, as Keras' optimizers do."""
         serialized = keras.saving.serialize_keras_object(self)
         return keras.saving.deserialize_keras_object, (serialized, None, False)
 
@@ -258,14 +263,14 @@ class RateFactors(StepsByFactor):
         """Return an unused optimizer with this config.
 
         Raises:
-            ValueError: If it is of a version before the first release, whose files have the
-                variables in an order that only this version knew.
+            ValueError: If a version before the first release wrote the config. Files of that
+                version have the variables in an order that is not known.
         """
         if config.get("order") != "keras":
             raise ValueError(
-                '`config` must have the `order` "keras" of its variables: those in files of '
-                "versions before 0.1.0 have another, in which they would be mixed up. Load the "
-                "model with `compile=False` and compile it with a new `RateFactors`. "
+                '`config` must have the `order` "keras": files of versions before 0.1.0 have the '
+                "variables of the optimizer in another order. Load the model with `compile=False`, "
+                "and compile it with a new `RateFactors`. "
                 f"Received: order={config.get('order')!r}"
             )
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"], custom_objects)
@@ -279,7 +284,7 @@ class RateFactors(StepsByFactor):
 def _class_with_factors(plain: Any) -> type[RateFactors]:
     """Return the class of optimizers of this class with factors.
 
-    All are saved under one name: the config has the class.
+    All such classes are saved under one name, because the config has the class.
     """
     bases: tuple[type, ...] = (RateFactors, plain)
     if issubclass(plain, keras.optimizers.Adafactor):
@@ -314,25 +319,25 @@ def _checked_copy(optimizer: Any) -> keras.optimizers.Optimizer:
     if len([*iterate_optimizers(optimizer)]) > 1 or isinstance(optimizer, RateFactors):
         # A `LossScaleOptimizer` around the result is what Keras makes for float16.
         raise ValueError(
-            "`optimizer` must be one that updates weights itself, not one that has others. "
-            f"{received}"
+            "`optimizer` must update weights itself, not by optimizers inside it: make a "
+            f"`RateFactors` of the inner optimizer. {received}"
         )
     _check_class(optimizer)
     if optimizer.built:
         raise ValueError(
-            f"`optimizer` must not have been used: what it has learned would be lost. {received}"
+            f"`optimizer` must be unused, or its state would be lost: pass a new one. {received}"
         )
     copied = copy_unbuilt(optimizer)
     lost = find_lost_settings(optimizer, copied)
     if lost:
         raise ValueError(
-            f"`optimizer` must have a config with all of its settings: it lacks {lost}. {received}"
+            f"`optimizer` must have a config with all its settings, but it lacks {lost}. {received}"
         )
     return copied
 
 
 def _check_class(optimizer: keras.optimizers.Optimizer) -> None:
-    """Check that the steps of an optimizer are made where they have factors."""
+    """Check that the factors can act on the steps of an optimizer."""
     cls = type(optimizer)
     passed_by = method_without_steps(optimizer)
     required = None
@@ -350,7 +355,7 @@ def _check_class(optimizer: keras.optimizers.Optimizer) -> None:
 
 
 def _checked_factors(factors: Any) -> dict[str, float] | list[float]:
-    """Return the factors as numbers of Python, which a config holds."""
+    """Return the factors as numbers of Python, for the config."""
     if isinstance(factors, Mapping):
         checked = {}
         for pattern, factor in factors.items():
@@ -390,10 +395,10 @@ def _factors_of(variables: Sequence[keras.Variable], optimizer: RateFactors) -> 
 
 
 def _check_paths(paths: Sequence[str], found: Sequence[str]) -> None:
-    """Raise `ValueError` unless weights are those of the factors.
+    """Raise `ValueError` unless the weights have the paths of the factors.
 
-    Paths may differ in the names of models around, which a loaded one lacks, and in automatic
-    numbers: each name stands for one in the same place.
+    Paths may differ in the names of outer models, which a loaded model lacks, and in automatic
+    numbers. Then each name stands for one name at the same position.
     """
     names: dict[str, str] = {}
     names_found: dict[str, str] = {}
@@ -407,7 +412,7 @@ def _check_paths(paths: Sequence[str], found: Sequence[str]) -> None:
                 names_found[name_found] = name
             if names.get(name) != name_found:
                 raise ValueError(
-                    "`factors` must be those of the weights that are trained, in their order. "
+                    "`factors` must be the factors of the trained weights, in their order. "
                     f"Received: the factor of {path!r} for {other!r}"
                 )
 

@@ -104,7 +104,7 @@ def test_a_model_with_the_same_memory_is_as_it_was():
         (
             {"epoch": 3, "state_dict": {"out/bias": np.zeros(2)}, "optimizer": {"state": {}}},
             TypeError,
-            r"Received: a dict with dicts.* Pass one of source\['state_dict'\], source\['optimizer'\]",
+            r"Received: a dict that contains dicts\. Pass one of them: source\['state_dict'\], source\['optimizer'\]",
         ),
         *(
             (

@@ -249,7 +249,7 @@ def test_data_may_be_what_a_function_returns(batches, capsys, function, has_grad
 
 def test_a_function_and_the_option_of_the_labels_are_refused(batches, data, capsys):
     error = refused(capsys, save(data), "--data", f"{batches}:batch", "--labels", data / "y.npy")
-    assert error.endswith("error: --labels must be left out where a function returns the batch\n")
+    assert error.endswith("error: --labels must be left out if a function returns the batch\n")
 
 
 def test_what_a_function_of_data_raises_is_an_error_of_the_command(batches, capsys):

@@ -88,7 +88,7 @@ def test_a_fault_is_exit_code_1_and_the_first_line(folder, capsys):
     (folder / "model.py").write_text(MODEL.replace("EPSILON = 1e-5", "EPSILON = 1e-3"))
     assert port("--names", NAMES, "--out", "report.md") == 1
     first, *_ = (folder / "report.md").read_text().splitlines()
-    assert "first those of norm (epsilon: 0.001 here, 1e-05 there)" in first
+    assert "beginning with norm (epsilon: 0.001 here, 1e-05 there)" in first
     assert "The port differs" in capsys.readouterr().out
 
 

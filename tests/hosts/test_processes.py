@@ -157,10 +157,10 @@ def test_to_audit_processes_send_nothing_and_none_has_a_whole_kernel(found):
 
 def test_a_process_tells_which_of_its_own_values_are_not_those_of_the_plan(found):
     single, processes = found
-    expected = [["large/kernel", "4096 of 8388608 values are not those of the plan"]]
+    expected = [["large/kernel", "4096 of 8388608 values differ from the plan"]]
     assert single["off"] == expected
     if BACKEND == "jax":
-        expected = [["large/kernel", "4096 of 4194304 values are not those of the plan"]]
+        expected = [["large/kernel", "4096 of 4194304 values differ from the plan"]]
         assert [process["off"] for process in processes] == [[], expected]
     else:
         assert [process["off"] for process in processes] == [expected, expected]

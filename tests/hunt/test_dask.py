@@ -41,6 +41,6 @@ def test_what_cannot_be_sent_to_a_dask_cluster_is_refused_before_it_waits(monkey
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster),
         joblib.parallel_config(backend="dask"),
-        pytest.raises(TypeError, match="`build` and what it gets must be picklable for `n_jobs` other than 1"),
+        pytest.raises(TypeError, match="`build` and its arguments must be picklable for `n_jobs` other than 1"),
     ):
         compare_initializers(build_alone, ["zeros"], data(), repeats=1, epochs=1, n_jobs=2)

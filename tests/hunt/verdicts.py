@@ -60,9 +60,7 @@ NAMES = {
     "weights: too small": {"vanishing", "vanishing gradient", "alike"},
     "activation: saturated": {"saturated", "alike", "vanishing gradient"},
     "activation: dead units": {"dead units"},
-    "activation: missing or wrong": {
-        *{"no probabilities", "unreachable targets", "single class", "linear layers", "cut-off logits"}
-    },
+    "activation: missing or wrong": {"no probabilities", "unreachable targets", "single class", "linear layers"},
     "depth: signal or gradient vanishes": {"vanishing", "vanishing gradient", "alike"},
     "depth: signal or gradient explodes": {"exploding", "large first loss"},
     "gradient: blocked": {"no gradient", "vanishing gradient"},
@@ -76,10 +74,11 @@ NAMES = {
     "optimizer: settings and precision": {"rate"},
     "regularization: too strong": {"dropped output"},
 }
-# Faults that source texts name (zeros and equal values, saturation, dead units, vanishing, exploding), whose verdicts
-# stay whatever the record says.
+# Faults that source texts name (zeros and equal values, saturation, dead units, vanishing, exploding, the number of
+# inputs in 1/sqrt(n)), whose verdicts stay whatever the record says.
 TEXTBOOK = {
     *{"equal units", "twin tensors", "saturated", "dead units", "vanishing", "vanishing gradient", "exploding"},
+    "wrong fan",
 }
 # Examples in a batch: some losses of pairs and triplets take gigabytes for more.
 SMALL = {"batch_size": 128}

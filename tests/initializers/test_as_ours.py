@@ -53,8 +53,8 @@ def test_the_largest_value_and_the_law(initializer, largest, law):
     ("initializer", "shape", "message"),
     [
         (of_keras.Identity(), (3,), r"`shape` must have 2 dimensions"),
-        (of_keras.Constant(ARRAY), (3, 1), r"one that a value of shape \(1, 3\) fills"),
-        (of_keras.Constant(ARRAY), (3,), r"one that a value of shape \(1, 3\) fills"),
+        (of_keras.Constant(ARRAY), (3, 1), r"a shape to which the constant of shape \(1, 3\) can be broadcast"),
+        (of_keras.Constant(ARRAY), (3,), r"a shape to which the constant of shape \(1, 3\) can be broadcast"),
         (keras_initx.Dirac(), (3,), "`shape` must have 3 to 5 dimensions"),
     ],
 )

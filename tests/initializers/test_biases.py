@@ -119,8 +119,16 @@ def test_refuses_a_layer_with_another_number_of_units(frequencies, multi_label, 
     [
         ({"frequencies": 0}, ValueError, r"be between 0 and 1\. Received: frequencies=0, multi_label=False"),
         ({"frequencies": 1.0}, ValueError, r"be between 0 and 1\. Received: frequencies=1\.0"),
-        ({"frequencies": [5, 0, 1]}, ValueError, r"be positive and finite; that of class 1 is not, .* Received: "),
-        ({"frequencies": [0.5, 3], "multi_label": True}, ValueError, r"be between 0 and 1; that of class 1 is not"),
+        (
+            {"frequencies": [5, 0, 1]},
+            ValueError,
+            r"be positive and finite; the frequency of class 1 is not, .* Received: ",
+        ),
+        (
+            {"frequencies": [0.5, 3], "multi_label": True},
+            ValueError,
+            r"be between 0 and 1; the frequency of class 1 is not",
+        ),
         ({"frequencies": [5]}, ValueError, r"have a number for each of at least two classes\. Received: "),
         ({"frequencies": [], "multi_label": True}, ValueError, r"have a number for each of at least two classes"),
         ({"frequencies": "ab"}, TypeError, r"be a number or a list of numbers\. Received: frequencies='ab'"),
@@ -218,7 +226,7 @@ def test_refuses_other_labels(labels, multi_label, error, message):
     [([[1, 0], [1, 0]], False, 1), ([[1, 0], [1, 1]], True, 0)],
 )
 def test_refuses_labels_with_a_class_that_is_never_or_always_true(labels, multi_label, number):
-    with pytest.raises(ValueError, match=f"`frequencies` must be .*that of class {number} is not"):
+    with pytest.raises(ValueError, match=f"`frequencies` must be .*the frequency of class {number} is not"):
         PriorBias.from_labels(labels, multi_label=multi_label)
 
 

@@ -117,7 +117,7 @@ def test_refuses_a_layer_that_writes_its_forget_biases_itself():
     ids=["LSTM", "GRU", "SimpleRNN"],
 )
 def test_refuses_the_bias_of_another_layer(layer, cell, message):
-    with pytest.raises(ValueError, match=rf"`shape` must be that of {message}, units=8, layer="):
+    with pytest.raises(ValueError, match=rf"`shape` must be the shape of {message}, units=8, layer="):
         layer(ChronoBias(50, cell=cell)).build((None, 5, 3))
 
 

@@ -140,7 +140,7 @@ def test_refuses_units_that_cannot_be_cut_into_blocks():
 
 
 def test_refuses_a_shape_with_another_number_of_singular_values():
-    message = r"as many singular values .* it has 6\. Received: shape=\(8, 12\), blocks=2, singular_values=\[1, 2\]"
+    message = r"must have 2 singular values .* it has 6\. Received: shape=\(8, 12\), blocks=2, singular_values=\[1, 2\]"
     with pytest.raises(ValueError, match=message):
         Orthogonal(blocks=2, singular_values=[1, 2])((8, 12))
 

@@ -114,7 +114,7 @@ def test_a_misspelt_key_is_answered_by_the_closest(arrays_file):
 
 def test_another_shape_is_answered_by_what_fits(arrays_file):
     message = (
-        r"`shape` must be that of the array, \(3,\); `load_pretrained` takes `resize` for another\. "
+        r"`shape` must be the shape of the array, \(3,\); for another shape use `load_pretrained\(resize=\.\.\.\)`\. "
         r"The file has: 'kernel' \(4, 3\) float32, 'other_kernel' \(4, 3\) float32, 'bias'.*Received: shape=\(4, 3\)"
     )
     with pytest.raises(ValueError, match=message):
@@ -130,7 +130,7 @@ def test_a_long_list_is_cut(tmp_path):
 
 @pytest.mark.parametrize("shape", [(3, 3), (5, 3), (4, 3, 1)])
 def test_refuses_another_shape(kernel_file, shape):
-    with pytest.raises(ValueError, match=r"`shape` must be that of the array, \(4, 3\); .*Received: shape="):
+    with pytest.raises(ValueError, match=r"`shape` must be the shape of the array, \(4, 3\); .*Received: shape="):
         Pretrained(kernel_file)(shape)
 
 
@@ -273,7 +273,7 @@ def test_a_key_may_have_the_number_of_a_weight_and_the_name_in_the_file(tmp_path
 def test_refuses_a_key_for_which_a_layer_has_several_arrays_of_the_shape(tmp_path):
     network().save_weights(tmp_path / "a.weights.h5")
     message = (
-        r"does not have one of the shape alone. The file has: 'layers/sequential/layers/batch_normalization/vars/0'"
+        "not have exactly one array of this shape. The file has: 'layers/sequential/layers/batch_normalization/vars/0'"
     )
     with pytest.raises(ValueError, match=message):
         Pretrained(tmp_path / "a.weights.h5", "block/norm/moving_variance")((2,))

@@ -75,7 +75,9 @@ def test_convolutional_lstm(unit_forget_bias):
     ids=["GRU", "SimpleRNN"],
 )
 def test_refuses_other_recurrent_layers(layer):
-    with pytest.raises(ValueError, match=r"`shape` must be that of an LSTM's bias, \(4 \* units,\)\. Received: shape="):
+    with pytest.raises(
+        ValueError, match=r"`shape` must be the shape of an LSTM's bias, \(4 \* units,\)\. Received: shape="
+    ):
         layer("initx.lstm_forget_bias").build((None, 5, 3))
 
 
@@ -137,7 +139,7 @@ def test_a_gru_keeps_the_share_of_its_state_that_the_bias_says(reset_after):
     ids=["LSTM", "SimpleRNN"],
 )
 def test_an_update_bias_refuses_other_recurrent_layers(layer):
-    message = r"`shape` must be that of a GRU's bias, \(3 \* units,\) or \(2, 3 \* units\)\. Received: shape="
+    message = r"`shape` must be the shape of a GRU's bias, \(3 \* units,\) or \(2, 3 \* units\)\. Received: shape="
     with pytest.raises(ValueError, match=message):
         layer("initx.gru_update_bias").build((None, 5, 3))
 

@@ -74,7 +74,9 @@ def test_a_machine_may_round_the_smallest_numbers_of_float32_to_zero(mode):
 )
 def test_refuses_a_dtype_in_which_most_connections_would_be_zero(kwargs, dtype):
     generator = keras.random.SeedGenerator(3)
-    with pytest.raises(ValueError, match=rf"`dtype` must hold weights .* would be zero\. Received: dtype='{dtype}'"):
+    with pytest.raises(
+        ValueError, match=rf"`dtype` must be able to hold weights .* would be zero\. Received: dtype='{dtype}'"
+    ):
         Sparse(**kwargs, connections=100, seed=generator)((200, 3), dtype)
     assert to_numpy(generator.state.value).tolist() == [3, 0]
 

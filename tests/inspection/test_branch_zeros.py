@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from modes import needs_keras
+from modes import needs_keras, often
 
 from keras_initx import initialize, recipes
 
@@ -64,17 +64,23 @@ def model(end, activation=None):
     return keras.Model(inputs, layers.Dense(3, name="head")(x))
 
 
-NEEDS = {"glu": needs_keras("3.12", "knows the shape that `glu` gives")}
+NEEDS = {"glu": [needs_keras("3.12", "knows the shape that `glu` gives")]}
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("name", [pytest.param(name, marks=NEEDS.get(name, ())) for name in STARTS])
+# Of each kind: an operation that moves values, one of numbers, a layer, and what is followed into `call`.
+ON_ALL = ("roll", "masked", "tanh", "pooled", "dropped", "own", "twice")
+
+
+def marks_of(name):
+    return [getattr(pytest.mark, "every_backend" if name in ON_ALL else "release_backends"), *NEEDS.get(name, [])]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks_of(name)) for name in STARTS])
 def test_zeros_before_what_keeps_signs_give_zeros_and_get_gradients(name):
     assert recipes.zero_residual(model(STARTS[name])).by_path == {"out0/kernel": "zeros", "out1/kernel": "zeros"}
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("name", STAYS)
+@pytest.mark.parametrize("name", often(STAYS, STAYS, every_backend=["relu", "layer", "square", "product"]))
 def test_the_first_operation_that_keeps_a_branch_from_0_is_named(name):
     end, kind = STAYS[name]
     with pytest.raises(ValueError, match=f"a branch that ends with {kind} at 'out0': zeros there"):

@@ -59,8 +59,8 @@ def drawn(shape, seed):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("kind", often(CLOSED, ["1 + g + b", "exp(g)", "with a scale", "apart", "g"]))
+@pytest.mark.release_backends
+@pytest.mark.parametrize("kind", often(CLOSED, ["1 + g + b", "exp(g)", "apart"]))
 def test_blocks_start_as_the_identity_for_any_condition_and_an_audit_agrees(kind):
     end, given, zeros = CLOSED[kind]
     made = model(end, given)
@@ -184,7 +184,7 @@ def fixup_network(factor=1.0):
     return keras.Model(inputs, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_fixup_takes_the_block_of_its_authors():
     made = fixup_network()
     rules = recipes.fixup(made).by_path

@@ -118,7 +118,7 @@ def test_gemma_draws_the_kernels_of_blocks_of_other_names_and_leaves_the_others(
     assert stds["head/kernel"] != 0.01
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_llama_and_gemma_are_told_apart_by_what_a_normalization_does_with_its_scale():
     with pytest.raises(ValueError, match="with normalizations that multiply by their scales, 'rms_norm"):
         recipes.gemma(decoder(gated))

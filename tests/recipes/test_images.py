@@ -29,7 +29,7 @@ class ClassToken(layers.Layer):
         return ops.concatenate([ops.broadcast_to(self.cls_token, (ops.shape(x)[0], 1, x.shape[-1])), x], 1)
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_the_token_of_the_class_and_the_layer_before_the_logits_are_known():
     image = keras.Input((4, 4, 3))
     x = layers.Reshape((4, 32))(layers.Conv2D(32, 2, 2, name="patch")(image))

@@ -15,7 +15,7 @@ from keras_initx.inspection._inventory import Inventory
 from keras_initx.recipes._named import RECIPES
 
 layers, ops = keras.layers, keras.ops
-REASON = "the recipe does not know what it is for"
+REASON = "the recipe does not know its role"
 
 
 @keras.saving.register_keras_serializable("left")
@@ -68,8 +68,8 @@ def assert_left(model, plan, before):
         np.testing.assert_array_equal(before[path], value)
     reasons = {weight.path: weight.reason for weight in plan.rows if weight.initializer is None}
     assert reasons == dict.fromkeys(before, REASON)
-    assert [note for note in plan.notes if note.startswith("Left, since it is not known what it is for: 'mixer/")]
-    assert "(the recipe does not know what it is for)." in " ".join(str(plan).split())
+    assert [note for note in plan.notes if note.startswith("Left, since its role is not known: 'mixer/")]
+    assert "(the recipe does not know its role)." in " ".join(str(plan).split())
 
 
 # These know some of the weights here, or leave all others by a rule or for a reason of their own.

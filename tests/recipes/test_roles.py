@@ -49,7 +49,7 @@ def test_a_weight_of_no_known_role_is_left_and_named():
     rules = recipes.gpt2(model)
     plan = initialize(model, rules, seed=0)
     assert rules.left == ("where",)
-    assert plan.notes[-1] == "Left, since it is not known what it is for: 'where'."
+    assert plan.notes[-1] == "Left, since its role is not known: 'where'."
     np.testing.assert_array_equal(before, to_numpy(model.where))
 
 

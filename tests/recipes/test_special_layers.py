@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from modes import to_numpy
+from modes import everywhere, to_numpy
 from recipe_rows import Mixer, adapted
 
 import keras_initx
@@ -49,7 +49,7 @@ def test_state_spaces_have_the_numbers_of_their_source(source):
     assert {path: repr(rules[path]) for path in expected} == expected
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_keras_draws_the_factor_of_a_table_with_the_number_of_tokens_and_that_is_left():
     model = adapted()
     before = to_numpy(model.layers[0].lora_embeddings_a)
@@ -74,7 +74,7 @@ class Mamba(keras.layers.Layer):
         return x * keras.ops.sum(keras.ops.exp(-keras.ops.exp(self.decay)), -1) * step + self.skip * x
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_states_of_one_channel_decay_with_the_whole_rates_and_the_kernel_of_the_time_step_has_its_bias():
     model = keras.Sequential([keras.Input((6, 64)), Mamba(name="mixer")])
     initialize(model, "state_space", seed=0)
@@ -114,7 +114,7 @@ def own_mamba(**options):
     return keras.Sequential([keras.Input((6, 64)), *layers])
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_the_attributes_of_a_state_space_are_names_too():
     model = own_mamba()
     plan = initialize(model, "state_space", seed=0)
@@ -178,9 +178,10 @@ class Adapted(keras.layers.Layer):
         return self.whole(x) + keras.ops.matmul(keras.ops.matmul(x, first), second)
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("units", [300, 50])
-@pytest.mark.parametrize("form", ["keras", "torch", "layers"])
+@pytest.mark.parametrize(
+    "form", everywhere(["keras", "torch", "layers"], ["keras"], others=[pytest.mark.release_backends])
+)
 def test_factors_of_lora_in_layers_of_ones_own_have_the_fans_of_their_kernel(form, units):
     layer = Adapted(units, 4, form, name="adapted")
     model = keras.Sequential([keras.Input((300,)), layer])

@@ -41,7 +41,7 @@ def role_in(roles, end):
 
 def test_a_skip_with_a_condition_on_its_way_is_noted():
     plan = initialize(made(lambda: hourglass(True)), "zero_residual", seed=0, dry_run=True)
-    (note,) = [note for note in plan.notes if "sums that may have others in them" in note]
+    (note,) = [note for note in plan.notes if "sums that may contain other branches" in note]
     assert "'add_" in note
     plan = initialize(made(lambda: hourglass(False)), "zero_residual", seed=0, dry_run=True)
     assert not any("sums that may" in note for note in plan.notes)
@@ -82,7 +82,7 @@ def test_an_encoder_beside_a_tower_of_its_own_is_not_the_one_of_a_decoder():
         outputs = layers.Dot(-1)([norm(decoded)[:, 0], norm(stack(z, "w", 2))[:, 0]])
         return keras.Model([image, other, ids], outputs)
 
-    assert read(build).doubts[Doubt.BLOCKS] == "no encoder beside a decoder"
+    assert read(build).doubts[Doubt.BLOCKS] == "no encoder next to a decoder"
 
 
 def test_a_branch_that_names_alone_tell_is_on_the_way_of_all_others():
@@ -99,7 +99,7 @@ def test_a_branch_that_names_alone_tell_is_on_the_way_of_all_others():
     assert {part.role.branches for part in read(build).parts} == {2}
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_learned_queries_are_latents_and_what_is_added_to_tokens_is_a_position():
     assert role_in(read(detr), "table") == "latents"
 

@@ -22,7 +22,7 @@ def test_what_is_left_is_printed_with_the_reason():
     rules = recipes.selu(model)
     assert rules.left == ("a/A_log", "a/dt_bias", "a/D")
     assert str(rules).splitlines() == [
-        *(f"{path}: left (the recipe does not know what it is for)" for path in rules.left),
+        *(f"{path}: left (the recipe does not know its role)" for path in rules.left),
         "b/kernel: initx.lecun_normal",
         "b/bias: zeros",
     ]

@@ -120,7 +120,7 @@ def test_only_a_result_that_judges_has_problems_and_it_is_neither_true_nor_false
     for problem in result.problems:
         assert isinstance(problem.path, str)
         assert problem.text
-    with pytest.raises(TypeError, match=r"is neither true nor false: use `\.ok`"):
+    with pytest.raises(TypeError, match=r"has no truth value: use `\.ok`"):
         assert result
 
 

@@ -337,7 +337,7 @@ def test_whether_logits_use_an_embedding_of_a_subclass_is_not_known():
         model(np.zeros((1, 5), "int32"))
     table = scaling.mup(*models)
     assert np.isnan(table.rows[0].tied)
-    assert str(table).endswith("Whether logits use words/embeddings is not known: if they do, multiply them by 0.5.")
+    assert str(table).endswith("It is not known whether logits use words/embeddings. If they do, multiply them by 0.5.")
 
 
 @pytest.mark.skipif(not hasattr(layers, "ReversibleEmbedding"), reason="this Keras has no such layer")
@@ -420,7 +420,7 @@ def test_where_no_branch_is_seen_the_depth_is_in_no_factor_and_that_is_said():
     table = scaling.mup(stack(8, 8), stack(8, 8), depth=3)
     assert {weight.sgd for weight in table.rows} == {1}
     assert len(table.unplaced) == 6
-    assert "Not known to be in a residual branch, and so without the depth: 'dense/kernel'," in str(table)
+    assert "so their factors leave out `depth`: 'dense/kernel'," in str(table)
 
 
 class Own(layers.Layer):
@@ -485,7 +485,7 @@ def test_where_a_layer_cannot_be_followed_the_size_of_heads_is_not_known_and_tha
 
     table = scaling.mup(network(16), network(4))
     assert np.isnan(table.head_size)
-    assert str(table).endswith("divide their scores by `sqrt(n)` more.")
+    assert str(table).endswith("divide their scores by `sqrt(n)`.")
 
 
 class Codebook(layers.Layer):
@@ -510,7 +510,7 @@ def with_codebook(width):
 def test_axes_that_are_guessed_are_noted_as_such():
     table = scaling.mup(with_codebook(64), with_codebook(16))
     assert [weight.path for weight in table.rows if weight.is_guess] == ["codebook/entries"]
-    assert "A guess by the shape: 'codebook/entries'. The last axis is taken for the units" in str(table)
+    assert "Guessed from the shape: 'codebook/entries'. The last axis counts as the units" in str(table)
     assert "guess" not in str(scaling.mup(stack(64), stack(16)))
 
 

@@ -381,7 +381,7 @@ class Refused(NamedTuple):
         Refused(
             optimizer=used,
             error=ValueError,
-            message="`optimizer` must not have been used: what it has learned would be lost",
+            message="`optimizer` must be unused, or its state would be lost",
         ),
         Refused(
             optimizer=WithoutStep,
@@ -402,23 +402,23 @@ class Refused(NamedTuple):
         Refused(
             optimizer=lambda: WithoutConfig(strength=2.0),
             error=ValueError,
-            message=r"`optimizer` must have a config with all of its settings: it lacks "
+            message=r"`optimizer` must have a config with all its settings, but it lacks "
             r"\['strength'\]\. .*WithoutConfig",
         ),
         Refused(
             optimizer=lambda: optimizers.LossScaleOptimizer(optimizers.SGD()),
             error=ValueError,
-            message="`optimizer` must be one that updates weights itself, not one that has others",
+            message="`optimizer` must update weights itself, not by optimizers inside it",
         ),
         Refused(
             optimizer=lambda: RateFactors(optimizers.SGD(), {}),
             error=ValueError,
-            message="`optimizer` must be one that updates weights itself, not one that has others",
+            message="`optimizer` must update weights itself, not by optimizers inside it",
         ),
         Refused(
             optimizer=Holding,
             error=ValueError,
-            message="`optimizer` must be one that updates weights itself, not one that has others",
+            message="`optimizer` must update weights itself, not by optimizers inside it",
         ),
         Refused(
             optimizer=optimizers.SGD,
@@ -483,7 +483,9 @@ def test_a_list_of_mup_is_refused_for_other_weights_of_the_same_number():
     after.layers[1].trainable = False
     assert len(before.trainable_variables) == len(after.trainable_variables) == 3
     optimizer = mup(before, before).optimizer(optimizers.Adam(0.1))
-    with pytest.raises(ValueError, match=r"`factors` must be those of the weights.*first/\w+' for '.*first/\w+'"):
+    with pytest.raises(
+        ValueError, match=r"`factors` must be the factors of the trained weights.*first/\w+' for '.*first/\w+'"
+    ):
         optimizer.build(after.trainable_variables)
     assert not optimizer.built
     optimizer.build(before.trainable_variables)
@@ -501,7 +503,7 @@ def test_a_list_of_mup_fits_a_model_with_other_automatic_numbers_and_no_other_or
     swapped = [*same.trainable_variables[2:4], *same.trainable_variables[:2], *same.trainable_variables[4:]]
     RateFactors(optimizers.Adam(), factors).build(swapped)  # a model of the same layers in another order
     mixed = [*same.trainable_variables[1::-1], *same.trainable_variables[2:]]
-    with pytest.raises(ValueError, match="`factors` must be those of the weights that are trained, in their order"):
+    with pytest.raises(ValueError, match="`factors` must be the factors of the trained weights, in their order"):
         RateFactors(optimizers.Adam(), factors).build(mixed)
 
 
@@ -545,7 +547,9 @@ class AssignsItself(optimizers.Adafactor):
 def test_an_adafactor_of_a_user_without_a_place_for_factors_is_refused_at_its_first_step():
     variables, gradients = variables_and_gradients()
     optimizer = RateFactors(AssignsItself(0.1), {"bias": 0.5})
-    with pytest.raises(TypeError, match=r"changes a weight by `self.assign_sub`.* changes '.*kernel' in another way"):
+    with pytest.raises(
+        TypeError, match=r"changes a weight by `self.assign_sub`.* changes '.*kernel' by another method"
+    ):
         optimizer.apply(gradients, variables)
 
 

@@ -240,5 +240,5 @@ def test_a_weight_of_which_the_axes_are_a_guess_is_not_checked_and_that_is_said(
     found = check(network)
     assert [weight.path for weight in found.weights if not weight.is_checked] == ["codebook/entries"]
     assert not any(weight.differs for weight in found.weights)
-    assert "Not checked, as their axes are a guess: 'codebook/entries'." in str(found)
+    assert "Not checked, because their axes are guessed: 'codebook/entries'." in str(found)
     assert next(line.count("not checked") for line in str(found).splitlines() if "codebook/entries" in line) == 2

@@ -86,8 +86,8 @@ def crossentropy(**kwargs):
 
 # What is wrong here, what is else there, and what the report says of it.
 FAULTS = {
-    "a stop_gradient": (lambda: {"share": 0.0}, dict, "first that of norm/gamma (0 here,"),
-    "a scaled gradient": (lambda: {"share": 0.5}, dict, "first that of norm/gamma ("),
+    "a stop_gradient": (lambda: {"share": 0.0}, dict, "nearest to the loss is norm/gamma (0 here,"),
+    "a scaled gradient": (lambda: {"share": 0.5}, dict, "nearest to the loss is norm/gamma ("),
     "a momentum of a normalization": (
         lambda: {"momentum": 0.9},
         dict,

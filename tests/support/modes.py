@@ -40,11 +40,16 @@ def everywhere(values, chosen, *, others=()):
     return parameters
 
 
-def often(values, chosen):
-    """Return `values` as parameters of tests, of which those `chosen` always run, and others before a release."""
+def often(values, chosen, every_backend=None):
+    """Return `values` as parameters of tests, of which those `chosen` always run, and others before a release.
+
+    With `every_backend` those in it do so on every backend, and others on torch, and elsewhere before a release.
+    """
     parameters = []
     for value in values:
         marks = [] if value in chosen else [pytest.mark.rare]
+        if every_backend is not None:
+            marks.append(pytest.mark.every_backend if value in every_backend else pytest.mark.release_backends)
         parameters.append(pytest.param(value, marks=marks))
     return parameters
 

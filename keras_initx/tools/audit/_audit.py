@@ -374,7 +374,7 @@ def _mention_labels(subject: Subject, comparison: Comparison) -> Comparison:
     for outcome in comparison.outcomes:
         are_units = outcome.verdict == "equal slices" and last_axis in outcome.evidence
         if are_units and subject.makes_output():
-            evidence = f"{outcome.evidence}; they make an output, where labels part them"
+            evidence = f"{outcome.evidence}; they make an output, so labels separate them"
             outcome = replace(outcome, evidence=evidence)
         outcomes.append(outcome)
     return replace(comparison, outcomes=tuple(outcomes))

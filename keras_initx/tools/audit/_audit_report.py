@@ -16,7 +16,7 @@ from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import line_width
-from keras_initx.report._text import format_count, format_number
+from keras_initx.report._text import choose_verb, format_count, format_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -283,7 +283,7 @@ class AuditReport(Tabular[Group], Judgement):
         off = len(self.problems)
         total = len(self.rows)
         if off:
-            verb = "is" if off == 1 else "are"
+            verb = choose_verb(off, "is", "are")
             text = f"{off} of {total} weights {verb} not as {self.source}"
         else:
             text = f"{total - len(self.not_compared)} of {total} weights are as {self.source}"
@@ -294,7 +294,7 @@ class AuditReport(Tabular[Group], Judgement):
         unknown = self._unknown_to_recipe
         if unknown:
             weights = f"{format_count(len(unknown), 'weight')} ({truncate(unknown)})"
-            verb = "is" if len(unknown) == 1 else "are"
+            verb = choose_verb(len(unknown), "is", "are")
             text += f" The recipe does not know what {weights} {verb} for."
         text += "".join(f" {note}" for note in self.notes)
         text += self._unchanged_text()
@@ -311,11 +311,11 @@ class AuditReport(Tabular[Group], Judgement):
             return ""
         names = sorted(factors, key=lambda path: -factors[path])
         named = summarize_names(names, shown=_NAMED)
-        has = "has" if len(names) == 1 else "have"
+        has = choose_verb(len(names), "has", "have")
         return (
-            f" {format_count(len(names), 'weight')} ({named}) {has} too few values: a change of "
-            f"scale by a factor of {_COARSE} may go unseen, one by {factors[names[0]]:.3g} would "
-            "not. This is no fault; layers with more units show smaller changes."
+            f" {format_count(len(names), 'weight')} ({named}) {has} too few values: the audit may "
+            f"miss a change of scale by a factor of {_COARSE}, but not by {factors[names[0]]:.3g}. "
+            "This is no fault; layers with more units show smaller changes."
         )
 
     def _unchanged_text(self) -> str:

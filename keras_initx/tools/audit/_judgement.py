@@ -292,7 +292,7 @@ def _describe_one_draw(weight: Comparison, other: Comparison) -> str:
     """Say how the values of a weight follow from the values of another."""
     text = f"one draw with {other.path!r}"
     if weight.actual.total != other.actual.total:
-        text += ", of which one is the beginning of the other"
+        text += ", and one is the beginning of the other"
     factor = _estimate_factor(weight.actual, other.actual)
     return text if abs(factor - 1) < _NEAR_ONE else f"{text}, times {factor:.3g}"
 

@@ -135,7 +135,7 @@ class PlannedValues(Expectation):
         if weight.dtype != planned.row.dtype:
             return f"{weight.dtype}, and {planned.row.dtype} in the plan"
         if differing:
-            return f"{differing} of {total} values are not those of the {self.source}"
+            return f"{differing} of {total} values differ from the {self.source}"
         if digest and digest != planned.digest:
             return f"the digest is {digest}, and {planned.digest} in the plan"
         return ""

@@ -22,10 +22,11 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._checks import check_number, check_type, truncate
+from keras_initx._checks import check_choice, check_number, check_type, truncate
 from keras_initx._keras import generator_states, list_layers
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._current import backend
+from keras_initx.checkpoints._sources import LAYOUTS, LayoutName
 from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
 from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._former_values import preserve_variables
@@ -408,6 +409,7 @@ def compare_outputs(
     *,
     y: Data | None = None,
     names: NamesDict | None = None,
+    layout: LayoutName | None = None,
     tolerance: float | None = None,
 ) -> OutputsReport:
     """Name the first layer of a model whose outputs differ from the outputs of another model.
@@ -442,6 +444,8 @@ def compare_outputs(
         names: The names of layers in `like` by patterns: `{"block_*": "blocks.{0}"}`, with all
             forms of `names` of `load_pretrained`. A pattern also covers all layers inside of the
             layer. `None` skips them. Without `names`, equal paths are compared.
+        layout: For the first step of a module of torch: the order of axes in its arrays, `"torch"`
+            by default, see `load_pretrained`. Pass `"keras"` for `Conv1D` of transformers' GPT-2.
         tolerance: The tolerance for all floats, in place of the tolerance for their dtype.
 
     Returns:
@@ -452,8 +456,8 @@ def compare_outputs(
         TypeError: If an argument has the wrong type.
         ValueError: If `tolerance` is not a positive number, no output can be compared, the model is
             not built, `x` does not fit, a pattern matches nothing or leads to no name, a file is
-            damaged or of another version, or `y` is given for a model that is not compiled, or
-            without a step in `like`.
+            damaged or of another version, `layout` is given without a module of torch, or `y` is
+            given for a model that is not compiled, or without a step in `like`.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
@@ -472,11 +476,18 @@ def compare_outputs(
         automatic names are matched.
     """
     inventory = _check_model(model)
+    if layout is not None:
+        check_choice("layout", layout, LAYOUTS)
     if tolerance is not None:
         check_number("tolerance", tolerance, positive=True)
     batch = _prepare_batch(model, x, y)
     trains = may_take_step(model, batch, is_required=y is not None)
     others = _open_like(inventory, batch, like)
+    if layout is not None and others.framework != "torch":
+        raise ValueError(
+            "`layout` must be left out unless `like` is recorded from a module of torch. "
+            f"Received: layout={layout!r}, and like of type {type(like).__name__}"
+        )
     if others.step is None and y is not None:
         raise ValueError(
             "`y` needs the first step of the other model: record it by `record_outputs(model, x, "
@@ -512,7 +523,14 @@ def compare_outputs(
             why = "`y` is missing" if batch.y is None else "the model here is on several replicas"
         return replace(report, step_left_out=why)
     step = _take_and_compare_step(
-        inventory, batch, others, counterparts, names, tolerance, (ours.backend, others.backend)
+        inventory,
+        batch,
+        others,
+        counterparts,
+        names,
+        layout or "torch",
+        tolerance,
+        (ours.backend, others.backend),
     )
     return replace(report, step=step)
 
@@ -523,6 +541,7 @@ def _take_and_compare_step(
     others: RecordedOutputs,
     counterparts: Counterparts,
     names: NamesDict | None,
+    layout: LayoutName,
     tolerance: float | None,
     backends: Sequence[str],
 ) -> StepReport:
@@ -535,7 +554,7 @@ def _take_and_compare_step(
     weights: Mapping[str, MappedWeight] = {}
     if others.framework == "torch":
         by_weight = select_weight_names(names, inventory.weights_and_buffers)
-        mapped = map_step(there, inventory, by_weight)
+        mapped = map_step(there, inventory, by_weight, layout)
         indices_by_path = mapped.indices_by_path
         weights = mapped.weights
         others_by_path = {path: weight.recorded for path, weight in weights.items()}

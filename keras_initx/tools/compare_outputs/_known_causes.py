@@ -333,8 +333,8 @@ def _describe_adam_epsilon(ours: Settings, theirs: Settings) -> Cause:
 
 def _describe_rmsprop_epsilon(ours: Settings) -> Cause:
     return Cause(
-        "RMSprop of torch adds epsilon to the root, and Keras under it: for all gradients, no eps "
-        f"there is epsilon={format_digits(ours['epsilon'])} here"
+        "RMSprop of torch adds epsilon to the root, and Keras under it: no eps there equals "
+        f"epsilon={format_digits(ours['epsilon'])} here for all gradients"
     )
 
 
@@ -390,8 +390,8 @@ def _find_variance_causes(
         return []
     causes = [
         Cause(
-            f"torch moves a variance to n / (n - 1) times that of the batch, with n = {count}, and "
-            "Keras to that of the batch"
+            "torch moves a variance to n / (n - 1) times the variance of the batch, with "
+            f"n = {count}, and Keras to the variance of the batch"
         )
     ]
     if abs(share - (1 - layer.momentum)) > _SAME_MOMENTUM * share:

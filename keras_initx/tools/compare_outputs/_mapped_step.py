@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._moments import compute_rms
-from keras_initx.checkpoints._sources import open_source
+from keras_initx.checkpoints._sources import LayoutName, open_source
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.tools.compare_outputs._recorded_step import (
     ArrayChange,
@@ -97,13 +97,16 @@ class _Probe:
         return self.values if dtype is None else self.values.astype(dtype)
 
 
-def map_step(step: RecordedStep, inventory: Inventory, names: NamesDict | None) -> MappedStep:
+def map_step(
+    step: RecordedStep, inventory: Inventory, names: NamesDict | None, layout: LayoutName
+) -> MappedStep:
     """Map the step of a module to the weights of a model.
 
     Args:
         step: The step, which has arrays.
         inventory: The weights and layers of the model.
         names: See `load_pretrained`.
+        layout: See `load_pretrained`.
 
     Raises:
         TypeError: If `names` is no such dict.
@@ -114,7 +117,7 @@ def map_step(step: RecordedStep, inventory: Inventory, names: NamesDict | None) 
     weights: dict[str, MappedWeight] = {}
     used: set[str] = set()
     with open_source(probes) as (contents, own_layout), np.errstate(all="ignore"):
-        plan = plan_load(inventory, contents, own_layout, names, "torch", {})
+        plan = plan_load(inventory, contents, own_layout, names, layout, {})
         for assignment in plan.steps:
             sources = assignment.row.sources
             used.update(sources)

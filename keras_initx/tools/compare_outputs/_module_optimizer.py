@@ -120,7 +120,7 @@ class ModuleOptimizer:
             raise ValueError(
                 "`optimizer` must be a function of the parameters for an optimizer whose settings "
                 f"cannot be read, such as `lambda parameters: {name}(parameters, ...)`. "
-                f"Received: optimizer={name}, of which {', '.join(unknown)} is not known"
+                f"Received: optimizer={name}, whose {', '.join(unknown)} cannot be read"
             )
         made = type(optimizer)(groups, **{name: defaults[name] for name in arguments})
         for hooks in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):

@@ -203,13 +203,13 @@ class ModuleStep:
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise ValueError(
-                "`loss` must return a tensor with a single number, computed from outputs and `y`. "
+                "`loss` must return a tensor with a single number, from the outputs and `y`. "
                 f"Received: loss={self._loss!r}, which returns {shape}"
             )
         if not loss.requires_grad:
             raise ValueError(
                 "`loss` must return a tensor computed from the parameters, with a gradient. "
-                f"Received: loss={self._loss!r}, which returns a tensor without one"
+                f"Received: loss={self._loss!r}, which returns a tensor without a gradient"
             )
         return recorded_outputs, loss
 

@@ -134,7 +134,7 @@ def parse_step(
         weights.append(RecordedWeight(str(path), kind, shape, str(dtype), gradient, update))
     arrays = [] if content is None else _parse_arrays(content, reader)
     if reader.begin != values.size or values.dtype != "float32":
-        raise ValueError(f"{reader.begin} values of a step are due, {values.size} are there")
+        raise ValueError(f"its step needs {reader.begin} values, and has {values.size}")
     if content is None:
         return None
     return RecordedStep(
@@ -369,7 +369,7 @@ def _parse_tensors(content: Mapping[str, Any], values: Mapping[str, Array]) -> l
         begins[kept_dtype] = end
     for dtype, due in begins.items():
         if due != values[dtype].size or values[dtype].dtype != dtype:
-            raise ValueError(f"{due} values in {dtype} are due, {values[dtype].size} are there")
+            raise ValueError(f"it needs {due} values in {dtype}, and has {values[dtype].size}")
     return tensors
 
 

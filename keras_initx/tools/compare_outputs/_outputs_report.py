@@ -199,7 +199,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             return f"The outputs of the model {self._describe_model()}."
         count = sum(row.answer == "differs" for row in self.rows)
         calls = format_count(count, "call")
-        return f"The outputs of {calls} differ, first those of {self.first.name}."
+        return f"The outputs of {calls} differ, beginning with {self.first.name}."
 
     def _describe_model(self) -> str:
         rows = [row for row in self.rows if row.is_model]
@@ -237,9 +237,9 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         for row in self.rows:
             if row is not self.first:
                 statements += [(setting, row.name) for setting in row.settings]
-        head = "Made otherwise"
+        head = "Configured differently"
         if self.first is None:
-            head = "Equal for this batch, and made otherwise"
+            head = "Equal for this batch, but configured differently"
         groups = group_names(statements).items()
         return [f"{head}: {setting} ({truncate(names)})." for setting, names in groups]
 

@@ -4,7 +4,7 @@ Below the table of the rows, a report prints lines such as:
 
     outputs in training: differs, by 0.042 of their size
     loss: 1.91316 here, 1.99058 there: 0.961108 times that there
-    gradients: 2 of 4 weights differ, back from the loss first that of norm/gamma (1.3 here, ...)
+    gradients: 2 of 4 weights differ, the nearest to the loss is norm/gamma (1.3 here, ...)
     updates: not compared
 """
 
@@ -294,9 +294,9 @@ class StepReport(Tabular[StepRow], Judgement):
             return f"gradients: all are {format_factor(ratios[0])} there"
         first = differing[0]
         if first.gradient is not None:
-            text += f", back from the loss first that of {first.path} ({first.gradient.norms})"
+            text += f", the nearest to the loss is {first.path} ({first.gradient.norms})"
         before = [row.path for row in compared[: compared.index(first)]]
-        return join_clauses(text, f"equal behind it: {truncate(before)}" if before else "")
+        return join_clauses(text, f"equal after it: {truncate(before)}" if before else "")
 
     def _describe_updates(self) -> list[str]:
         lines = []

@@ -74,8 +74,8 @@ def select_shared_settings(here: RecordedStep, there: RecordedStep) -> SharedSet
             del shared["epsilon"]
             epsilon = format_digits(ours["epsilon"])
             remarks.append(
-                f"eps={format_digits(first)} of Adam there is epsilon={epsilon} here at the first "
-                "step alone. Remedy: train with the latter on both sides"
+                f"eps={format_digits(first)} of Adam there equals epsilon={epsilon} here at the "
+                f"first step alone. Remedy: train with {epsilon} on both sides"
             )
     names = [step.settings.get(_OPTIMIZER) for step in (here, there)]
     if names == ["SGD", "SGD"] and theirs.get("momentum") and theirs.get("weight_decay"):

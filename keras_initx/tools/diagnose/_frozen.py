@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from keras_initx._checks import summarize_names
+from keras_initx.report._text import choose_verb
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._measured_layers import (
     MeasuredLayer,
@@ -32,20 +33,17 @@ def spare_frozen_weights(remedy: Remedy, diagnosis: Diagnosis) -> Remedy:
     first, *others = (_keep_rules(alternative, trained) for alternative in remedies)
     text = remedy.text
     names = summarize_names(kept, shown=_MOST_PATHS)
+    are = choose_verb(len(kept), "is", "are")
     if kept and trained.isdisjoint(paths):
-        text = f"set trainable=True for {names}, which {_write_are(kept)} frozen, then {text}"
+        text = f"set trainable=True for {names}, which {are} frozen, then {text}"
     elif kept:
-        text += f", without {names}, which {_write_are(kept)} frozen"
+        text += f", without {names}, which {are} frozen"
     return replace(first, text=text, others=tuple(others))
 
 
 def _keep_rules(remedy: Remedy, paths: Collection[str]) -> Remedy:
     kept = {path: rule for path, rule in remedy.rules.items() if path in paths}
     return replace(remedy, rules=kept)
-
-
-def _write_are(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are"
 
 
 def propose_for_frozen(
@@ -73,11 +71,12 @@ def propose_for_frozen(
             frozen_layers.append(layer)
     titles = list(dict.fromkeys(layer.title for layer in frozen_layers))
     names = summarize_names(titles, shown=_MOST_PATHS)
+    are = choose_verb(len(titles), "is", "are")
     advice = LSUV.text
     if choices:
         advice = f"use {' or '.join(text for _, text in choices)}"
     text = (
-        f"load the trained weights of {names}, which {_write_are(titles)} "
+        f"load the trained weights of {names}, which {are} "
         f"frozen, and pass inputs as in that training; or set trainable=True, then {advice}"
     )
     last = frozen_layers[-1]

@@ -328,8 +328,8 @@ def note_guessed_fans(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> lis
     for group in group_similar(layers, path=str):
         fans = ", ".join(layers[group[0]])
         notes.append(
-            f"The fans in {describe_paths(group) or 'the model'} are a guess by the shape: {fans}. "
-            "Remedy: pass `input_axes` and `output_axes` to the initializer."
+            f"The fans in {describe_paths(group) or 'the model'} are guessed from the shape: "
+            f"{fans}. Remedy: pass `input_axes` and `output_axes` to the initializer."
         )
     return notes
 

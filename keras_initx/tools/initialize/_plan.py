@@ -241,7 +241,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             weight.is_by_layer for weight in self._planned if weight.initializer is not None
         )
         if 0 < by_layer < drawn:
-            text += f" ({drawn - by_layer} by your rules, {by_layer} anew by their layers)"
+            text += f" ({drawn - by_layer} by your rules, {by_layer} by their layers)"
         if left:
             text += f", {left} left unchanged"
         return f"{text}; seed {self.seed}."

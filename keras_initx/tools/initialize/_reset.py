@@ -125,8 +125,8 @@ def _pair_with_fresh(
         if _list_shapes_and_dtypes(fresh_variables) == _list_shapes_and_dtypes(variables):
             return list(zip(variables, fresh_variables, strict=True))
     raise ValueError(
-        "`model` must have an optimizer whose `from_config` makes one with the same variables from "
-        "what its `get_config` returns. Fix these methods; or pass `reset=False`, and compile the "
+        "`model` must have an optimizer that `get_config` and `from_config` can copy, with the "
+        "same variables. Fix these methods; or pass `reset=False`, and compile the "
         f"model again. Received: optimizer={optimizer!r}"
     )
 

@@ -229,7 +229,7 @@ def _parse_initializers(rules: WeightRules) -> Instructions:
         if isinstance(value, Left):
             by_path[path] = value
             if value.reason == NOT_KNOWN:
-                left.setdefault("it is not known what it is for", []).append(path)
+                left.setdefault("its role is not known", []).append(path)
             elif value.is_noted:
                 left.setdefault(value.reason, []).append(path)
             continue

@@ -175,7 +175,7 @@ def _resize(
         return kind.of(rows, first, math.prod(kind.new)).reshaped(shape)
     if axis in reordered:
         raise ValueError(
-            f"the order of the {kind.what} in torch is another one or not known, so they cannot be "
+            f"torch may have the {kind.what} in another order than the weight, so they cannot be "
             "resized; pass a function of the array, as in `(name, function)`"
         )
     shape = weight.shape

@@ -947,7 +947,7 @@ class Differences:
             for axes in moved:
                 array = _reorder(array, axes)
         if _may_pad_differently(weight):
-            array = array.noted("check padding: with strides torch pads both sides alike")
+            array = array.noted("check padding: with strides torch pads both sides equally")
         if isinstance(layer, NORMALIZATIONS) and layer not in self._checked:
             self._checked.add(layer)
             is_rms = isinstance(layer, keras.layers.RMSNormalization)

@@ -17,7 +17,7 @@ from keras_initx._similar_paths import describe_paths, group_similar
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import line_width
-from keras_initx.report._text import format_count
+from keras_initx.report._text import choose_verb, format_count, join_clauses
 from keras_initx.tools.load_pretrained._load_report import LoadedWeight, load_columns, plot_loaded
 from keras_initx.tools.loading._unwritten import BY_QUANTIZATION, COMPUTED, MISSED, NOT_KNOWN
 
@@ -207,13 +207,13 @@ def _describe_missed(
         never = "never written, or only in part"
     texts = []
     if counts["drawn"]:
-        texts.append(f"{counts['drawn']} drawn anew, seed {seed}")
+        texts.append(f"{counts['drawn']} redrawn, seed {seed}")
     if counts["left"]:
         texts.append(f"{counts['left']} {left}")
     if counts[COMPUTED]:
         texts.append(f"{counts[COMPUTED]} computed from such")
-    done = "; ".join(texts)
+    done = join_clauses(*texts)
     if len(texts) == 1:
         done = done.removeprefix(f"{missed} ")
-    were = "was" if missed == 1 else "were"
+    were = choose_verb(missed, "was", "were")
     return f"{missed} of {len(weights)} weights {were} {never}: {done}"

@@ -99,7 +99,7 @@ def loading(
         >>> loaded.missed
         ['head/kernel', 'head/bias']
         >>> loaded
-        <Loaded: 2 of 4 weights were never written: drawn anew, seed 0>
+        <Loaded: 2 of 4 weights were never written: redrawn, seed 0>
 
     See Also:
         `load_pretrained` loads names and layouts that differ, `compare_outputs` compares a model

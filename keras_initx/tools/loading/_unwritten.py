@@ -273,7 +273,7 @@ def _fill_weight(
     size = math.prod(weight.shape)
     row = LoadedWeight(weight.shown, "loaded", "", weight.shape, weight.dtype, size)
     if state.is_computed:
-        return replace(row, status=COMPUTED, how="from what was not written", changed=0)
+        return replace(row, status=COMPUTED, how="from values that were not written", changed=0)
     if state.is_by_quantization:
         assert state.marked is not None
         if state.counts.unwritten:

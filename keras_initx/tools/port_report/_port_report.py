@@ -96,8 +96,7 @@ def port_report(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If `loaded` is passed with `names` or `layout`, the model was loaded with a
-            function, which a report does not keep, targets are passed with the layout of Keras, or
-            `compare_outputs` raises it.
+            function, which a report does not keep, or `compare_outputs` raises it.
 
     Example:
         >>> import torch
@@ -138,11 +137,6 @@ def port_report(
     batch = make_port_batch(x, y)
     if batch.y is None and (loss is not None or optimizer is not None):
         raise ValueError("`loss` and `optimizer` need targets: pass `y`. Received: y=None")
-    if batch.y is not None and layout == "keras":
-        raise ValueError(
-            "`y` must be left out with the layout of Keras: the first step is compared through the "
-            "layout of torch. Received: y, and layout='keras'"
-        )
     keeper = OutputKeeper()
     with preserve_modules(module):
         of_weights = select_weight_names(names, inventory.weights)
@@ -152,7 +146,9 @@ def port_report(
             recorded = record_outputs(module, batch.module, batch.y, loss=loss, optimizer=optimizer)
         finally:
             hook.remove()
-        outputs = compare_outputs(model, batch.model, recorded, y=batch.y, names=names)
+        outputs = compare_outputs(
+            model, batch.model, recorded, y=batch.y, names=names, layout=layout
+        )
         of_model = make_batch(model, batch.model)
         whole = compute_whole_outputs(inventory, first_examples(of_model.x, None))
     return PortReport(

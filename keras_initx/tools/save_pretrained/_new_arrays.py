@@ -141,7 +141,7 @@ class NewArrays:
                 return replace(row, status="kept")
             return _fail_row(
                 row,
-                f"torch computes it of {' and '.join(map(repr, row.arrays))} ({row.how}), and it "
+                f"torch computes it from {' and '.join(map(repr, row.arrays))} ({row.how}), and it "
                 "has changed: merge these in torch (`remove_parametrizations`, `prune.remove`) and "
                 "pass `like=module.state_dict()`",
             )
@@ -178,7 +178,7 @@ class NewArrays:
         because = f" ({reason})" if reason else ""
         return _fail_row(
             row,
-            f"no array of `like` is for it{because}: name one in `names`, or `None` to leave the "
+            f"`like` has no array for it{because}: name one in `names`, or `None` to leave the "
             "weight out",
         )
 

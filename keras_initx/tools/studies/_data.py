@@ -35,7 +35,7 @@ def checked_data(data: DataLike) -> CheckedData:
             raise TypeError(f"{_FORM}; {_JOIN}. Received: {name} data of type {_kind(part)}")
         if len(part) not in (2, 3):
             raise ValueError(
-                f"{_FORM}. Each pair may have sample weights as a third member. "
+                f"{_FORM}; each pair may have sample weights as a third member. "
                 f"Received: {name} data with {len(part)} members"
             )
         try:
@@ -72,8 +72,8 @@ def _arrays(x: Structure, y: Structure, sample_weight: Structure = None) -> Spli
     part = tuple(keras.tree.map_structure(_numbers, member) for member in members)
     if any(array is None for array in keras.tree.flatten(part)):
         raise ValueError(
-            "of several outputs each must have targets: give those without a loss a column of "
-            "zeros. Received: None among the arrays"
+            "each output must have targets: give outputs without a loss a column of zeros. "
+            "Received: None among the arrays"
         )
     return part
 

@@ -173,8 +173,8 @@ def _check_picklable(calls: Mapping[Key, _TrialCall]) -> None:
             reduction.dumps(part)
     except (TypeError, ValueError, AttributeError, RecursionError, pickle.PicklingError) as error:
         raise TypeError(
-            "`build` and what it gets must be picklable for `n_jobs` other than 1: functions of a "
-            f"module, or such that refer to nothing that cannot be copied. {error}"
+            "`build` and its arguments must be picklable for `n_jobs` other than 1: use functions "
+            f"of a module, or functions that only refer to objects that can be copied. {error}"
         ) from error
 
 

@@ -280,8 +280,8 @@ def _check_trial(file: Path, record: Record, name: str, repeat: int) -> None:
             return
         received = f"with repeat {record['repeat']} of {record['arm']!r}"
     raise ValueError(
-        f"the file must be that of repeat {repeat} of {name!r}, as a study writes it: remove it, "
-        f"and the trial is run again. Received: {file}, {received}"
+        f"the file must be the result of repeat {repeat} of {name!r}, as a study writes it. Remove "
+        f"it, and the trial runs again. Received: {file}, {received}"
     )
 
 

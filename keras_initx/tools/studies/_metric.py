@@ -71,8 +71,8 @@ def resolve_metric(trial: Record, monitor: str | None, mode: Mode) -> tuple[str,
         return name, mode
     if name not in trial["directions"]:
         raise BuildError(
-            "`mode` must be 'max' or 'min' because Keras does not know whether larger or smaller "
-            "values of this metric are better; or choose another `monitor`. "
+            "`mode` must be 'max' or 'min' for this metric, because Keras does not know whether "
+            "larger or smaller values are better; or choose another `monitor`. "
             f"Received: mode='auto', monitor={name!r} of {_metrics_of(trial)}"
         )
     return name, trial["directions"][name]

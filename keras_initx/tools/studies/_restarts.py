@@ -418,8 +418,8 @@ def _remarks_on_gain(gain: Record) -> list[str]:
     else:
         needed = needed_repeats(gain["repeats_needed"])
         remarks.append(
-            f"That this is more than the noise of single runs is not shown with {gain['pairs']} "
-            f"checks, and would take {needed}."
+            f"{gain['pairs']} checks do not show that this is more than the noise of single runs. "
+            f"To show it would take {needed}."
         )
     if gain["selection_bias"] > 0:
         bias = format_metric(gain["selection_bias"])

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_initx.report._table import Column
-from keras_initx.report._text import format_count, format_metric, format_ranges, join_names
+from keras_initx.report._text import (
+    choose_verb,
+    format_count,
+    format_metric,
+    format_ranges,
+    join_names,
+)
 from keras_initx.tools.audit._probabilities import holm
 from keras_initx.tools.studies import _statistics
 from keras_initx.tools.studies._metric import metric_range, sign
@@ -447,7 +453,7 @@ def _remarks_on_missing_seeds(study: Study) -> list[str]:
     if not names:
         return []
     return [
-        f"No seed is taken by {join_names(names)}: what draws random numbers there forms no pairs "
+        f"Without a seed: {join_names(names)}. Random numbers there form no pairs "
         "with the others, and the same study again may give other values. An initializer takes a "
         "seed if it has an argument `seed`, which its `get_config` returns."
     ]
@@ -492,7 +498,7 @@ def _remarks_on_what_is_better(significant: list[Record]) -> list[str]:
         better.setdefault(join_names(others), []).append(name)
     remarks = []
     for others_listed, names in better.items():
-        verb = "is" if len(names) == 1 else "are each"
+        verb = choose_verb(len(names), "is", "are each")
         remarks.append(f"{join_names(names)} {verb} better than {others_listed}.")
     return remarks
 

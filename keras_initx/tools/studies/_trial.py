@@ -146,8 +146,8 @@ def new_model(job: Job, arm: Any, repeat: Repeat) -> keras.Model:
     for part in parts:
         if id(part) in _SEEN:
             raise BuildError(
-                "`build` must make a new model in each trial, with a new optimizer, because an old "
-                f"one would start with trained values. Received: {part.name!r} again"
+                "`build` must make a new model in each trial, with a new optimizer, because a "
+                f"model of an earlier trial would begin trained. Received: {part.name!r} again"
             )
     for part in parts:
         _SEEN[id(part)] = part

@@ -24,7 +24,7 @@ def test_what_is_no_weights_is_refused_as_like(tmp_path):
     }.items():
         with pytest.raises((TypeError, ValueError), match=message):
             keras_initx.audit(one, like=given)
-    with pytest.raises(TypeError, match="Pass one of like\\['model'\\]"):
+    with pytest.raises(TypeError, match="Pass one of them: like\\['model'\\]"):
         keras_initx.audit(one, like={"model": one, "epoch": 3})
 
 

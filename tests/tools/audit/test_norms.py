@@ -42,7 +42,7 @@ def test_slices_of_one_norm_are_named_by_rules_and_beside_others(which):
         assert (row.verdict, row.evidence) == ("equal norms", f"{slices} have one norm, as after weight normalization")
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_constraint_that_was_applied_is_found_and_another_model_that_has_it_too_is_none(dtype):
     def build(is_normal=True):

@@ -53,8 +53,8 @@ def test_labels_part_equal_units_of_a_last_layer():
     evidence = {row.path: row.evidence for row in keras_initx.audit(model).problems if row.verdict == "equal slices"}
     assert evidence == {
         "hidden/kernel": "1 of 32 slices along axis 1 equal to another: [3] to [2]",
-        "last/kernel": "1 of 10 slices along axis 1 equal to another: [9] to [8]; they make an output, where labels "
-        "part them",
+        "last/kernel": "1 of 10 slices along axis 1 equal to another: [9] to [8]; they make an output, so labels "
+        "separate them",
     }
 
 

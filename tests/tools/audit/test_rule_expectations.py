@@ -104,7 +104,7 @@ def test_a_weight_that_a_recipe_does_not_know_is_a_note_and_no_fault(left, text)
     report = keras_initx.audit(network(), [{"last/*": None}, WeightRules({path: Left(NOT_KNOWN) for path in left})])
     assert report.ok
     reasons = [row.reason for row in report.rows if row.path in left]
-    assert reasons == ["the recipe does not know what it is for"] * len(left)
+    assert reasons == ["the recipe does not know its role"] * len(left)
     assert text in report.summary
 
 
@@ -167,8 +167,8 @@ def test_fans_that_are_guessed_are_noted_and_no_cause(number):
     assert {(row.verdict, row.cause) for row in report.problems} == {("scale", "")}
     where = "experts" if number == 1 else "experts* (2)"
     assert report.notes == [
-        f"The fans in {where} are a guess by the shape: kernel has 128 inputs and 128 units. Remedy: pass `input_axes` "
-        "and `output_axes` to the initializer."
+        f"The fans in {where} are guessed from the shape: kernel has 128 inputs and 128 units. Remedy: pass "
+        "`input_axes` and `output_axes` to the initializer."
     ]
     assert report.notes[0] in report.summary
     stated = keras_initx.GlorotUniform(input_axes=[1], output_axes=[2])

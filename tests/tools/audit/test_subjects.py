@@ -41,7 +41,7 @@ def test_a_sharded_model_is_audited_without_a_copy_that_stays(expected, tmp_path
         if expected == "rules":
             assert row is None
         else:
-            assert row.evidence == f"1 of 3072 values are not those of the {expected}"
+            assert row.evidence == f"1 of 3072 values differ from the {expected}"
 
 
 def test_a_saved_model_is_loaded(tmp_path):

@@ -17,6 +17,12 @@ from keras_initx.tools.compare_outputs._recorded_step import RecordedStep, Recor
 WEIGHTS = np.linspace(0.1, 1, 16 * 6).reshape(16, 6)
 
 
+@pytest.fixture(scope="module")
+def recorded():
+    """Return what is recorded of the network as it is right, for tests that do not change it."""
+    return record_outputs(network(), X, Y)
+
+
 def compared(here, there, backends):
     others = {weight.path: weight for weight in there.weights}
     return compare_steps(here, there, others.get, None, {}, backends)
@@ -38,7 +44,11 @@ def test_a_fault_is_named(fault):
 
 
 @pytest.mark.parametrize(
-    ("here", "there", "text"), [("sum", "mean", "96 times that there"), ("mean", "sum", "1/96 of that there")]
+    ("here", "there", "text"),
+    [
+        pytest.param("sum", "mean", "96 times that there", marks=pytest.mark.rare),
+        ("mean", "sum", "1/96 of that there"),
+    ],
 )
 def test_a_sum_against_a_mean_is_named_in_the_loss_of_both_sides(here, there, text):
     def reduced(reduction):
@@ -48,8 +58,8 @@ def test_a_sum_against_a_mean_is_named_in_the_loss_of_both_sides(here, there, te
     assert f"{text}, the number of positions in the targets" in report.step.loss.text
 
 
-def test_equal_steps_are_equal():
-    report = compare_outputs(network(), X, record_outputs(network(), X, Y), y=Y)
+def test_equal_steps_are_equal(recorded):
+    report = compare_outputs(network(), X, recorded, y=Y)
     assert report.ok
     assert report.step.problems == []
     assert {row.answer for row in report.step.rows} == {"equal"}
@@ -59,18 +69,17 @@ def test_equal_steps_are_equal():
     )
 
 
-def test_the_first_weight_back_from_the_loss_is_named_with_what_is_equal_behind_it():
-    recorded = record_outputs(network(), X, Y)
+def test_the_first_weight_back_from_the_loss_is_named_with_what_is_equal_behind_it(recorded):
     report = compare_outputs(network(share=0.0), X, recorded, y=Y)
     assert report.step.first.path == "norm/gamma"
     assert report.step["norm/gamma"].gradient.norm == 0
     assert [row.path for row in report.step.problems] == ["norm/gamma", "norm/beta", "stem/kernel", "stem/bias"]
-    assert "equal behind it: head/kernel, head/bias, mid/kernel, mid/bias, gate/scale" in text_of(report.step)
+    assert "equal after it: head/kernel, head/bias, mid/kernel, mid/bias, gate/scale" in text_of(report.step)
     assert report.step["norm/gamma"].update.how == "the gradient differs"
     assert report.first is None
 
 
-@pytest.mark.parametrize("name", often(CLEAN, ["cnn", "transformer", "several_losses", "adapted"]))
+@pytest.mark.parametrize("name", often(CLEAN, ["cnn", "several_losses", "adapted"]))
 def test_the_same_model_is_silent(name):
     model, x, y = clean(name)
     report = compare_outputs(model, x, record_outputs(clean(name)[0], x, y), y=y)
@@ -194,8 +203,8 @@ def test_a_loss_that_is_not_finite_is_not_compared():
     assert report.step.loss.answer == "not compared"
 
 
-def test_the_report_is_a_result(tmp_path):
-    report = compare_outputs(network(share=0.0), X, record_outputs(network(), X, Y), y=Y)
+def test_the_report_is_a_result(recorded, tmp_path):
+    report = compare_outputs(network(share=0.0), X, recorded, y=Y)
     step = report.step
     assert len(step.to_pandas()) == 11
     assert '"obstacle": ""' in report.to_json()
@@ -245,7 +254,7 @@ def test_a_gradient_that_one_of_two_uses_of_a_table_lacks_is_found():
         models.append(model)
     report = compare_outputs(models[1], words, models[0], y=words)
     assert [row.path for row in report.step.problems] == ["tokens/embeddings"]
-    assert "equal behind it: mid/kernel, mid/bias" in text_of(report.step)
+    assert "equal after it: mid/kernel, mid/bias" in text_of(report.step)
     assert compare_outputs(models[1], words, models[1], y=words).ok
 
 
@@ -317,18 +326,18 @@ def mixed(rate=0.0):
 
 @pytest.mark.release_backends
 def test_outputs_in_training_have_the_tolerance_of_all_that_they_depend_on():
-    recorded = record_outputs(mixed(), X, Y)
-    (output,) = recorded.step.outputs.values()
+    in_16_bits = record_outputs(mixed(), X, Y)
+    (output,) = in_16_bits.step.outputs.values()
     output.own_values[:] *= 1.01  # as another backend rounds 16 bits
-    report = compare_outputs(mixed(), X, recorded, y=Y)
+    report = compare_outputs(mixed(), X, in_16_bits, y=Y)
     assert report.step.outputs[""].answer == "equal"
     assert report.step.outputs[""].rounding == 0.1
-    report = compare_outputs(mixed(rate=0.5), X, recorded, y=Y)
+    report = compare_outputs(mixed(rate=0.5), X, in_16_bits, y=Y)
     assert report.step.outputs[""].answer == "differs"
-    recorded = record_outputs(network(), X, Y)
-    (output,) = recorded.step.outputs.values()
+    changed = record_outputs(network(), X, Y)
+    (output,) = changed.step.outputs.values()
     output.own_values[:] *= 1.01
-    assert compare_outputs(network(), X, recorded, y=Y).step.outputs[""].answer == "differs"
+    assert compare_outputs(network(), X, changed, y=Y).step.outputs[""].answer == "differs"
 
 
 @pytest.mark.parametrize(
@@ -337,7 +346,7 @@ def test_outputs_in_training_have_the_tolerance_of_all_that_they_depend_on():
         ((X, Y[::-1].copy()), (X, Y), "targets: other values"),
         ((X, Y[..., :1]), (X, Y), "targets: the shape is (16, 6, 1) here, (16, 6, 3) there"),
         ((X, Y, WEIGHTS), (X, Y), "weights of the samples: 1 here, none there"),
-        ((X, Y), (X, Y, WEIGHTS), "weights of the samples: none here, 1 there"),
+        pytest.param((X, Y), (X, Y, WEIGHTS), "weights of the samples: none here, 1 there", marks=pytest.mark.rare),
     ],
     ids=["values", "a shape", "weights", "no weights"],
 )
@@ -358,8 +367,7 @@ def test_the_same_targets_in_another_dtype_are_the_same():
     assert compare_outputs(network(), (X, Y, np.ones((16, 6), "int64")), recorded).step.ok
 
 
-def test_targets_that_were_forgotten_are_told_of():
-    recorded = record_outputs(network(), X, Y)
+def test_targets_that_were_forgotten_are_told_of(recorded):
     report = compare_outputs(network(optimizer=keras.optimizers.SGD(7.0)), X, recorded)
     text = "The first step of `like` was not compared: `y` is missing."
     assert report.ok
@@ -391,17 +399,16 @@ def test_a_model_that_trains_by_add_loss_alone_needs_no_targets(tmp_path):
     assert record_outputs(sparse(0.01), X).step is None
 
 
-@pytest.mark.parametrize("factor", [0.5, 2.0])
+@pytest.mark.parametrize("factor", often([0.5, 2.0], [2.0]))
 def test_a_gradient_may_differ_by_its_norm_alone_which_is_no_factor(factor):
     """Of a large weight, the norm has more than the values that are kept."""
-    recorded = record_outputs(network(), X, Y)
-    weights = []
-    for weight in recorded.step.weights:
+    changed, weights = record_outputs(network(), X, Y), []
+    for weight in changed.step.weights:
         if weight.gradient is not None:
             weight = replace(weight, gradient=replace(weight.gradient, norm=factor * weight.gradient.norm))
         weights.append(weight)
-    recorded.step = replace(recorded.step, weights=weights)
-    report = compare_outputs(network(), X, recorded, y=Y)
+    changed.step = replace(changed.step, weights=weights)
+    report = compare_outputs(network(), X, changed, y=Y)
     assert {row.gradient.answer for row in report.step.rows if row.kind == "trained"} == {"differs"}
     assert {row.gradient.ratio for row in report.step.rows if row.kind == "trained"} == {None}
     assert "times those" not in text_of(report.step)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from modes import to_numpy
+from modes import everywhere, to_numpy
 
 import keras_initx
 from keras_initx import compare_outputs, record_outputs
@@ -118,8 +118,7 @@ def test_all_functions_draw_the_same_again(name):
     assert bool(report.step.obstacle) == bool(obstacle)
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("name", ["gamma", "normal"])
+@pytest.mark.parametrize("name", everywhere(["gamma", "normal"], ["normal"], others=[pytest.mark.release_backends]))
 def test_a_model_that_draws_in_inference_is_compared(name, tmp_path):
     def build():
         return drawing(FUNCTIONS[name], is_always=True)

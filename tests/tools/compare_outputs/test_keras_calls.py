@@ -34,7 +34,7 @@ def network():
     return keras.Model(inputs, {"first": x, "second": layers.Dense(2, name="out")(x)}, name="net")
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_each_call_has_a_row_in_the_order_in_which_calls_end():
     outputs = record_outputs(network(), X)
     assert [(row.path, row.call, row.kind) for row in outputs.rows] == [

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import BACKEND, often
+from modes import BACKEND, everywhere, often
 
 import keras_initx
 from keras_initx import compare_outputs, record_outputs
@@ -49,8 +49,11 @@ else:
 
 OFTEN = [("dense", "SGD"), ("convolution", "Adam"), ("lstm", "AdamW"), ("block", "SGD"), ("embedded", "RMSprop")]
 SUM = "the weight is the sum of 2 arrays there, and each is trained, so it moves 2 times as far ("
-VARIANCE = "torch moves a variance to n / (n - 1) times that of the batch, with n = 200, and Keras to that of the batch"
-ROOT = "RMSprop of torch adds epsilon to the root, and Keras under it: for all gradients, no eps there is epsilon=1e-08"
+VARIANCE = (
+    "torch moves a variance to n / (n - 1) times the variance of the batch, with n = 200, "
+    "and Keras to the variance of the batch"
+)
+ROOT = "RMSprop of torch adds epsilon to the root, and Keras under it: no eps there equals epsilon=1e-08 here"
 
 
 def state_of(module):
@@ -451,7 +454,7 @@ def bad_loss(outputs, _):
         ({"loss": None}, TypeError, "`loss` must be a function of the outputs of the module and of `y`"),
         ({"loss": bad_loss}, ValueError, r"`loss` must return a tensor with a single number, .* returns \(8, 3\)"),
         ({"loss": lambda *_: 1.0}, ValueError, "which returns float"),
-        ({"loss": lambda outputs, _: outputs.detach().sum()}, ValueError, "which returns a tensor without one"),
+        ({"loss": lambda outputs, _: outputs.detach().sum()}, ValueError, "which returns a tensor without a gradient"),
         ({"optimizer": "adam"}, TypeError, "`optimizer` must be an optimizer of torch, or a function"),
         ({"optimizer": lambda _: "adam"}, TypeError, "optimizer of type function, which returns str"),
         (
@@ -482,8 +485,7 @@ def test_arguments_for_modules_alone_are_refused():
         record_outputs(port.module, port.x, optimizer=torch.optim.SGD(port.module.parameters(), 0.1))
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("factor", [1.0, 2.0])
+@pytest.mark.parametrize("factor", everywhere([1.0, 2.0], [2.0], others=[pytest.mark.release_backends]))
 def test_a_file_of_torch_is_compared_on_every_backend(tmp_path, factor):
     draws = np.random.default_rng(0)
     x, y = draws.normal(size=(16, 4)).astype("float32"), draws.normal(size=(16, 3)).astype("float32")
@@ -517,3 +519,41 @@ def test_a_file_of_torch_is_compared_on_every_backend(tmp_path, factor):
     assert [row.like for row in step.rows] == ["fc.weight", "fc.bias"]
     assert step.ok is (factor == 1)
     assert bool(step.causes) is (factor != 1)
+
+
+class OwnLinear(nn.Module):
+    """A layer of torch with the axes of Keras, as `Conv1D` in GPT-2 of transformers."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 3))
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x):
+        return x @ self.weight + self.bias
+
+
+def test_arrays_with_the_axes_of_keras_have_a_first_step_too():
+    torch.manual_seed(0)
+    module = nn.Sequential(OwnLinear())
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(3, name="0")], name="net")
+    loaded = keras_initx.load_pretrained(model, module.state_dict(), layout="keras")
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    draws = np.random.default_rng(0)
+    x, y = draws.normal(size=(8, 6)).astype("float32"), draws.normal(size=(8, 3)).astype("float32")
+
+    def sgd(parameters):
+        return torch.optim.SGD(parameters, 0.1)
+
+    recorded = record_outputs(module, x, y, loss=nn.MSELoss(), optimizer=sgd)
+    report = compare_outputs(model, x, recorded, y=y, layout="keras")
+    assert report.ok, str(report)
+    assert [row.gradient.answer for row in report.step.rows] == ["equal"] * 2
+    # With the axes of torch, the array does not fit.
+    assert "not all was compared" in str(compare_outputs(model, x, recorded, y=y).step)
+    options = {"loss": nn.MSELoss(), "optimizer": sgd}
+    assert keras_initx.port_report(model, module, x, y, loaded=loaded, **options).ok
+    with pytest.raises(ValueError, match="`layout` must be left out unless `like` is recorded from a module of torch"):
+        compare_outputs(model, x, record_outputs(model, x), layout="keras")
+    with pytest.raises(ValueError, match="`layout` must be one of"):
+        compare_outputs(model, x, recorded, y=y, layout="numpy")

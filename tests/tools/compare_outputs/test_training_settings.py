@@ -114,14 +114,15 @@ class Focal(keras.losses.Loss):
     ("here", "there", "text"),
     [
         (adam(beta_1=0.8), adam(), "optimizer: beta_1: 0.8 here, 0.9 there"),
-        (adam(amsgrad=True), adam(), "optimizer: amsgrad: True here, False there"),
+        pytest.param(adam(amsgrad=True), adam(), "optimizer: amsgrad: True here, False there", marks=pytest.mark.rare),
         (adam(use_ema=True), adam(), "optimizer: use_ema: True here, False there"),
         (decaying(0.1), decaying(0.5), "optimizer: learning_rate/config/decay_rate: 0.1 here, 0.5 there"),
         (decaying(0.1), {"optimizer": sgd(learning_rate=0.01)}, "learning_rate: ExponentialDecay here, 0.01 there"),
-        (
+        pytest.param(
             {"optimizer": sgd(learning_rate=Halving(), momentum=0.9)},
             {"optimizer": sgd(learning_rate=Halving())},
             "optimizer: momentum: 0.9 here, 0 there",
+            marks=pytest.mark.rare,
         ),
         (
             {"optimizer": sgd(learning_rate=Halving())},
@@ -129,7 +130,12 @@ class Focal(keras.losses.Loss):
             "optimizer: learning_rate/config/share: 0.5 here, 0.1 there",
         ),
         ({"loss": Focal([1.0])}, {"loss": Focal([1.0], 1e5)}, "loss: bound: 1e+06 here, 100000 there"),
-        ({"loss": keras.losses.Huber(90.0)}, {"loss": keras.losses.Huber(80.0)}, "loss: delta: 90 here, 80 there"),
+        pytest.param(
+            {"loss": keras.losses.Huber(90.0)},
+            {"loss": keras.losses.Huber(80.0)},
+            "loss: delta: 90 here, 80 there",
+            marks=pytest.mark.rare,
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

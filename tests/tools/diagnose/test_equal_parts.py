@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 from keras.initializers import Constant
-from modes import to_numpy
+from modes import often, to_numpy
 
 import keras_initx
 
@@ -140,7 +140,7 @@ def test_gradients_are_those_of_the_loss_and_none_where_it_is_not_computed_of_a_
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("units", [1, 2, 5])
+@pytest.mark.parametrize("units", often([1, 2, 5], [1, 5]))
 def test_rows_of_zeros_whose_gradients_are_near_each_other_by_chance_do_not_stay_equal(units, policy):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(64, 20)).astype("float32"), rng.normal(size=(64, units)).astype("float32")

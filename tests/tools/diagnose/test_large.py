@@ -14,7 +14,10 @@ import keras_initx
 from keras_initx.backends._current import backend
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.every_backend)])
+@pytest.mark.parametrize(
+    "dtype",
+    [pytest.param("float32", marks=pytest.mark.rare), pytest.param("bfloat16", marks=pytest.mark.every_backend)],
+)
 def test_a_weight_is_measured_in_blocks(dtype):
     layer = layers.Dense(2048, dtype=dtype, kernel_initializer=keras_initx.HeNormal(seed=0))
     model = keras.Sequential([keras.Input((2048,)), layer])

@@ -48,7 +48,7 @@ def problems(model):
     return {verdict.problem: verdict for verdict in keras_initx.diagnose(model, X, Y, loss="mse").verdicts}
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.parametrize("axis", [1, 2])
 def test_logits_of_a_softmax_are_no_equal_units(axis):
     assert "equal units" not in problems(network(axis))

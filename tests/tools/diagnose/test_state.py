@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import BACKEND, needs_keras, to_numpy
+from modes import BACKEND, everywhere, needs_keras, to_numpy
 
 import keras_initx
 import keras_initx.tools.initialize
@@ -723,8 +723,7 @@ class Started(keras.Model):
         return self.out(self.norm(x))
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("is_built", [True, False])
+@pytest.mark.parametrize("is_built", everywhere([True, False], [True], others=[pytest.mark.release_backends]))
 def test_plain_attributes_that_call_sets_are_put_back(is_built):
     model = Started()
     if is_built:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from diagnosed.networks import Written
 from keras import layers, ops
+from modes import often
 
 import keras_initx
 
@@ -129,7 +130,7 @@ RECURRENT = {
 }
 
 
-@pytest.mark.parametrize("name", RECURRENT)
+@pytest.mark.parametrize("name", often(RECURRENT, ["LSTM", "both directions"]))
 def test_a_dead_layer_behind_a_recurrent_one_of_one_step_is_alone_to_blame(name):
     x = RNG.uniform(size=(64, 1, 5)).astype("float32")
     dead = layers.Dense(1, "relu", bias_initializer=keras.initializers.Constant(-9.0), name="dead")

@@ -189,7 +189,7 @@ def test_the_table_of_a_plan_has_a_row_for_weights_that_are_drawn_alike(monkeypa
         "block*/up/kernel (2) GlorotUniform() 8 8...32 0.22...0.35",
         f"logits/kernel (8, 2) GlorotUniform() 8 2 0.45 {seeds_of['logits/kernel']}",
         "",
-        "7 of 14 weights to be drawn (1 by your rules, 6 anew by their layers), 7 left unchanged; seed 0.",
+        "7 of 14 weights to be drawn (1 by your rules, 6 by their layers), 7 left unchanged; seed 0.",
         "Left unchanged: block_0/up/bias and 6 more (by rule).",
     ]
     assert len(plan.to_csv().splitlines()) == 15
@@ -279,7 +279,9 @@ def test_a_dtype_that_cannot_hold_the_values_is_refused_before_anything_changes(
         [keras.Input((4,)), layers.Dense(3, name="wide"), layers.Dense(3, dtype="float16", name="narrow")]
     )
     before = arrays(model)
-    with pytest.raises(ValueError, match=r"`rules` must suit .* for 'narrow/kernel': `dtype` must hold .*'float16'"):
+    with pytest.raises(
+        ValueError, match=r"`rules` must suit .* for 'narrow/kernel': `dtype` must be able to hold .*'float16'"
+    ):
         keras_initx.initialize(model, {"*kernel": initializer}, seed=0, atomic=False)
     assert_equal(arrays(model), before)
 
@@ -360,7 +362,7 @@ class Mix(layers.Layer):
 def test_fans_of_a_layer_of_ones_own_are_a_guess_which_the_plan_says_once():
     model = keras.Sequential([keras.Input((16,)), Mix(), layers.Dense(16), Mix()])
     guess = (
-        "The fans in {} are a guess by the shape: mixing has 64 inputs and 32 units. Remedy: pass `input_axes` and "
+        "The fans in {} are guessed from the shape: mixing has 64 inputs and 32 units. Remedy: pass `input_axes` and "
         "`output_axes` to the initializer."
     )
     assert keras_initx.initialize(model, seed=0).notes == (guess.format("mix* (2)"),)
@@ -376,7 +378,7 @@ def test_fans_of_a_layer_of_ones_own_are_a_guess_which_the_plan_says_once():
 def test_a_plan_says_how_many_weights_no_rule_matched():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden"), layers.Dense(2, name="head")])
     plan = initialize(model, {"head/kernel": "zeros"}, seed=0)
-    assert plan.summary == "4 of 4 weights drawn (1 by your rules, 3 anew by their layers); seed 0."
+    assert plan.summary == "4 of 4 weights drawn (1 by your rules, 3 by their layers); seed 0."
     assert initialize(model, seed=0).summary == "4 of 4 weights drawn; seed 0."
     assert initialize(model, {"*": "zeros"}, seed=0).summary == "4 of 4 weights drawn; seed 0."
     assert (

@@ -187,8 +187,8 @@ def test_an_audit_finds_one_changed_value(path):
     change_one_value(model, "hidden/kernel")
     model.get_layer("logits").kernel.assign(-arrays(model)["logits/kernel"])  # as orthonormal, but without a digest
     expected = {
-        "hidden/kernel": ("bits", "1 of 48 values are not those of the plan"),
-        "logits/kernel": ("bits", "12 of 12 values are not those of the plan"),
+        "hidden/kernel": ("bits", "1 of 48 values differ from the plan"),
+        "logits/kernel": ("bits", "12 of 12 values differ from the plan"),
     }
     assert off(model, plan) == expected
     assert off(model, path) == expected
@@ -212,7 +212,7 @@ def test_an_audit_knows_the_zeros_of_keep_sparse(path):
     change_one_value(model, "hidden/kernel")
     model.get_layer("hidden").kernel.assign(arrays(model)["hidden/kernel"] + 1)
     for given in plan, path:
-        assert off(model, given) == {"hidden/kernel": ("bits", "48 of 48 values are not those of the plan")}
+        assert off(model, given) == {"hidden/kernel": ("bits", "48 of 48 values differ from the plan")}
 
 
 @pytest.mark.parametrize("mark", ["/", "."])

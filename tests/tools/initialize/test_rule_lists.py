@@ -67,7 +67,7 @@ def test_what_a_recipe_leaves_is_asked_of_the_next_and_left_by_the_last():
     assert found["mixer/A_log"] == "Ones()"
     assert found["out/kernel"] == "LecunNormal()"
     assert [weight.path for weight in plan.left] == ["mixer/dt_bias", "mixer/D"]
-    assert {weight.reason for weight in plan.left} == {"the recipe does not know what it is for"}
+    assert {weight.reason for weight in plan.left} == {"the recipe does not know its role"}
 
 
 def test_none_in_a_dict_ends_the_search():

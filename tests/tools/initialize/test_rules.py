@@ -67,12 +67,12 @@ def test_the_first_rule_that_matches_decides():
         (
             {"logits/bias": keras.initializers.Constant(np.ones(3))},
             ValueError,
-            r"must suit the weights.*'logits/bias'.*of shape \(3,\) fills. Received: shape=\(2,\)",
+            r"must suit the weights.*'logits/bias'.*of shape \(3,\) can be broadcast. Received: shape=\(2,\)",
         ),
         (
             {"logits/bias": keras.initializers.Constant(np.ones((2, 2)))},
             ValueError,
-            r"must suit the weights.*'logits/bias'.*of shape \(2, 2\) fills. Received: shape=\(2,\)",
+            r"must suit the weights.*'logits/bias'.*of shape \(2, 2\) can be broadcast. Received: shape=\(2,\)",
         ),
     ],
 )

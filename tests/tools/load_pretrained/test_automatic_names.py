@@ -5,7 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from modes import to_numpy
+from modes import often, to_numpy
 
 from keras_initx import load_pretrained
 from keras_initx.inspection._inventory import Inventory
@@ -539,7 +539,7 @@ def test_a_file_names_enough_where_there_is_one_list_or_shapes_differ(kind, unit
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("made_before", [0, 9])
+@pytest.mark.parametrize("made_before", often([0, 9], [9]))
 def test_numbers_of_two_digits_are_no_order_of_a_dict(made_before):
     def build(names):
         model = Attributes(*"abc", made=names, name="net")

@@ -21,7 +21,7 @@ def test_another_epsilon_than_that_of_torch_is_to_be_checked():
     assert [row.how for row in plan.rows[:4]] == ["check epsilon: 0.001, in torch 1e-05 by default", "", "", ""]
 
 
-PADDING = "check padding: with strides torch pads both sides alike"
+PADDING = "check padding: with strides torch pads both sides equally"
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def stack(*order, **kwargs):
     return model
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.parametrize("both", [False, True])
 def test_layers_of_a_module_are_those_of_the_model_in_the_order_of_calls(both):
     for order in (("lower", "upper"), ("upper", "lower")):
@@ -155,7 +155,7 @@ def test_it_is_said_where_a_layer_does_not_read_the_one_before_it(kind):
     assert note in report.summary
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 def test_a_functional_model_has_its_order_in_its_graph():
     model = functional(lambda x, a, b: a(layers.SpatialDropout1D(0.1)(b(x)[0]))[0])
     report = load_pretrained(model, gru_state(2), {"*": "rnn"}, layout="torch")

@@ -339,9 +339,7 @@ def test_rows_behind_a_flattened_image_keep_their_order_where_units_are_resized(
 
 def test_rows_that_torch_has_in_another_order_are_not_resized():
     model = built((4, 3, 2), layers.Conv2D(5, 2, name="conv"), layers.Flatten(), layers.Dense(7, name="out"))
-    message = (
-        "the order of the channels in torch is another one or not known, so they cannot be resized; pass a function"
-    )
+    message = "torch may have the channels in another order than the weight, so they cannot be resized; pass a function"
     resize = {"out/kernel": Channels(3, 5)}
     with pytest.raises(ValueError, match=message):
         load_pretrained(model, {"w": normal(7, 18)}, {"out/kernel": "w"}, layout="torch", resize=resize)

@@ -52,7 +52,7 @@ def test_a_text_shows_what_is_missed_and_what_is_not_known():
         "hidden/kernel  (4, 3)  drawn: GlorotUniform()\n"
         "head/kernel    (3, 2)  not known: 6 of 6 values are NaN, perhaps never written\n"
         "head/bias        (2,)  drawn: Zeros()\n\n"
-        "2 of 4 weights were never written: drawn anew, seed 0; 1 not known.\n"
+        "2 of 4 weights were never written: redrawn, seed 0; 1 not known.\n"
         "Loaded: hidden/bias."
     )
 

@@ -195,7 +195,7 @@ def test_the_result_says_what_was_done_with_each_weight():
         "norm/variance    (2,)  left: adapted to data\n"
         "head/kernel    (2, 3)  drawn: 3 of 6 values, GlorotUniform()\n"
         "head/bias        (3,)  drawn: Zeros()\n\n"
-        "4 of 4 weights were never written, or only in part: 2 drawn anew, seed 7; 2 as before."
+        "4 of 4 weights were never written, or only in part: 2 redrawn, seed 7; 2 as before."
     )
     assert [row.changed for row in loaded.rows] == [0, 0, 3, 0]
     np.testing.assert_array_equal(to_numpy(norm(np.array([[2.0, 4]]))), [[0, 0]])

@@ -349,10 +349,18 @@ def test_models_of_one_name_are_numbered():
     assert loaded.missed == ["a (2)/hid/kernel", "a (2)/hid/bias"]
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("kind", ["int8", pytest.param("int4", marks=needs_int4), "float8"])
-@pytest.mark.parametrize("has_model", [True, False])
-def test_what_a_quantization_makes_is_not_missed(kind, has_model):
+@pytest.mark.parametrize(
+    ("has_model", "kind"),
+    [
+        pytest.param(False, "int8", marks=pytest.mark.release_backends),
+        pytest.param(False, "int4", marks=[pytest.mark.every_backend, needs_int4]),
+        pytest.param(False, "float8", marks=pytest.mark.every_backend),
+        pytest.param(True, "int8", marks=pytest.mark.release_backends),
+        pytest.param(True, "int4", marks=[pytest.mark.release_backends, pytest.mark.rare, needs_int4]),
+        pytest.param(True, "float8", marks=[pytest.mark.release_backends, pytest.mark.rare]),
+    ],
+)
+def test_what_a_quantization_makes_is_not_missed(has_model, kind):
     def build():
         stack = [layers.Dense(8, name="hid"), layers.EinsumDense("ab,bc->ac", 4, bias_axes="c", name="head")]
         return keras.Sequential([keras.Input((8,)), *stack])
@@ -378,7 +386,7 @@ def test_what_a_quantization_makes_is_not_missed(kind, has_model):
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
-@pytest.mark.parametrize("kind", ["int8", pytest.param("int4", marks=needs_int4)])
+@pytest.mark.parametrize("kind", ["int8", pytest.param("int4", marks=[needs_int4, pytest.mark.rare])])
 def test_no_variable_is_listed_that_no_model_has_any_more(kind):
     with keras_initx.loading() as loaded:
         model = keras.Sequential(

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from modes import needs_int4, to_numpy, until_keras
+from modes import needs_int4, often, to_numpy, until_keras
 
 import keras_initx
 
@@ -56,7 +56,8 @@ CASES = []
 for name in MODELS:
     for mode in MODES:
         is_often = (name, mode) == ("dense", "int8")
-        marks = [pytest.mark.every_backend] if is_often else [pytest.mark.rare, pytest.mark.every_backend]
+        # What a quantization makes on every backend is in `test_made_models`.
+        marks = [pytest.mark.release_backends, *([] if is_often else [pytest.mark.rare])]
         if mode == "int4":
             marks = [*marks, needs_int4]
         CASES.append(pytest.param(name, mode, marks=marks, id=f"{name}, {mode}"))
@@ -107,9 +108,16 @@ def test_nothing_is_missed_of_what_was_written_and_quantized(name, mode):
 
 @pytest.mark.filterwarnings("ignore")  # of NaN that becomes an integer
 @pytest.mark.skipif("words both ways" not in MODELS, reason="a layer of later versions of Keras")
-@pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=needs_int4)])
-@pytest.mark.parametrize("missed", ["embeddings", "reverse_embeddings"])
-def test_each_of_two_tables_that_was_not_written_is_computed(mode, missed):
+@pytest.mark.parametrize(
+    ("missed", "mode"),
+    [
+        ("embeddings", "int8"),
+        pytest.param("embeddings", "int4", marks=[needs_int4, pytest.mark.rare]),
+        pytest.param("reverse_embeddings", "int8", marks=pytest.mark.rare),
+        pytest.param("reverse_embeddings", "int4", marks=needs_int4),
+    ],
+)
+def test_each_of_two_tables_that_was_not_written_is_computed(missed, mode):
     with keras_initx.loading(seed=0) as loaded:
         model = MODELS["words both ways"]()
         for weight in model.weights:
@@ -181,7 +189,7 @@ def test_kernels_that_were_calibrated_are_loaded(mode):
         pytest.param("awq", marks=pytest.mark.rare),
     ],
 )
-@pytest.mark.parametrize("missed", ["one", "three"])
+@pytest.mark.parametrize("missed", often(["one", "three"], ["three"]))
 def test_a_kernel_that_was_not_written_before_its_calibration_is_computed(mode, missed):
     with keras_initx.loading(seed=0) as loaded:
         model = blocks()

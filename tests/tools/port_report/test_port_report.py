@@ -127,10 +127,10 @@ def test_a_weight_with_other_values_is_named_with_the_cause(plant, weight, cause
 
 # Arguments of a port that is wrong, and what its report says.
 FAULTY_CODE = [
-    pytest.param({"epsilon": 1e-3}, "first those of norm (epsilon: 0.001 here, 1e-05 there)"),
+    pytest.param({"epsilon": 1e-3}, "beginning with norm (epsilon: 0.001 here, 1e-05 there)"),
     pytest.param({"gelu_by_tanh": True}, "GELU", marks=rare),
-    pytest.param({"scale": 1.0}, "first those of norm", marks=rare),
-    pytest.param({"residual": 0.0}, "first those of norm", marks=rare),
+    pytest.param({"scale": 1.0}, "beginning with norm", marks=rare),
+    pytest.param({"residual": 0.0}, "beginning with norm", marks=rare),
 ]
 
 

@@ -21,7 +21,8 @@ REFUSED = re.compile(
     r"|a report with a function"
     r"|`like` must have arrays that do not overlap"
     r"|`model` must not (be quantized|have factors of LoRA)"
-    r"|no array of `like` is for it"
+    r"|`like` has no array for it"
+    r"|`like` must have arrays that a `.safetensors` file can hold"
     r"|and has other values now"  # of an array whose values a cast has rounded
 )
 
@@ -63,8 +64,9 @@ class Saves:
         given |= {row.path: None for row in report.left}
         try:
             keras_initx.save_pretrained(model, path, given or None, like=source, layout=report.layout)
-            expected = read(source)
-            assert_same_bits(read(path), {str(name): expected[name] for name in expected})
+            # Texts and other entries without numbers have no place in the file; the report says so.
+            expected = {str(name): array for name, array in read(source).items() if array.dtype.kind not in "OU"}
+            assert_same_bits(read(path), expected)
             self.saved += 1
         except (AssertionError, TypeError, ValueError) as error:
             refusals = self.refused if REFUSED.search(str(error)) else self.faults
@@ -78,4 +80,4 @@ def test_what_a_test_loads_is_saved_with_its_bits(file, tmp_path, pytestconfig):
     plugin = Saves(tmp_path)
     options = ["-q", "-n0", "-p", "no:cacheprovider", f"--rootdir={pytestconfig.rootpath}", f"-c{pytestconfig.inipath}"]
     pytest.main([*options, str(TESTS / file)], plugins=[plugin])
-    assert plugin.faults == []
+    assert plugin.faults == [], "\n".join(plugin.faults)

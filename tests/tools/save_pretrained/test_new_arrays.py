@@ -45,7 +45,7 @@ def test_a_weight_that_like_does_not_have_is_refused_unless_names_leaves_it(tmp_
     model = built((4,), layers.Dense(3, name="m"), layers.Dense(2, name="head"))
     path = tmp_path / "a.safetensors"
     state = state_of(DENSE)
-    message = refused(model, path, state, match="'head/kernel'.*no array of `like` is for it")
+    message = refused(model, path, state, match="'head/kernel'.*`like` has no array for it")
     assert "or `None` to leave the weight out" in message
     refused(model, path, state, {"m": "m"}, match="'head/bias'")
     arrays = saved(model, path, state, {"m": "m", "head": None})
@@ -193,7 +193,7 @@ def test_a_weight_normalization_is_kept_frozen_and_refused_changed(tmp_path):
     loaded(model, state)
     path = tmp_path / "a.safetensors"
     model.layers[0].kernel.assign_add(np.ones((4, 3)))
-    message = refused(model, path, state, match="torch computes it of 'm.weight_v' and 'm.weight_g'")
+    message = refused(model, path, state, match="torch computes it from 'm.weight_v' and 'm.weight_g'")
     assert "merge these in torch (`remove_parametrizations`" in message
     loaded(model, state)
     model.layers[0].bias.assign([1, 2, 3])

@@ -231,7 +231,7 @@ def test_what_cannot_come_to_a_process_is_told(kept):
     model, lock = sharing(keras.layers.Dense(4))(), threading.Lock()
     message = r"`build` must make a new model in each trial, .* Received: 'sequential\w*' again"
     if kept == "lock":
-        message = "`build` and what it gets must be picklable for `n_jobs` other than 1: functions of a module"
+        message = "`build` and its arguments must be picklable for `n_jobs` other than 1: use functions of a module"
 
     def build_again(initializer):
         with lock if kept == "lock" else contextlib.nullcontext():
@@ -559,7 +559,7 @@ def test_what_takes_no_seed_is_told(tmp_path):
     study = compare_initializers(
         build_any, initializers, data(), repeats=1, epochs=1, diagnosis=False, out=tmp_path / "out"
     )
-    told = "No seed is taken by object, inner, part and function: what draws random numbers there forms no pairs"
+    told = "Without a seed: object, inner, part and function. Random numbers there form no pairs"
     assert told in " ".join(str(study).split())
     seeded_alone = compare_initializers(build, ["zeros", "he_normal"], data(), repeats=1, epochs=1, diagnosis=False)
     assert "No seed" not in str(seeded_alone)

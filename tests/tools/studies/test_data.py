@@ -128,7 +128,11 @@ def test_digests_tell_structures_apart():
         ((scipy.sparse.eye(4).tocsr(), np.zeros(4)), TypeError, "must be an array"),
         ((np.zeros((0, 2)), np.zeros(0)), ValueError, "at least one example"),
         ((np.zeros((4, 2)), np.zeros(4), np.zeros(3)), ValueError, "must have the same number of examples"),
-        ((np.zeros((4, 2)), {"a": np.zeros(4), "b": None}), ValueError, "each must have targets: give those"),
+        (
+            (np.zeros((4, 2)), {"a": np.zeros(4), "b": None}),
+            ValueError,
+            "each output must have targets: give outputs without",
+        ),
         ((np.zeros((4, 2)), None, np.zeros(4)), ValueError, "sample weights need targets"),
         ((np.zeros((4, 2)), np.zeros(4), {0: 1.0, 1: 2.0}), TypeError, "class weights must be sample weights: .* in y"),
         ((iter([data()[0]]), None), TypeError, "of a data set, join the batches, as by `x, y = "),

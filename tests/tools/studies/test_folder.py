@@ -113,7 +113,9 @@ def test_a_trial_that_failed_or_was_cut_off_is_run_again(monkeypatch, tmp_path):
 def test_a_file_that_is_not_of_this_trial_is_named(change, received, copied):
     (file,) = copied.glob("zeros.*.1.json")
     file.write_text(json.dumps(change(json.loads(file.read_text()))))
-    with pytest.raises(ValueError, match=rf"must be that of repeat 1 of 'zeros'.*zeros\.\w+\.1\.json, {received}"):
+    with pytest.raises(
+        ValueError, match=rf"must be the result of repeat 1 of 'zeros'.*zeros\.\w+\.1\.json, {received}"
+    ):
         run(copied)
     file.unlink()
     assert len(run(copied).trials) == 4

@@ -21,7 +21,6 @@ from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
 from keras_initx.tools.diagnose.verdicts import (
     alike,
     blind_guess,
-    cut_off_logits,
     dead_units,
     diverging_steps,
     dropped_output,
@@ -62,7 +61,6 @@ RULES = (
     dropped_output.dropped_output,
     unsuitable_labels.unsuitable_labels,
     unreachable_targets.unreachable_targets,
-    cut_off_logits.cut_off_logits,
     unscaled_targets.unscaled_targets,
     # The inputs.
     exchanged_axes.exchanged_axes,

@@ -190,7 +190,7 @@ class Detector(keras.Model):
         return focal(y, y_pred)
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.parametrize(
     ("loss", "activation"),
     [("binary_focal_crossentropy", "sigmoid"), (focal, "sigmoid"), (focal_of_logits, None), (None, None)],

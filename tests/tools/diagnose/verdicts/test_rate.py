@@ -196,7 +196,7 @@ class OwnLoss(keras.Model):
         return keras.ops.mean(y * y_pred if self.is_score else keras.ops.square(y - y_pred))
 
 
-@pytest.mark.every_backend
+@pytest.mark.release_backends
 @pytest.mark.parametrize(
     ("is_score", "rate", "has_problem"), [(False, 30.0, True), (False, 0.01, False), (True, 30.0, False)]
 )

@@ -122,7 +122,7 @@ def normalized(seed, mean, is_branch=False):
     return keras.Model(inputs, keras.layers.Dense(1)(x))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", often(range(4), [0]))
 def test_scales_near_0_are_the_cause_for_each_seed(seed):
     x = np.random.default_rng(0).normal(size=(64, 16)).astype("float32")
     (verdict,) = keras_initx.diagnose(normalized(seed, 0.0), x, x[:, :1], loss="mse").verdicts
