@@ -457,3 +457,69 @@ def test_it_is_said_where_attributes_are_paired_with_a_file_of_keras_2(tmp_path)
     report = load_pretrained(model, path, layout="keras")
     np.testing.assert_array_equal(to_numpy(model.z_first.kernel), to_numpy(source.z_first.kernel))
     assert report["dense/kernel"].how == "paired by the order of attributes, which calls may not follow"
+
+
+class Lists(keras.Model):
+    """It calls what is in its lists in another order than that of their names."""
+
+    def __init__(self, name=None):
+        super().__init__(name=name)
+        self.mid, self.out = [layers.Dense(4)], [layers.Dense(4)]
+
+    def call(self, x):
+        return self.mid[0](self.out[0](x))
+
+
+def listed(name=None):
+    model = Lists(name)
+    model(np.zeros((1, 4)))
+    return model
+
+
+def unnamed(name):
+    model = keras.Sequential([layers.Dense(4), layers.Dense(4)], name=name)
+    model.build((None, 4))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "how"),
+    [
+        (lambda: unnamed("net"), ""),
+        (lambda: unnamed("other"), "paired by the order of attributes, which calls may not follow"),
+        (lambda: listed("net"), "paired by the order of attributes, which calls may not follow"),
+    ],
+    ids=["same name", "another name", "another class"],
+)
+def test_a_sequential_model_of_a_chosen_name_is_known_by_it(model, how, tmp_path):
+    unnamed("net").save_weights(path := tmp_path / "a.weights.h5")
+    report = load_pretrained(model(), path)
+    assert {(row.status, row.how) for row in report.rows} == {("loaded", how)}
+    assert not report.notes
+
+
+def test_layers_in_lists_are_noted_once(tmp_path):
+    listed().save_weights(path := tmp_path / "a.weights.h5")
+    report = load_pretrained(listed(), path)
+    assert {(row.status, row.how) for row in report.rows} == {("loaded", "")}
+    assert ["equal shapes in mid, out are paired" in note for note in report.notes] == [True]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "status", "how"),
+    [
+        ("float16", "loaded", "paired by number: the source has no order"),
+        ("float32", "left", "layers with this automatic name have another order in the source"),
+    ],
+)
+def test_names_that_are_sorted_within_each_dtype_have_no_order(dtype, status, how):
+    """A file of safetensors has them so, and no order that they were listed in."""
+    first, second = layers.Dense(4), layers.Dense(4)
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, first(second(inputs)))
+    kernels = {f"dense_{number}/kernel": np.full((4, 4), number, dtype) for number in (5, 6)}
+    biases = {f"dense_{number}/bias": np.full(4, number, "float32") for number in (5, 6)}
+    report = load_pretrained(model, {**kernels, **biases}, layout="keras")
+    assert {(row.status, row.how) for row in report.rows} == {(status, how)}
+    if status == "loaded":
+        assert (to_numpy(first.bias)[0], to_numpy(second.bias)[0]) == (5, 6)

@@ -177,3 +177,12 @@ def test_the_ends_of_branches_in_the_call_of_a_users_layer_are_named():
     model = keras.Sequential([keras.Input((WIDTH,)), block, layers.Dense(4)])
     assert find_hidden_branch_ends(Inventory(model)) == {block.down}
     assert find_hidden_branch_ends(Inventory(encoder(normalizes_first=True))) == set()
+
+
+def test_a_stream_that_forks_is_one_stream():
+    inputs = keras.Input((4,))
+    x = inputs + layers.Dense(4, name="first")(inputs)
+    ends = [x + layers.Dense(4, name=name)(x) for name in ("left", "middle", "right")]
+    found = read_architecture(keras.Model(inputs, layers.Concatenate()(ends)))
+    assert [names(branch.last) for branch in found.branches] == [["first"], ["left"], ["middle"], ["right"]]
+    assert [found.streams.numbers[branch] for branch in found.branches] == [0, 0, 0, 0]

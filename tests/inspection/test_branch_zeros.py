@@ -151,3 +151,15 @@ def test_all_experts_of_a_router_must_get_gradients():
     assert len(recipes.zero_residual(routed(ops.tanh)).by_path) == 4
     with pytest.raises(ValueError, match="a branch that ends with Relu"):
         recipes.zero_residual(routed(ops.relu))
+
+
+def test_of_what_scales_and_shifts_the_end_of_a_branch_only_the_shift_has_to_be_zero():
+    x = inputs = keras.Input((6, WIDTH))
+    condition = keras.Input((1, 4))
+    for number in range(2):
+        hidden = layers.Dense(16, "gelu", name=f"in{number}")(layers.LayerNormalization()(x))
+        scale, shift = (layers.Dense(WIDTH, name=f"{name}{number}")(condition) for name in ("scale", "shift"))
+        x = x + layers.Dense(WIDTH, name=f"out{number}")(hidden) * (1 + scale) + shift
+    made = keras.Model([inputs, condition], layers.Dense(3, name="head")(x))
+    zeros = [path for path, start in recipes.zero_residual(made).by_path.items() if path.endswith("kernel")]
+    assert zeros == ["out0/kernel", "shift0/kernel", "out1/kernel", "shift1/kernel"]

@@ -15,7 +15,9 @@ from keras_initx.inspection._pairing import (
     OTHER_ORDER,
     canonical_layer_paths,
     canonical_weight_paths,
+    note_containers,
     pair_by_path,
+    pair_by_path_or_name,
 )
 from keras_initx.tools.initialize._digest import array_digest
 
@@ -219,3 +221,52 @@ def test_layers_of_two_digits_have_the_order_of_their_calls():
     model = keras.Sequential([keras.Input((4,)), *(Dense(4) for _ in range(12))])
     found = [canonical_layer_paths(Inventory(model))[layer] for layer in model.layers]
     assert found == [f"dense {number + 1} of 12" for number in range(12)]
+
+
+def test_notes_name_both_sides():
+    pairs = pair_by_path({"own": "dense 2 of 2"}, {"other": "dense 2 of 2"}, order="none")
+    assert pairs.worded("the dict").notes == {"own": "paired by number: the dict has no order"}
+    pairs = pair_by_path_or_name({"dense_1": "dense_1"}, {"dense_1": "dense 2 of 2"})
+    assert pairs.worded("the model", "the dict").notes == {"dense_1": "paired by number: the dict has no order"}
+
+
+def test_chosen_names_are_paired_beside_others_that_one_side_lacks():
+    pairs = pair_by_path_or_name({"head/kernel": "head/kernel"}, {"head.kernel": "head.kernel", "tail": "tail"})
+    assert (pairs.names, pairs.reasons, pairs.notes) == ({"head/kernel": "head.kernel"}, {}, {})
+    pairs = pair_by_path_or_name({"dense_1": "dense_1"}, {"dense_1": "dense 2 of 2", "dense": "dense 1 of 2"})
+    assert (pairs.names, pairs.reasons) == ({}, {"dense_1": OTHER_NUMBER})
+
+
+@pytest.mark.parametrize(
+    ("attributes", "named"),
+    [
+        (("layers.towers.dense", "layers.ends.dense"), "ends, towers"),
+        (("towers.dense[query]", "towers.dense_1[key]"), "towers[key], towers[query]"),
+        (("layers.out", "layers.mid"), ""),
+        (("out", "mid"), ""),
+    ],
+)
+def test_containers_that_a_file_may_have_in_another_order_are_noted(attributes, named):
+    first, second = attributes
+    paths = {"a": f"dense 1 of 2 in {first}/kernel", "b": f"dense 2 of 2 in {second}/kernel"}
+    remarks = note_containers(paths, {"a": (4, 4), "b": (4, 4)})
+    assert [f"shapes in {named} are paired" in remark for remark in remarks] == [True] * bool(named)
+    assert note_containers(paths, {"a": (4, 4), "b": (3, 4)}) == []
+
+
+def test_two_sides_without_layers_have_no_pairs():
+    assert pair_by_path({}, {}).names == {}
+
+
+def test_layers_of_equal_attributes_are_paired_by_these():
+    ours = {"a": "dense 1 of 2 in layers.in", "b": "dense 2 of 2 in layers.out"}
+    theirs = {"c": "dense 1 of 2 in layers.out", "d": "dense 2 of 2 in layers.in"}
+    pairs = pair_by_path(ours, theirs)
+    assert (pairs.names, pairs.reasons, pairs.notes) == ({"a": "d", "b": "c"}, {}, {})
+
+
+@pytest.mark.parametrize(("inner", "is_noted"), [("up", True), ("down", False)])
+def test_layers_in_containers_are_noted_if_what_is_in_them_has_the_same_names(inner, is_noted):
+    paths = {"a": "block 1 of 2 in layers.first.block/up/kernel"}
+    paths["b"] = f"block 2 of 2 in layers.last.block/{inner}/kernel"
+    assert bool(note_containers(paths, {"a": (4, 4), "b": (4, 4)})) == is_noted

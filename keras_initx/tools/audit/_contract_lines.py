@@ -112,10 +112,9 @@ def write_line(weight: WeightContract) -> dict[str, Any]:
     line.update(shape=list(weight.shape), dtype=weight.dtype, values=weight.text)
     if profile.kind == "constant":
         line.update(values="constant", value=profile.value)
-    if profile.has_distribution:
-        for name in _MOMENTS:
-            if getattr(profile, name):
-                line[name] = _shorten(getattr(profile, name))
+    for name in _MOMENTS:
+        if getattr(profile, name):
+            line[name] = _shorten(getattr(profile, name))
     for name, usual in _USUAL.items():
         value = getattr(profile, name)
         if value != usual and (profile.has_distribution or value is not None):

@@ -109,7 +109,7 @@ def compare_steps(
     settings = compare_training_settings(here, there)
     return StepReport(
         rows,
-        _compare_training_outputs(here.outputs, there.outputs, tolerance, output_tolerances),
+        _compare_training_outputs(here.outputs, there.outputs, output_tolerances),
         _compare_losses(here, there, max([sum_tolerance, *output_tolerances.values()])),
         settings.differing,
         unmatched,
@@ -326,7 +326,6 @@ def _find_ratio(values: Array, expected: Array, rounding: float) -> float | None
 def _compare_training_outputs(
     here: Mapping[str, RecordedTensor],
     there: Mapping[str, RecordedTensor],
-    tolerance: float | None,
     tolerances: Mapping[str, float],
 ) -> dict[str, StepChange]:
     """Compare the outputs in training, by their labels here.
@@ -334,11 +333,10 @@ def _compare_training_outputs(
     Args:
         here: The outputs here.
         there: The outputs there.
-        tolerance: The tolerance that a user passes.
         tolerances: The tolerances of the outputs here.
     """
     changes = {}
-    for pair in pair_tensors(here, there, tolerance):
+    for pair in pair_tensors(here, there, None):
         if pair.difference is None:
             changes[pair.label] = StepChange("not compared", pair.obstacle)
             continue
@@ -365,7 +363,7 @@ def _compare_losses(here: RecordedStep, there: RecordedStep, tolerance: float) -
     if theirs and math.isfinite(ours / theirs):
         factor = _describe_factor(ours / theirs, here.counts)
     added = ""
-    if abs(here.added - there.added) > 1e-5 * max(abs(here.added), abs(there.added)):
+    if not math.isclose(here.added, there.added, rel_tol=1e-5):
         added = (
             f"of it {here.added:.3g} here, {there.added:.3g} there by regularizers and `add_loss`"
         )

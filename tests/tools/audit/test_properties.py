@@ -1,5 +1,6 @@
 """Faults in weights, each found by an audit, in its place and with its name; and none where there is none."""
 
+import keras
 import numpy as np
 import pytest
 from faulty_weights import FAULTS, RNG, RULES, audit_with, contract_of, model_of
@@ -60,3 +61,62 @@ def test_a_contract_gives_no_alarm_without_a_fault(name):
     arrays = {path: to_numpy(variable) for path, variable in variables.items()}
     report = keras_initx.audit(arrays, like=contract_of(name))
     assert report.ok, report.problems
+
+
+def frames(rows, columns, count):
+    """Return orthonormal blocks next to each other."""
+    return np.concatenate([np.linalg.qr(RNG.normal(size=(rows, columns)))[0] for _ in range(count)], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "evidence"),
+    [
+        ((64, 48, 1), (64, 12, 4), "4 orthonormal blocks along the last axis, expected orthonormal along the last"),
+        ((64, 12, 4), (64, 16, 3), "3 orthonormal blocks along the last axis, expected 4 orthonormal blocks along"),
+    ],
+)
+def test_another_number_of_orthonormal_blocks_is_told_of(expected, actual, evidence):
+    contract = keras_initx.contract(lambda: {"kernel": frames(*expected)}, draws=2)
+    assert keras_initx.audit({"kernel": frames(*expected)}, like=contract).ok
+    (row,) = keras_initx.audit({"kernel": frames(*actual)}, like=contract).problems
+    assert row.verdict == "orthonormality"
+    assert row.evidence.startswith(evidence)
+
+
+def test_as_many_zeros_in_other_positions_are_told_of():
+    def masked(seed):
+        is_zero = np.random.default_rng(seed).permutation(4096).reshape(64, 64) < 1024
+        return {"kernel": np.where(is_zero, 0, RNG.normal(size=(64, 64)))}
+
+    contract = keras_initx.contract(lambda: masked(seed=0), draws=2)
+    assert keras_initx.audit(masked(seed=0), like=contract).ok
+    (row,) = keras_initx.audit(masked(seed=1), like=contract).problems
+    assert (row.verdict, row.evidence) == (
+        "zeros",
+        "other values are 0 than the expected ones: a share of 0.25, expected 0.25",
+    )
+
+
+@pytest.mark.parametrize(("units", "is_told"), [(9, False), (14, True)])
+def test_equal_numbers_of_connections_count_if_they_are_no_chance(units, is_told):
+    def sparse():
+        kernel = RNG.normal(size=(8, units))
+        for column in kernel.T:
+            column[RNG.permutation(8)[:4]] = 0
+        return {"kernel": kernel}
+
+    contract = keras_initx.contract(sparse, draws=1)
+    random = {"kernel": np.where(RNG.random((8, units)) < 0.5, 0, RNG.normal(size=(8, units)))}
+    assert keras_initx.audit(sparse(), like=contract).ok
+    verdicts = [row.verdict for row in keras_initx.audit(random, like=contract).problems]
+    assert verdicts == ["connections"] * is_told
+
+
+def test_zeros_that_a_law_does_not_draw_are_counted():
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(64, name="dense")])
+    values = np.asarray(RNG.normal(0, 0.125, (64, 64)), "float32")
+    for count, evidence in ((0, []), (14, ["14 of 4096 values are 0"])):
+        values.flat[: 65 * count : 65] = 0  # on the diagonal
+        model.layers[0].kernel.assign(values)
+        report = keras_initx.audit(model, {"*kernel": keras_initx.RandomNormal(stddev=0.125)})
+        assert [row.evidence for row in report.problems] == evidence

@@ -435,3 +435,91 @@ def test_a_given_tolerance_is_that_of_the_loss_too():
     recorded = record_outputs(weighted(1.0), X, Y)
     assert compare_outputs(weighted(1.02), X, recorded, y=Y).step.loss.answer == "differs"
     assert compare_outputs(weighted(1.02), X, recorded, y=Y, tolerance=0.05).step.loss.answer == "equal"
+
+
+def test_a_weight_that_is_trained_on_one_side_alone_has_the_name_of_its_counterpart():
+    here, there = step_with(1.0), step_with(1.0)
+    there = replace(there, weights=[replace(there.weights[0], path="other/bias", kind="frozen")])
+    (row,) = compare_steps(here, there, lambda path: there.weights[0], None, {}, {"torch"}).rows
+    assert (row.gradient.how, row.like) == ("trained here only", "other/bias")
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_gradients_that_one_side_lacks_are_not_compared(is_here):
+    whole = step_with(1.0)
+    weight = replace(whole.weights[0], gradient=None, update=None)
+    without = replace(whole, weights=[weight], without_gradients="computed in float16", without_updates="none")
+    (row,) = compared(*((without, whole) if is_here else (whole, without)), {"torch"}).rows
+    assert (row.gradient.answer, row.gradient.how) == ("not compared", "computed in float16")
+    assert row.update.how == "none"
+
+
+def state_with(size, rounding, kind="state"):
+    change = replace(record_change(np.full(4, size)), rounding=rounding)
+    weight = RecordedWeight("norm/moving_mean", kind, (4,), "float32", None, None if kind == "frozen" else change)
+    return RecordedStep(loss=1.0, weights=[weight])
+
+
+def test_a_state_that_is_frozen_on_one_side_is_not_compared():
+    (row,) = compared(state_with(1.0, 0.0), state_with(1.0, 0.0, "frozen"), {"torch"}).rows
+    assert (row.update.answer, row.update.how) == ("not compared", "no update is known")
+
+
+def test_changes_of_a_state_that_are_rounding_are_not_compared():
+    assert compared(state_with(1.0, 1e-3), state_with(1.0, 1e-3), {"torch"}).rows[0].answer == "equal"
+    report = compared(state_with(1.0, 1.0), state_with(1.0, 1.0), {"torch"})
+    assert report.rows[0].answer == "not compared"
+    assert "not compared, update (less than rounding): norm/moving_mean" in text_of(report)
+
+
+def test_the_norm_of_an_array_of_which_a_part_is_known_is_estimated():
+    """Of 16 values, 4 are kept on both sides."""
+    kept = record_change(np.full(4, 0.5))
+    weights = [RecordedWeight("layer/kernel", "trained", (4, 4), "float32", kept, kept)]
+    here = RecordedStep(loss=1.0, weights=weights)
+    part = replace(record_change(np.full(4, 0.25)), norm=float("nan"))
+    there = replace(here, weights=[replace(weights[0], gradient=part, update=part)])
+    (row,) = compared(here, there, {"torch"}).rows
+    assert (row.gradient.norm, row.gradient.norm_there) == (2.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "text"),
+    [
+        (-1.0, -1.0 - 1e-7, ""),
+        (-1.0, -1.1, "of it -1 here, -1.1 there"),
+        (1.0, -1.0, "of it 1 here, -1 there"),
+        (0.0, 0.0, ""),
+        (0.0, 1e-3, "of it 0 here, 0.001 there"),
+        (float("inf"), 0.1, "of it inf here, 0.1 there"),
+    ],
+)
+def test_what_regularizers_add_is_told_of_if_it_differs(here, there, text):
+    report = compared(RecordedStep(loss=1.0, added=here), RecordedStep(loss=1.5, added=there), {"torch"})
+    assert report.loss.answer == "differs"
+    assert text in report.loss.how
+    assert ("of it" in report.loss.how) == bool(text)
+
+
+@pytest.mark.parametrize(("values", "ratio"), [((2, 4, 6, 8), 2.0), ((1, 2, 3, 8), None), ((2, 4, 6, 8.1), None)])
+def test_a_factor_is_that_of_all_values(values, ratio):
+    def step(values):
+        change = record_change(np.array(values, "float32"))
+        return RecordedStep(loss=1.0, weights=[RecordedWeight("a/bias", "trained", (4,), "float32", change, change)])
+
+    report = compared(step(values), step((1, 2, 3, 4)), {"torch"})
+    assert report.rows[0].gradient.answer == "differs"
+    assert report.rows[0].gradient.ratio == (None if ratio is None else pytest.approx(ratio))
+    assert ("all are 2 times those there" in text_of(report)) == bool(ratio)
+    assert "not compared, update (the gradient differs): a/bias" in text_of(report)
+
+
+def test_outputs_in_float64_have_their_own_tolerance_in_training():
+    model = keras.Sequential([keras.Input((8,), dtype="float64"), layers.Dense(3, dtype="float64", name="head")])
+    drawn(model).compile("sgd", "mse")
+    recorded = record_outputs(model, X[:, 0], Y[:, 0])
+    assert compare_outputs(model, X[:, 0], recorded, y=Y[:, 0]).step.outputs[""].answer == "equal"
+    (output,) = recorded.step.outputs.values()
+    assert output.dtype == "float64"
+    output.own_values[:] *= 1 + 1e-6
+    assert compare_outputs(model, X[:, 0], recorded, y=Y[:, 0]).step.outputs[""].answer == "differs"

@@ -289,3 +289,22 @@ def test_one_random_output_of_two_is_enough():
     x, y = normal(16, 8), {"a": normal(16, 2)}
     report = compare_outputs(model, x, record_outputs(model, x, y), y=y)
     assert "it is random" in report.step.obstacle
+
+
+def test_a_model_without_an_optimizer_has_gradients_alone():
+    step = assert_compared(of_dense(optimizer=None), X, Y)
+    assert {row.gradient.answer for row in step.rows} == {"equal"}
+    assert {row.update.how for row in step.rows} == {"the model has no optimizer"}
+
+
+def test_an_update_of_one_spacing_of_a_float_more_differs():
+    def stepping(spacings):
+        model = keras.Sequential([keras.Input((1,)), layers.Dense(1, use_bias=False, name="dense")])
+        model.set_weights([np.full((1, 1), 1.5)])
+        model.compile(keras.optimizers.SGD(spacings * 2.0**-23), lambda y_true, y_pred: ops.mean(y_pred))
+        return model
+
+    x = np.ones((2, 1), "float32")
+    for spacings, answer in ((1, "equal"), (2, "differs")):
+        report = compare_outputs(stepping(1), x, stepping(spacings), y=x)
+        assert report.step["dense/kernel"].update.answer == answer
