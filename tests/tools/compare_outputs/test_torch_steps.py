@@ -521,21 +521,20 @@ def test_a_file_of_torch_is_compared_on_every_backend(tmp_path, factor):
     assert bool(step.causes) is (factor != 1)
 
 
-class OwnLinear(nn.Module):
-    """A layer of torch with the axes of Keras, as `Conv1D` in GPT-2 of transformers."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(6, 3))
-        self.bias = nn.Parameter(torch.zeros(3))
-
-    def forward(self, x):
-        return x @ self.weight + self.bias
-
-
 def test_arrays_with_the_axes_of_keras_have_a_first_step_too():
+    class Transposed(nn.Module):
+        """As `Conv1D` in GPT-2 of transformers."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(6, 3))
+            self.bias = nn.Parameter(torch.zeros(3))
+
+        def forward(self, x):
+            return x @ self.weight + self.bias
+
     torch.manual_seed(0)
-    module = nn.Sequential(OwnLinear())
+    module = nn.Sequential(Transposed())
     model = keras.Sequential([keras.Input((6,)), layers.Dense(3, name="0")], name="net")
     loaded = keras_initx.load_pretrained(model, module.state_dict(), layout="keras")
     model.compile(keras.optimizers.SGD(0.1), "mse")
