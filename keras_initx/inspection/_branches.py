@@ -337,9 +337,9 @@ class _BranchReader:
     def _list_shifts(self, terms: Sequence[Node]) -> list[Node]:
         """List the terms that kernels give, and that are neither a stream nor computed from one.
 
-        The others may be a stream, or made of a stream alone.
+        The others may be a stream, or made of a stream alone without a kernel.
         """
-        traces = {term: self._trace_single_inputs(term) for term in terms}
+        traces = {term: _trace_without_kernel(term) for term in terms}
         shifts = []
         for term in terms:
             others = [other for other in terms if other is not term]
@@ -350,12 +350,6 @@ class _BranchReader:
             if trace_to_kernel(term) is not None and not (is_stream or is_from_stream):
                 shifts.append(term)
         return shifts
-
-    def _trace_single_inputs(self, term: Node) -> list[Node]:
-        trace = [term]
-        while len(trace[-1].inputs) == 1:
-            trace += trace[-1].inputs
-        return trace
 
     def _is_carried_from(
         self,
@@ -576,6 +570,14 @@ def _is_condition(branch: Branch, inside: Collection[Node]) -> bool:
 
 def _is_inside_branch(total: Node, branches: Iterable[Branch]) -> bool:
     return any(total in branch.inside for branch in branches)
+
+
+def _trace_without_kernel(term: Node) -> list[Node]:
+    # Back through operations of one tensor, up to the output of a kernel.
+    trace = [term]
+    while len(trace[-1].inputs) == 1 and not _count_kernel_outputs(trace[-1:]):
+        trace += trace[-1].inputs
+    return trace
 
 
 def _count_kernel_outputs(way: Iterable[Node]) -> int:

@@ -111,6 +111,20 @@ def test_a_shift_in_the_sum_itself_is_closed_as_one_in_the_branch(order, given):
     assert audit(made, "zero_residual").ok
 
 
+def test_a_condition_from_the_inputs_of_the_stream_is_a_shift_too():
+    inputs = keras.Input((4, WIDTH))
+    stem = x = layers.Dense(WIDTH, name="stem")(inputs)
+    for number in range(2):
+        y = layers.Dense(WIDTH, name=f"b{number}_down")(layers.Dense(WIDTH, "tanh")(x))
+        factor, shift = joint(f"b{number}", ops.mean(inputs, 1))
+        x = x + y * (1 + factor) + shift
+    made = keras.Model(inputs, [x, stem])
+    initialize(made, "zero_residual", seed=0)
+    outputs, expected = map(to_numpy, made(drawn((3, 4, WIDTH), 0)))
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+    assert audit(made, "zero_residual").ok
+
+
 def test_a_table_of_positions_in_the_sum_stays_and_a_rectified_shift_is_refused():
     table = layers.Embedding(4, WIDTH, name="positions")
     made = model(lambda h, g, b: (h, table(ops.arange(4))), add=ONE_SUM["last"])
