@@ -15,6 +15,7 @@ from keras_initx._keras import is_from_keras, is_made_to_train
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import iterate_chunks
 from keras_initx.inspection._weights import ModelWeight
+from keras_initx.report._text import choose_verb
 
 # What these hold is made by others than Keras.
 _FOREIGN = (
@@ -44,7 +45,7 @@ class NotFinite:
     may_be_meant: bool
 
     def __str__(self) -> str:
-        verb = "is" if self.count == 1 else "are"
+        verb = choose_verb(self.count, "is", "are")
         return f"{self.count} of {self.size} values {verb} {' or '.join(self.kinds)}"
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from modes import needs_keras, often
+from modes import everywhere, needs_keras
 
 from keras_initx import initialize, recipes
 
@@ -72,7 +72,8 @@ ON_ALL = ("roll", "masked", "tanh", "pooled", "dropped", "own", "twice")
 
 
 def marks_of(name):
-    return [getattr(pytest.mark, "every_backend" if name in ON_ALL else "release_backends"), *NEEDS.get(name, [])]
+    backends = pytest.mark.every_backend if name in ON_ALL else pytest.mark.release_backends
+    return [backends, *NEEDS.get(name, [])]
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks_of(name)) for name in STARTS])
@@ -80,7 +81,9 @@ def test_zeros_before_what_keeps_signs_give_zeros_and_get_gradients(name):
     assert recipes.zero_residual(model(STARTS[name])).by_path == {"out0/kernel": "zeros", "out1/kernel": "zeros"}
 
 
-@pytest.mark.parametrize("name", often(STAYS, STAYS, every_backend=["relu", "layer", "square", "product"]))
+@pytest.mark.parametrize(
+    "name", everywhere(STAYS, ["relu", "layer", "square", "product"], others=[pytest.mark.release_backends])
+)
 def test_the_first_operation_that_keeps_a_branch_from_0_is_named(name):
     end, kind = STAYS[name]
     with pytest.raises(ValueError, match=f"a branch that ends with {kind} at 'out0': zeros there"):

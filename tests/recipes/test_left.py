@@ -87,7 +87,7 @@ def test_every_recipe_leaves_what_it_does_not_know_and_demands_nothing_of_it(nam
     report = audit(model, name, seed=0)
     assert report.ok
     assert {row.path: row.reason for row in report.rows if row.reason} == dict.fromkeys(before, REASON)
-    assert f"The recipe does not know what {len(NAMES)} weights (mixer/" in report.summary
+    assert f"The recipe does not know the role of {len(NAMES)} weights (mixer/" in report.summary
 
 
 FORMS = {

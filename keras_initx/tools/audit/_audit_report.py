@@ -294,8 +294,7 @@ class AuditReport(Tabular[Group], Judgement):
         unknown = self._unknown_to_recipe
         if unknown:
             weights = f"{format_count(len(unknown), 'weight')} ({truncate(unknown)})"
-            verb = choose_verb(len(unknown), "is", "are")
-            text += f" The recipe does not know what {weights} {verb} for."
+            text += f" The recipe does not know the role of {weights}."
         text += "".join(f" {note}" for note in self.notes)
         text += self._unchanged_text()
         text += self._resolution_text()

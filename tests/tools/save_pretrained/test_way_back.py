@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from modes import often, to_numpy
+from modes import everywhere, often, to_numpy
 from saved import GRAPHS, assert_same_bits, built, change, loaded, of_cells, read, saved, state_of
 
 from keras_initx import load_pretrained, save_pretrained
@@ -14,7 +14,7 @@ layers = keras.layers
 ON_ALL = ("transposed", "normalized", "flattened")
 
 
-@pytest.mark.parametrize("name", often(GRAPHS, GRAPHS, every_backend=ON_ALL))
+@pytest.mark.parametrize("name", everywhere(GRAPHS, ON_ALL, others=[pytest.mark.release_backends]))
 def test_an_untrained_model_is_saved_with_the_bits_of_its_source(name, tmp_path):
     model, shapes = GRAPHS[name]()
     state = state_of(shapes)
@@ -22,7 +22,7 @@ def test_an_untrained_model_is_saved_with_the_bits_of_its_source(name, tmp_path)
     assert_same_bits(saved(model, tmp_path / "a.safetensors", state), state)
 
 
-@pytest.mark.parametrize("name", often(GRAPHS, GRAPHS, every_backend=ON_ALL))
+@pytest.mark.parametrize("name", everywhere(GRAPHS, ON_ALL, others=[pytest.mark.release_backends]))
 def test_a_trained_model_is_loaded_from_what_was_saved(name, tmp_path):
     model, shapes = GRAPHS[name]()
     state = state_of(shapes)
