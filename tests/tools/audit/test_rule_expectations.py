@@ -98,7 +98,13 @@ def test_a_recipe_says_how_a_model_should_be():
 
 @pytest.mark.parametrize(
     ("left", "text"),
-    [(("hidden/kernel",), "1 weight (hidden/kernel) is for."), (("hidden/kernel", "hidden/bias"), "bias) are for.")],
+    [
+        (("hidden/kernel",), " The recipe does not know the role of 1 weight (hidden/kernel)."),
+        (
+            ("hidden/kernel", "hidden/bias"),
+            " The recipe does not know the role of 2 weights (hidden/kernel, hidden/bias).",
+        ),
+    ],
 )
 def test_a_weight_that_a_recipe_does_not_know_is_a_note_and_no_fault(left, text):
     report = keras_initx.audit(network(), [{"last/*": None}, WeightRules({path: Left(NOT_KNOWN) for path in left})])
