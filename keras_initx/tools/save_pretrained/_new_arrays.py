@@ -377,12 +377,8 @@ class NewArrays:
             if self._get_inverse(step) is not None:
                 self._compare_with_inverse(step, _read_loaded(step), values)
                 continue
-            through = self._dtype_on_the_way(step)
-            # Numbers that the dtype of the weight can hold are compared before they are cast to it.
-            is_exact = through == step.array.dtype and np.can_cast(through, values.dtype)
-            loaded = np.asarray(step.array.read(...)) if is_exact else _read_loaded(step)
-            if not has_equal_bits(loaded, values, through):
-                count = count_differences(loaded, values, through)
+            count = self._count_differences(step, values)
+            if count:
                 problem = f"{count} of {values.size} values differ when they are loaded again"
                 if self._has_function(step):
                     problem += (
@@ -390,6 +386,14 @@ class NewArrays:
                         "`(name, function, inverse)` in `names`"
                     )
                 self._note_failure(step, problem)
+
+    def _count_differences(self, step: Assignment, values: Array) -> int:
+        assert step.array is not None
+        through = self._dtype_on_the_way(step)
+        # Numbers that the dtype of the weight can hold are compared before they are cast to it.
+        is_exact = through == step.array.dtype and np.can_cast(through, values.dtype)
+        loaded = np.asarray(step.array.read(...)) if is_exact else _read_loaded(step)
+        return count_differences(loaded, values, through)
 
     def _compare_with_inverse(self, step: Assignment, loaded: Array, expected: Array) -> None:
         """Note a function and its inverse whose results differ by more than rounding."""

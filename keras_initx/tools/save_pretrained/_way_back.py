@@ -5,13 +5,15 @@ than the arrays of the file. A *stand-in* reads an array of the file, or another
 
 - First the array that is about to be written. A load that only moves axes or takes slices returns a
   *view* of it, `array.T`: values that are written to the view are written to the array.
-- If the load returns a copy, the *positions* in the array, `[[1, 2, 3], [4, 5, 6]]`. Here it
-  returns `[[3, 6], [2, 5], [1, 4]]`, so the first value of the weight is the third one of the
-  array. Mostly that is a view in another *order* along some axes: here `array.T` with the rows
-  `[2, 1, 0]`. If a load computes values, it returns no positions.
+- If the load returns a copy, the *coordinates* along an axis of the array, such as the columns
+  `[[1, 2, 3], [1, 2, 3]]`, which take no memory. Here it returns `[[3, 3], [2, 2], [1, 1]]`: the
+  first row of the weight was the third column of the array. If a load computes values, it returns
+  no coordinates.
 
-A *line* has the positions along one axis of the weight, through its first value: here `[3, 2, 1]`
-and `[3, 6]`.
+The coordinates along all axes give the *position* in the array, where `[[1, 2, 3], [4, 5, 6]]` are
+counted. Mostly the weight is a view in another *order* along some axes: here `array.T` with the
+rows `[2, 1, 0]`. A *line* has the positions along one axis of the weight, through its first value:
+here `[3, 2, 1]` and `[3, 6]`.
 """
 
 import contextlib
@@ -22,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_initx._typing import Array, DType
+from keras_initx._typing import Array, DType, Shape
 from keras_initx.files._casts import cast
 from keras_initx.files._formats import Contents
 from keras_initx.files._lazy import LazyArray, Selection
@@ -30,9 +32,10 @@ from keras_initx.files._lazy import LazyArray, Selection
 # Values that are moved or compared at a time, so that this takes no memory.
 _CHUNK_SIZE = 1 << 16
 _BLOCK_SIZE = 1 << 20
-# Positions are read in digits of 15 bits, which every framework has signed integers for.
-_BITS = 15
-_BASE = 1 << _BITS
+# If an array is transposed on the way: values next to each other that are moved at a time, so that
+# they are read from the cache of the processor, and axes that have too few of them.
+_RUN = 64
+_SHORT = 16
 
 
 class NoWayBackError(Exception):
@@ -178,36 +181,37 @@ def _find_lines(
 ) -> list[Array] | None:
     """Find the lines of a weight, if they show all positions.
 
-    They show all positions if each position is a sum of offsets, one for each axis. The result is
+    They show all positions if each coordinate is a sum of offsets, one for each axis. The result is
     `None` if not, or if there are no axes or no values.
     """
     if not load.shape or not math.prod(load.shape):
         return None
-    lines = [np.zeros(length, np.int64) for length in load.shape]
-    for number in range(_count_digits(sources[name])):
-        digits = _read_digits(load, name, sources, stand_ins, number)
-        for axis, line in enumerate(lines):
-            along = np.moveaxis(digits, axis, -1)[(0,) * (digits.ndim - 1)]
-            line += along.astype(np.int64) * _BASE**number
-        if not _are_sums(digits, lines, number):
+    lines = [np.ones(length, np.int64) for length in load.shape]
+    for numbers, stride in _list_coordinates(sources[name].shape):
+        along_axes = _split_sums(_read_coordinates(load, name, sources, stand_ins, numbers))
+        if along_axes is None:
             return None
+        for line, along in zip(lines, along_axes, strict=True):
+            line += (along.astype(np.int64) - 1) * stride
     return lines
 
 
-def _are_sums(digits: Array, lines: Sequence[Array], number: int) -> bool:
-    """Return whether the digits come from sums of offsets along each axis."""
-    # Only this digit of a sum is compared, so higher digits may leave the range of the dtype.
-    dtype = np.dtype(f"uint{16 << number}").type
-    order = sorted(range(digits.ndim), key=lambda axis: -abs(digits.strides[axis]))
-    digits = digits.transpose(order)
-    first = lines[0][0]
-    offsets = [(lines[axis] - first).astype(dtype) for axis in order]
-    for block in _split_blocks(digits):
-        offsets_in_block = [offset[cut] for offset, cut in zip(offsets, block, strict=True)]
-        sums = sum(np.ix_(*offsets_in_block), dtype(first))
-        if not np.array_equal(digits[block], (sums >> dtype(_BITS * number)) & dtype(_BASE - 1)):
-            return False
-    return True
+def _split_sums(coordinates: Array) -> list[Array] | None:
+    """Return the coordinates along each axis, if the others are sums of their offsets."""
+    along_axes = []
+    for axis in range(coordinates.ndim):
+        along = np.moveaxis(coordinates, axis, -1)[(0,) * (coordinates.ndim - 1)]
+        along_axes.append(along.copy())
+    first = int(coordinates.flat[0])
+    wide = np.promote_types(coordinates.dtype, np.int32)
+    axes = _sort_axes(coordinates)
+    coordinates = coordinates.transpose(axes)
+    for block in _split_blocks(coordinates):
+        pairs = zip(axes, block, strict=True)
+        offsets = [along_axes[axis][cut].astype(wide) - first for axis, cut in pairs]
+        if not np.array_equal(coordinates[block], sum(np.ix_(*offsets), wide.type(first))):
+            return None
+    return along_axes
 
 
 def _view_lines(array: Array, lines: Sequence[Array]) -> Destination | None:
@@ -247,23 +251,39 @@ def _view_lines(array: Array, lines: Sequence[Array]) -> Destination | None:
     return Destination(view, orders)
 
 
-def _split_blocks(array: Array) -> Iterator[tuple[slice, ...]]:
-    """Split an array into blocks along the axis whose values are next to each other in memory.
+def _sort_axes(array: Array) -> list[int]:
+    # The nearest axis in memory last.
+    return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
 
-    Copied by these blocks, a matrix is transposed in a fraction of the time.
+
+def _split_blocks(array: Array) -> Iterator[tuple[slice, ...]]:
+    """Split an array into blocks that are quickly written from values in another order of axes.
+
+    An array that is transposed is split along the axes whose values are next to each other in
+    memory. NumPy writes these one after the other, and so reads values that are far apart. In a
+    block these are few, and their neighbours are still in the cache when they are read.
     """
-    if not array.ndim:
-        yield ()
-        return
+    block = [slice(None)] * array.ndim
     long = [axis for axis in range(array.ndim) if array.shape[axis] > 1]
-    nearest = min(long, key=lambda axis: abs(array.strides[axis]), default=0)
-    axis = nearest if nearest != array.ndim - 1 else 0
-    length = array.shape[axis]
-    rows = max(1, _BLOCK_SIZE * length // max(1, array.size))
-    for begin in range(0, length, rows):
-        block = [slice(None)] * array.ndim
-        block[axis] = slice(begin, begin + rows)
+    sorted_axes = [axis for axis in _sort_axes(array) if axis in long]
+    short: list[int] = []
+    if not long:
         yield tuple(block)
+        return
+    if sorted_axes == long or array.size <= _CHUNK_SIZE:
+        axis, rows = long[0], _BLOCK_SIZE * array.shape[long[0]] // max(1, array.size)
+    else:
+        while len(sorted_axes) > 1 and array.shape[sorted_axes[-1]] <= _SHORT:
+            short.append(sorted_axes.pop())
+        axis = sorted_axes[-1]
+        count = math.prod(array.shape[axis] for axis in short)
+        rows = max(_RUN, _CHUNK_SIZE * array.shape[axis] * count // array.size)
+    for indices in np.ndindex(*(array.shape[axis] for axis in short)):
+        for short_axis, index in zip(short, indices, strict=True):
+            block[short_axis] = slice(index, index + 1)
+        for begin in range(0, array.shape[axis], max(1, rows)):
+            block[axis] = slice(begin, begin + max(1, rows))
+            yield tuple(block)
 
 
 def _split_chunks(*arrays: Any) -> Any:
@@ -288,55 +308,54 @@ def find_positions(
         NoWayBackError: If the load does not only move values.
     """
     size = math.prod(sources[name].shape)
-    positions = np.zeros(load.shape, np.int32 if size <= np.iinfo(np.int32).max else np.int64)
-    for number in range(_count_digits(sources[name])):
-        digits = _read_digits(load, name, sources, stand_ins, number)
-        positions += digits * positions.dtype.type(_BASE**number)
-    if positions.max(initial=0) > size:
-        raise NoWayBackError("it computes values")
-    return positions
+    positions = np.ones(load.shape, np.int32 if size <= np.iinfo(np.int32).max else np.int64)
+    for numbers, stride in _list_coordinates(sources[name].shape):
+        coordinates = _read_coordinates(load, name, sources, stand_ins, numbers)
+        offsets = coordinates.astype(positions.dtype)
+        offsets -= 1
+        offsets *= stride
+        positions += offsets
+    # The coordinates of values that are not from this array are 0, so their position is less.
+    return np.maximum(positions, 0, out=positions)
 
 
-def _count_digits(array: LazyArray) -> int:
-    count, size = 1, math.prod(array.shape)
-    while size >= _BASE**count:
-        count += 1
-    return count
+def _list_coordinates(shape: Shape) -> list[tuple[Array, int]]:
+    """List the coordinates along each axis, with the distance between their positions.
+
+    The coordinates of the shape `(2, 3)` are `[[1], [2]]`, which are 3 apart, and `[1, 2, 3]`.
+    """
+    coordinates = []
+    for axis, length in enumerate(shape):
+        if length > 1:
+            # Every framework has signed integers. Small ones take less memory.
+            dtype = np.promote_types(np.int16, np.min_scalar_type(-length - 1))
+            numbers = np.arange(1, length + 1, dtype=dtype)
+            behind = shape[axis + 1 :]
+            coordinates.append((numbers.reshape(-1, *(1,) * len(behind)), math.prod(behind)))
+    return coordinates or [(np.ones((), np.int16), 1)]
 
 
-def _read_digits(
+def _read_coordinates(
     load: LazyArray,
     name: str,
     sources: Mapping[str, LazyArray],
     stand_ins: Mapping[str, StandIn],
-    number: int,
+    numbers: Array,
 ) -> Array:
-    """Read one digit of the position of each value, see `find_positions`. Number 0 is the lowest.
-
-    Digits take half the memory of positions.
-    """
+    """Read the coordinate of each value along one axis; it is 0 for values of other arrays."""
     arrays: dict[str, Array] = {}
     for source, stored in sources.items():
-        arrays[source] = np.broadcast_to(np.int16(0), stored.shape)
-    shape = sources[name].shape
-    digits = np.empty(1 + math.prod(shape), np.int16)
-    for begin in range(0, digits.size, _BASE):
-        numbers = np.arange(_BASE) if number == 0 else np.array([begin // _BASE**number % _BASE])
-        run = digits[begin : begin + _BASE]
-        run[...] = numbers[: run.size]
-    arrays[name] = digits[1:].reshape(shape)
-    del digits
+        in_array = numbers if source == name else numbers.dtype.type(0)
+        arrays[source] = np.broadcast_to(in_array, stored.shape)
     try:
         with _replace_arrays(stand_ins, arrays), np.errstate(all="ignore"):
             values = load.read(...)
     except Exception as error:  # the function of a user may raise anything
         raise NoWayBackError(f"{type(error).__name__}: {error}") from None
-    finally:
-        del arrays
-    are_digits = values.dtype.kind in "iuf"
-    if are_digits and values.size:
-        are_digits = bool(0 <= values.min() <= values.max() < _BASE)
-    whole = values.astype(np.int16, copy=False) if are_digits else None
+    are_coordinates = values.dtype.kind in "iuf"
+    if are_coordinates and values.size:
+        are_coordinates = bool(0 <= values.min() <= values.max() <= numbers.size)
+    whole = values.astype(numbers.dtype, copy=False) if are_coordinates else None
     if whole is None or (whole is not values and not np.array_equal(whole, values)):
         raise NoWayBackError("it computes values")
     return whole
@@ -361,6 +380,9 @@ def count_differences(array: Array, values: Array, through: DType | None = None)
 def _count_by_block(array: Array, values: Array, through: DType | None) -> Iterator[int]:
     array, values = np.atleast_1d(array), np.atleast_1d(values)
     bits = f"uint{8 * array.itemsize}"
+    # NumPy compares arrays along their last axis, if they differ in which one is nearest.
+    axes = _sort_axes(array)
+    array, values = array.transpose(axes), values.transpose(axes)
     for block in _split_blocks(array):
         stored, expected = array[block], values[block]
         for dtype in (through, array.dtype.name):

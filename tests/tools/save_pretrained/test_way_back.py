@@ -141,14 +141,16 @@ def test_a_function_that_moves_needs_no_inverse(name, tmp_path):
 
 
 @pytest.fixture
-def short_digits(monkeypatch):
-    """Read positions in digits of 3 bits, so that small arrays have several, as large ones do."""
-    monkeypatch.setattr(_way_back, "_BITS", 3)
-    monkeypatch.setattr(_way_back, "_BASE", 8)
+def small_blocks(monkeypatch):
+    """Write and compare few values at a time, so that small arrays have many blocks, as large ones do."""
+    for name, size in {"_BLOCK_SIZE": 6, "_CHUNK_SIZE": 4, "_RUN": 2, "_SHORT": 3}.items():
+        monkeypatch.setattr(_way_back, name, size)
 
 
-@pytest.mark.parametrize("name", ["einsum", "grouped", "depthwise", "gru", "lstm", "flattened", "pooled"])
-def test_positions_of_several_digits_are_those_of_one(name, short_digits, tmp_path):
+@pytest.mark.parametrize(
+    "name", ["convolution", "einsum", "grouped", "depthwise", "gru", "lstm", "flattened", "pooled"]
+)
+def test_arrays_of_many_blocks_are_saved_like_those_of_one(name, small_blocks, tmp_path):
     model, shapes = GRAPHS[name]()
     state = state_of(shapes)
     change(model)
@@ -166,14 +168,14 @@ def shuffled(array):
 
 
 @pytest.mark.parametrize("move", [shuffled, *MOVES.values()], ids=["shuffled", *MOVES])
-def test_a_function_that_moves_values_of_several_digits_needs_no_inverse(move, short_digits, tmp_path):
+def test_a_function_that_moves_values_of_many_blocks_needs_no_inverse(move, small_blocks, tmp_path):
     model = built((8,), layers.Dense(8, use_bias=False, name="a"))
     arrays = saved(change(model), tmp_path / "a.safetensors", state_of({"w": (8, 8)}), {"a/kernel": ("w", move)})
     np.testing.assert_array_equal(move(arrays["w"]), model.layers[0].get_weights()[0])
 
 
 @pytest.mark.parametrize("change_of", [lambda w: w + 1, lambda w: 2 * w, lambda w: -w], ids=["plus", "times", "minus"])
-def test_a_function_that_computes_digits_is_refused(change_of, short_digits, tmp_path):
+def test_a_function_that_computes_values_is_refused(change_of, tmp_path):
     model = change(built((8,), layers.Dense(8, use_bias=False, name="a")))
     with pytest.raises(ValueError, match=r"pass `\(name, function, inverse\)` in `names`"):
         saved(model, tmp_path / "a.safetensors", state_of({"w": (8, 8)}), {"a/kernel": ("w", change_of)})
