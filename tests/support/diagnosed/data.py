@@ -152,7 +152,7 @@ FAULTY = {
         ["unscaled inputs", "saturated"],
         "scale the pixels to [-1, 1]: keras.layers.Rescaling(1 / 127.5, offset=-1)",
     ),
-    "inputs of mean 74": Case(with_inputs(74 + 0.03 * X, X), ["unscaled inputs", "large first loss"]),
+    "inputs of mean 74": Case(with_inputs(74 + 0.03 * X, X), ["unscaled inputs"]),
     "one column of 32 times 30": Case(
         with_inputs(X * np.where(FEATURE == 3, 30, 1)),
         ["unscaled inputs"],

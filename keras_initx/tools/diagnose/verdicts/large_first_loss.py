@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import standardize_inputs_first
-from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, measured_layers
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import FIRST_LOSS, Finding, rule, write_count
 from keras_initx.tools.diagnose._signal import Signal, compute_signal_rms
@@ -28,7 +27,7 @@ def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
 
     Reported if:
         An output has a loss above {FIRST_LOSS:g}, and above {FIRST_LOSS:g} times the loss of a
-        blind guess.
+        blind guess. It is not reported if *unscaled inputs* are the cause.
 
     Level:
         warning
@@ -38,12 +37,12 @@ def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
         steps only undo a larger loss (Karpathy, A recipe for training neural networks, 2019).
 
     Typical causes:
-        - inputs, targets or weights of the last layer that are too large
+        - targets or weights of the last layer that are too large
         - an output that uses the rows of an embedding again
         - residual branches that add up
 
     Fix:
-        - Scale your inputs, or standardize your targets.
+        - Standardize your targets.
         - Draw smaller weights in the last layer, or in the embedding.
         - Start residual branches at 0.
     """
@@ -59,6 +58,8 @@ def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
     if not hit:
         return
     worst = max(hit, key=lambda layer: hit[layer])
+    if _has_unscaled_inputs(diagnosis) and not misses_targets(worst):
+        return  # an effect of the inputs, which have their own verdict
     loss, blind_loss = worst.output.loss, worst.output.blind_loss
     evidence = (
         f"{worst.title} starts with a loss of {loss:.3g}{write_count(list(hit))}; guessing would "
@@ -67,6 +68,11 @@ def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
     details, remedy = _explain(worst, diagnosis)
     evidence += f"{details}. The first steps only undo this"
     yield Finding(list(hit), evidence, remedy)
+
+
+def _has_unscaled_inputs(diagnosis: Diagnosis) -> bool:
+    layers = measured_layers(diagnosis)
+    return any(layer.first_inputs.are_large and not layer.is_rescaled for layer in layers)
 
 
 def _explain(layer: MeasuredLayer, diagnosis: Diagnosis) -> tuple[str, Remedy]:
@@ -83,7 +89,7 @@ def _explain(layer: MeasuredLayer, diagnosis: Diagnosis) -> tuple[str, Remedy]:
         details = f", and its inputs have a root mean square of {output.input_size:.3g}"
         remedy = smaller_inputs
     elif layer.weights and not layer.has_kernel:
-        remedy = standardize_inputs_first(diagnosis, Remedy(describe_smaller_factor("in", layer)))
+        remedy = Remedy(describe_smaller_factor("in", layer))
     else:
         remedy = propose_smaller_last_layer([layer], diagnosis)
     # Operations after the layer may make its output larger.

@@ -116,10 +116,8 @@ def test_large_gradients_of_usual_signals_are_a_warning(loss, kernel, remedy):
 @pytest.mark.parametrize("x", [486 * X, 486 + X], ids=["deviation", "mean"])
 def test_inputs_are_the_cause_of_large_gradients(x):
     model = mlp("relu", "he_normal", depth=3)
-    unscaled, gradient, first_loss = keras_initx.diagnose(model, x, X[:, :5], loss="mse").verdicts
+    unscaled, gradient = keras_initx.diagnose(model, x, X[:, :5], loss="mse").verdicts
     assert unscaled.problem == "unscaled inputs"
-    assert first_loss.problem == "large first loss"
-    assert first_loss.remedy.text.startswith("standardize the inputs")
     assert (gradient.problem, gradient.level) == ("exploding", "warning")
     assert gradient.remedy.text == "standardize the inputs"
     standardized = (x - x.mean(axis=0)) / x.std(axis=0)

@@ -1,5 +1,6 @@
 """A first loss is compared with that of a blind guess."""
 
+import keras
 import numpy as np
 from judged import X, mlp
 
@@ -8,3 +9,30 @@ import keras_initx
 
 def test_targets_that_are_all_the_same_have_no_first_loss_to_compare_with():
     assert keras_initx.diagnose(mlp("relu", depth=1), X, np.ones((256, 5)), loss="mse").ok
+
+
+def problems(model, x, y):
+    return [verdict.problem for verdict in keras_initx.diagnose(model, x, y, loss="mse").verdicts]
+
+
+def test_inputs_that_are_too_large_are_named_and_not_the_loss_that_they_cause():
+    assert problems(mlp("relu", depth=1), 30 * X, X[:, :5]) == ["unscaled inputs"]
+
+
+def test_targets_far_from_zero_are_named_beside_inputs_that_are_too_large():
+    assert problems(mlp("relu", depth=1), 30 * X, 1000 + X[:, :5])[:2] == ["unscaled inputs", "large first loss"]
+
+
+def test_large_inputs_that_are_normalized_leave_the_last_layer_as_the_cause():
+    model = keras.Sequential(
+        [
+            keras.Input((X.shape[1],)),
+            keras.layers.Dense(16),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(5, kernel_initializer=keras_initx.RandomNormal(10.0)),
+        ]
+    )
+    unscaled, first_loss = keras_initx.diagnose(model, 30 * X, X[:, :5], loss="mse").verdicts[::-1]
+    assert (unscaled.problem, unscaled.level) == ("unscaled inputs", "note")
+    assert first_loss.problem == "large first loss"
+    assert "smaller weights in the last layer" in first_loss.remedy.text
