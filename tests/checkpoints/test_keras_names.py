@@ -256,8 +256,7 @@ def without_names(path):
     return path
 
 
-@pytest.mark.rare
-@pytest.mark.parametrize("build", [functional, subclassed])
+@pytest.mark.parametrize("build", [functional, pytest.param(subclassed, marks=pytest.mark.rare)])
 def test_a_file_whose_groups_have_no_names_is_loaded_by_path(build, tmp_path):
     source, model = build(), build()
     for weight in source.weights:
@@ -523,3 +522,49 @@ def test_names_that_are_sorted_within_each_dtype_have_no_order(dtype, status, ho
     assert {(row.status, row.how) for row in report.rows} == {(status, how)}
     if status == "loaded":
         assert (to_numpy(first.bias)[0], to_numpy(second.bias)[0]) == (5, 6)
+
+
+BY_ATTRIBUTES = "paired by the order of attributes, which calls may not follow"
+
+
+@keras.saving.register_keras_serializable("tests")
+class Pair(keras.Model):
+    """Holds two layers of one class and shape by attributes."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.one, self.two = layers.Dense(3), layers.Dense(3)
+
+    def call(self, x):
+        return self.two(self.one(x))
+
+
+def pair():
+    model = Pair()
+    model(np.zeros((1, 3), "float32"))
+    return model
+
+
+def stack():
+    return keras.Sequential([keras.Input((3,)), layers.Dense(3), layers.Dense(3)])
+
+
+@pytest.mark.parametrize(("build", "how"), [(pair, BY_ATTRIBUTES), (stack, "")])
+def test_a_dict_has_the_order_of_calls_for_a_model_that_is_ordered_by_them(build, how):
+    values = [to_numpy(weight) for weight in build().weights]
+    names = ["dense_4/kernel", "dense_4/bias", "dense_5/kernel", "dense_5/bias"]
+    report = load_pretrained(build(), dict(zip(names, values, strict=True)), layout="keras")
+    assert {(row.status, row.how) for row in report.rows} == {("loaded", how)}
+
+
+def unbuilt_stack():
+    model = keras.Sequential([layers.Dense(3), layers.Dense(3)])
+    model.build((None, 3))
+    return model
+
+
+@pytest.mark.parametrize("saved", [unbuilt_stack, stack])
+def test_the_layers_of_a_file_of_a_stack_have_the_order_of_calls(saved, tmp_path):
+    saved().save_weights(path := tmp_path / "a.weights.h5")
+    report = load_pretrained(stack(), path)
+    assert {(row.status, row.how) for row in report.rows} == {("loaded", "")}
