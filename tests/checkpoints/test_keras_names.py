@@ -539,8 +539,8 @@ class Pair(keras.Model):
         return self.two(self.one(x))
 
 
-def pair():
-    model = Pair()
+def pair(name=None):
+    model = Pair(name=name)
     model(np.zeros((1, 3), "float32"))
     return model
 
@@ -557,14 +557,26 @@ def test_a_dict_has_the_order_of_calls_for_a_model_that_is_ordered_by_them(build
     assert {(row.status, row.how) for row in report.rows} == {("loaded", how)}
 
 
-def unbuilt_stack():
-    model = keras.Sequential([layers.Dense(3), layers.Dense(3)])
-    model.build((None, 3))
-    return model
+def crossed(name=None):
+    """Return a model whose layers were made in another order than they are called in."""
+    inputs = keras.Input((3,))
+    last, first = layers.Dense(3), layers.Dense(3)
+    return keras.Model(inputs, last(first(inputs)), name=name)
 
 
-@pytest.mark.parametrize("saved", [unbuilt_stack, stack])
-def test_the_layers_of_a_file_of_a_stack_have_the_order_of_calls(saved, tmp_path):
-    saved().save_weights(path := tmp_path / "a.weights.h5")
-    report = load_pretrained(stack(), path)
+@pytest.mark.parametrize("has_file", [True, False])
+@pytest.mark.parametrize("saved", [stack, crossed])
+def test_the_layers_of_a_stack_have_the_order_of_calls(saved, has_file, tmp_path):
+    source, model = changed(saved()), stack()
+    source.save_weights(path := tmp_path / "a.weights.h5")
+    report = load_pretrained(model, path if has_file else source)
     assert {(row.status, row.how) for row in report.rows} == {("loaded", "")}
+    np.testing.assert_array_equal(to_numpy(model(np.eye(3))), to_numpy(source(np.eye(3))))
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_layers_in_attributes_may_have_another_order_than_those_of_a_functional_model_in_their_place(has_file, tmp_path):
+    source, model = (keras.Sequential([keras.Input((3,)), build(name="inner")]) for build in (crossed, pair))
+    source.save_weights(path := tmp_path / "a.weights.h5")
+    report = load_pretrained(model, path if has_file else source)
+    assert {(row.status, row.how) for row in report.rows} == {("loaded", BY_ATTRIBUTES)}
