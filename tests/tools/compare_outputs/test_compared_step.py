@@ -200,7 +200,7 @@ def test_a_loss_that_is_not_finite_is_not_compared():
 
     report = compare_outputs(build(), X, build(), y=Y)
     assert not report.ok
-    assert report.step.loss.answer == "not compared"
+    assert (report.step.loss.answer, report.step.loss.how) == ("not compared", "not finite")
 
 
 def test_the_report_is_a_result(recorded, tmp_path):
@@ -523,3 +523,37 @@ def test_outputs_in_float64_have_their_own_tolerance_in_training():
     assert output.dtype == "float64"
     output.own_values[:] *= 1 + 1e-6
     assert compare_outputs(model, X[:, 0], recorded, y=Y[:, 0]).step.outputs[""].answer == "differs"
+
+
+@pytest.mark.parametrize(("here", "there", "text"), [(2.0, 1.0, "2 times that there"), (1.0, 2.0, "1/2 of that there")])
+def test_a_sum_against_a_mean_is_named_in_a_batch_of_two(here, there, text):
+    counts = {2: "examples"}
+    report = compared(RecordedStep(loss=here, counts=counts), RecordedStep(loss=there, counts=counts), {"torch"})
+    assert report.loss.how == f"{text}, the number of examples: a sum against a mean"
+
+
+def test_a_weight_of_another_shape_is_shown_with_its_counterpart():
+    here = step_with(1.0)
+    there = replace(here, weights=[replace(here.weights[0], path="other/bias", shape=(5,))])
+    (row,) = compare_steps(here, there, lambda path: there.weights[0], None, {}, {"torch"}).rows
+    assert row.like == "other/bias"
+    for change in (row.gradient, row.update):
+        assert (change.answer, change.how) == ("not compared", "other shape: (4,) here, (5,) there")
+
+
+@pytest.mark.parametrize("is_rounded", [True, False])
+def test_a_loss_that_rounds_is_compared_up_to_its_measured_rounding(is_rounded):
+    def build(factor):
+        def loss(y, p):
+            # The rest is 0 but for rounding.
+            rest = keras.ops.mean(factor * p) - factor * keras.ops.mean(p)
+            return keras.ops.mean(keras.ops.square(y - p)) + rest
+
+        return network(loss=loss)
+
+    here, there = build(1e5 if is_rounded else 0.0), build(0.0)
+    if not is_rounded:
+        there.layers[-1].kernel.assign(there.layers[-1].kernel * 1.001)
+    loss = compare_outputs(here, X, record_outputs(there, X, Y), y=Y).step.loss
+    assert loss.answer == ("equal" if is_rounded else "differs")
+    assert abs(loss.here - loss.there) > 1e-4 * loss.there
