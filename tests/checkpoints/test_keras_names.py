@@ -575,7 +575,7 @@ def test_the_layers_of_a_stack_have_the_order_of_calls(saved, has_file, tmp_path
 
 
 @pytest.mark.parametrize("has_file", [True, False])
-def test_layers_in_attributes_may_have_another_order_than_those_of_a_functional_model_in_their_place(
+def test_layers_in_attributes_may_have_another_order_than_those_of_a_functional_model(
     has_file, tmp_path
 ):
     source, model = (keras.Sequential([keras.Input((3,)), build(name="inner")]) for build in (crossed, pair))
