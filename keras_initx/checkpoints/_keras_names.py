@@ -205,7 +205,7 @@ def _add_attributes(
         if attribute.startswith(f"{LIST}/"):
             attribute = _choose_list_attribute(group, name, groups, model)
         complete.append(part._replace(attribute=attribute))
-        group = f"{group}/{part.group}".removeprefix("/")
+        group = f"{group}/{part.group}"
         name = part.name
     return tuple(complete)
 

@@ -458,6 +458,15 @@ def test_it_is_said_where_attributes_are_paired_with_a_file_of_keras_2(tmp_path)
     assert report["dense/kernel"].how == "paired by the order of attributes, which calls may not follow"
 
 
+def test_names_may_have_those_of_a_file_of_keras_2_without_its_colon(tmp_path):
+    source, model = changed(dense("a")), dense("b")
+    path = keras_2(tmp_path / "a.h5", {"a": source.layers[0]})
+    names = {"b/kernel": "a/kernel", "b/bias": "model_weights/a/a/bias"}
+    assert not load_pretrained(model, path, names, layout="keras").left
+    for own, other in zip(model.get_weights(), source.get_weights(), strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
 class Lists(keras.Model):
     """It calls what is in its lists in another order than that of their names."""
 
@@ -575,9 +584,7 @@ def test_the_layers_of_a_stack_have_the_order_of_calls(saved, has_file, tmp_path
 
 
 @pytest.mark.parametrize("has_file", [True, False])
-def test_layers_in_attributes_may_have_another_order_than_those_of_a_functional_model(
-    has_file, tmp_path
-):
+def test_layers_in_attributes_may_have_another_order_than_those_of_a_functional_model(has_file, tmp_path):
     source, model = (keras.Sequential([keras.Input((3,)), build(name="inner")]) for build in (crossed, pair))
     source.save_weights(path := tmp_path / "a.weights.h5")
     report = load_pretrained(model, path if has_file else source)

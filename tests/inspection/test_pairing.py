@@ -74,6 +74,22 @@ def test_the_place_of_a_layer_in_an_attribute_names_it():
     assert places["layer_normalization/gamma"] == "layer_normalization 1 of 1/gamma"
 
 
+def test_attributes_whose_names_have_numbers_are_in_the_order_of_these():
+    class Numbered(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a10, self.a9 = Dense(4), Dense(4)
+
+        def call(self, x):
+            return self.a9(self.a10(x))
+
+    model = Numbered()
+    model(np.zeros((1, 4), "float32"))
+    paths = canonical_layer_paths(Inventory(model))
+    assert paths[model.a9] == "dense 1 of 2 in a9 made 2"
+    assert paths[model.a10] == "dense 2 of 2 in a10 made 1"
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "is_paired"),
     [
@@ -109,6 +125,11 @@ def test_layers_are_paired_by_their_places(ours, theirs, is_paired):
         ("dense 2 of 3", "dense 2 of 3 in =", False),
         ("dense 2 of 3", "dense 2 of 3 in ? made 1", True),
         ("dense 2 of 3 in head", "dense 2 of 3 in =", True),
+        # Files have no keys of dicts. Of two models, only the key says which layer it is.
+        ("dense 2 of 3 in heads.dense_1[key]", "dense 2 of 3 in heads.dense_1", False),
+        ("dense 2 of 3 in heads.dense_1", "dense 2 of 3 in heads.dense_1[key]", False),
+        ("dense 2 of 3 in heads.dense_1[key]", "dense 2 of 3 in heads.dense[key]", False),
+        ("dense 2 of 3 in heads.dense_1[key]", "dense 2 of 3 in heads.dense_1[query]", True),
     ],
 )
 def test_it_is_said_where_calls_may_have_another_order_than_lists(ours, theirs, is_noted):
