@@ -201,6 +201,17 @@ class Draws(layers.Layer):
         return x + float(np.random.normal()) if training else x  # noqa: NPY002
 
 
+class DrawsFromSeeds(layers.Layer):
+    """Draws from the seeds of Keras by a function of its own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seed_generator = keras.random.SeedGenerator(3)
+
+    def call(self, x, training=False):
+        return x + ops.sin(ops.sum(ops.cast(self.seed_generator.next(), "float32"))) if training else x
+
+
 def quantized():
     model = network()
     model.get_layer("mid").quantize("int8")
@@ -223,6 +234,7 @@ def frozen():
 OBSTACLES = {
     "a step of its own": (lambda: of_dense(cls=OwnStep), "a `train_step` of its own"),
     "random numbers": (lambda: of_dense(Draws()), "it is random"),
+    "random numbers from seeds of Keras": (lambda: of_dense(DrawsFromSeeds()), "it is random"),
     "quantized": (quantized, "is quantized"),
     "no loss": (lambda: of_dense(loss=None), "the model has no loss"),
     "no weight": (frozen, "no weight is trained"),
