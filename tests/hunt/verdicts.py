@@ -272,7 +272,7 @@ def count(observations: list[Observation]) -> dict[str, Count]:
 
 def judgement(problem: str, counted: Count) -> str:
     """Return what follows for a verdict."""
-    if counted.right and counted.right >= counted.wrong:
+    if counted.right > counted.wrong:
         return "stays"
     if problem in TEXTBOOK:
         return "stays: source texts name the fault"

@@ -173,6 +173,7 @@ class OutputReport:
             crossentropy, without its factor. `None` without targets, for several losses of one
             output, and for a loss of another kind than Keras' crossentropies and distances.
         blind_loss: The same of a blind guess: equal probabilities, or the mean of the targets.
+        largest_target: The largest size of a target, if there is a `blind_loss`.
         size: Root mean square of the output of the model that has this loss: operations may follow
             the layer.
         dropped_by: Path of a dropout after the last kernel, `None` without one.
@@ -184,6 +185,7 @@ class OutputReport:
     loss_kind: ComparedKind | None = None
     loss: float | None = None
     blind_loss: float | None = None
+    largest_target: float = 0.0
     size: float | None = None
     dropped_by: str | None = None
     shape: Shape | None = None
@@ -453,6 +455,7 @@ class LossProbe(Probe):
             return
         record = self._outputs.records.setdefault(layer, OutputReport())
         record.loss_kind, record.loss, record.blind_loss = comparison
+        record.largest_target = float(np.max(np.abs(to_array(call.targets)), initial=0))
         record.size = compute_rms(to_array(call.output))
 
 

@@ -27,7 +27,8 @@ def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
 
     Reported if:
         An output has a loss above {FIRST_LOSS:g}, and above {FIRST_LOSS:g} times the loss of a
-        blind guess. It is not reported if *unscaled inputs* are the cause.
+        blind guess. It is not reported if *unscaled inputs* are the cause, or if the model itself
+        scales its outputs to the size of the targets.
 
     Level:
         warning
@@ -52,7 +53,8 @@ def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
         if not output.loss or not output.blind_loss:
             continue
         # Outputs start at about 1, however small the targets are.
-        ratio = output.loss / max(output.blind_loss, 1)
+        start = max(1.0, _find_unit(layer))
+        ratio = output.loss / max(output.blind_loss, start)
         if ratio > FIRST_LOSS and layer.has_enough_values:
             hit[layer] = ratio
     if not hit:
@@ -75,6 +77,19 @@ def _has_unscaled_inputs(diagnosis: Diagnosis) -> bool:
     return any(layer.first_inputs.are_large and not layer.is_rescaled for layer in layers)
 
 
+def _compute_later_factor(layer: MeasuredLayer) -> float:
+    """Compute how many times as large operations after a layer make its output, 1 if not known."""
+    size, later_size = compute_signal_rms(layer.after or Signal()), layer.output.size
+    return later_size / size if later_size is not None and size > 0 else 1.0
+
+
+def _find_unit(layer: MeasuredLayer) -> float:
+    # Operations after the last layer may scale its outputs to targets in pixels or in money.
+    if layer.output.loss_kind != "distance":
+        return 1.0
+    return min(_compute_later_factor(layer), layer.output.largest_target)
+
+
 def _explain(layer: MeasuredLayer, diagnosis: Diagnosis) -> tuple[str, Remedy]:
     """Find the cause: return its evidence and its remedy."""
     details, output = "", layer.output
@@ -92,10 +107,9 @@ def _explain(layer: MeasuredLayer, diagnosis: Diagnosis) -> tuple[str, Remedy]:
         remedy = Remedy(describe_smaller_factor("in", layer))
     else:
         remedy = propose_smaller_last_layer([layer], diagnosis)
-    # Operations after the layer may make its output larger.
-    size = compute_signal_rms(layer.after or Signal())
-    if output.size is not None and output.size > 2 * size > 0:
-        details += f"; later operations make them {output.size / size:.3g} times as large"
+    factor = _compute_later_factor(layer)
+    if factor > 2:
+        details += f"; later operations make them {factor:.3g} times as large"
         remedy = Remedy(describe_smaller_factor("after", layer))
     if misses_targets(layer):
         remedy = propose_standardized_targets()

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from judged import X, mlp
 
 import keras_initx
@@ -36,3 +37,12 @@ def test_large_inputs_that_are_normalized_leave_the_last_layer_as_the_cause():
     assert (unscaled.problem, unscaled.level) == ("unscaled inputs", "note")
     assert first_loss.problem == "large first loss"
     assert "smaller weights in the last layer" in first_loss.remedy.text
+
+
+@pytest.mark.parametrize(("unit", "expected"), [(255.0, []), (1.0, ["large first loss"])])
+def test_a_model_may_scale_its_outputs_to_the_targets_but_not_beyond_them(unit, expected):
+    inputs = keras.Input((X.shape[1],))
+    outputs = keras.layers.Rescaling(255.0)(keras.layers.Dense(5)(keras.layers.Dense(16, "relu")(inputs)))
+    y = unit / (1 + np.exp(-X[:, :5]))
+    verdicts = keras_initx.diagnose(keras.Model(inputs, outputs), X, y, loss="mae").verdicts
+    assert [verdict.problem for verdict in verdicts] == expected
