@@ -54,7 +54,8 @@ def count_fused_kernels(nodes: Iterable[Node]) -> dict[keras.Operation, int]:
                 for kernel, group in _group_by_kernel(pieces.get(source, ())).items():
                     used.setdefault(kernel, {}).setdefault(use, set()).update(group)
         elif kind in SPLITTING:
-            pieces[node] = _split_pieces(pieces_before, node)
+            split = (_split_pieces(pieces.get(one, ()), one, node) for one in node.inputs)
+            pieces[node] = set[_Piece]().union(*split)
         else:
             pieces[node] = pieces_before
     counts: dict[keras.Operation, int] = {}
@@ -62,7 +63,7 @@ def count_fused_kernels(nodes: Iterable[Node]) -> dict[keras.Operation, int]:
         groups = _join_overlapping(groups_by_use.values())
         layer = kernel.producer
         if len(groups) > 1 and layer is not None:
-            size = math.prod(_list_lengths(kernel))
+            size = _count_numbers_in(kernel)
             shares = [_count_numbers(group) / size for group in groups]
             is_even = math.isclose(min(shares), max(shares)) and math.isclose(sum(shares), 1)
             count = len(groups) if is_even else 0
@@ -77,15 +78,17 @@ def _group_by_kernel(pieces: Iterable[_Piece]) -> dict[Node, set[_Piece]]:
     return by_kernel
 
 
-def _split_pieces(pieces: Iterable[_Piece], node: Node) -> set[_Piece]:
-    """Return the pieces that a part of a tensor has, if the tensor has these.
+def _split_pieces(pieces: Iterable[_Piece], whole: Node, part: Node) -> set[_Piece]:
+    """Return the pieces that a part of a tensor has, if the whole tensor has these.
 
-    If the tensor mixes several pieces of one kernel, its part may have some of each. They stay as
+    If the tensor has more than one piece of a kernel, its part may have some of each. They stay as
     they are: otherwise they would double at each step of a loop that splits what it has mixed.
     """
+    number = _count_numbers_in(whole)
     split: set[_Piece] = set()
     for mixed in _group_by_kernel(pieces).values():
-        split |= {(*piece, node) for piece in mixed} if len(mixed) == 1 else mixed
+        is_all = len(mixed) == 1 and all(_count_numbers_in(piece[-1]) == number for piece in mixed)
+        split |= {(*piece, part) for piece in mixed} if is_all else mixed
     return split
 
 
@@ -112,9 +115,10 @@ def _is_inside(piece: _Piece, others: Collection[_Piece]) -> bool:
 def _count_numbers(group: Collection[_Piece]) -> int:
     # Without pieces inside of others.
     outermost = [piece for piece in group if not _is_inside(piece[:-1], group)]
-    return sum(math.prod(_list_lengths(piece[-1])) for piece in outermost)
+    return sum(_count_numbers_in(piece[-1]) for piece in outermost)
 
 
-def _list_lengths(node: Node) -> list[int]:
+def _count_numbers_in(node: Node) -> int:
+    # Without the lengths that are not known, such as that of the batch.
     symbol = node.tensor()
-    return [length for length in getattr(symbol, "shape", ()) if length is not None]
+    return math.prod(length for length in getattr(symbol, "shape", ()) if length is not None)
