@@ -59,8 +59,8 @@ def count_fused_kernels(nodes: Iterable[Node]) -> dict[keras.Operation, int]:
         else:
             pieces[node] = pieces_before
     counts: dict[keras.Operation, int] = {}
-    for kernel, groups_by_use in used.items():
-        groups = _join_overlapping(groups_by_use.values())
+    for kernel in pieces:  # in the order of the graph
+        groups = _join_overlapping(used.get(kernel, {}).values())
         layer = kernel.producer
         if len(groups) > 1 and layer is not None:
             size = _count_numbers_in(kernel)
