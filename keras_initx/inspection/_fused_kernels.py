@@ -3,11 +3,13 @@
     q, k, v = split(dense(x), 3);  softmax(q @ k.T) @ v        `dense` holds three kernels
 
 Pieces of the outputs that reach an input of a product together belong to one kernel, for example
-the halves that rotary positions turn. Pieces that only meet in products belong to several kernels.
+the halves that rotary positions turn. So do pieces that products use alike, for example the queries
+of several heads, or of several steps of a loop. Other pieces that only meet in products belong to
+several kernels.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from typing import TypeAlias
 
 import keras
@@ -18,6 +20,8 @@ from keras_initx.inspection._operations import ATTENTION, SPLITTING, SUMS_OF_PRO
 
 # A piece of the outputs of a kernel: all outputs, and the pieces of pieces that lead to it.
 _Piece: TypeAlias = tuple[Node, ...]
+# How a product uses a tensor: as which input, and whether another input comes from a product.
+_Use: TypeAlias = tuple[int, bool]
 _PRODUCTS = (*SUMS_OF_PRODUCTS, *ATTENTION, "Attention", "AdditiveAttention")
 
 
@@ -31,75 +35,90 @@ def count_fused_kernels(nodes: Iterable[Node]) -> dict[keras.Operation, int]:
         nodes: All tensors of the graph, each after those that it was made from.
     """
     pieces: dict[Node, set[_Piece]] = {}
-    groups: dict[Node, list[set[_Piece]]] = {}
+    after_products: set[Node] = set()
+    used: dict[Node, dict[_Use, set[_Piece]]] = {}
     for node in nodes:
         pieces_before = set[_Piece]().union(*(pieces.get(source, ()) for source in node.inputs))
         is_depthwise = isinstance(node.producer, DEPTHWISE) and pieces_before
-        if node.is_form:
-            pieces[node] = pieces_before
-        elif multiplies_by_kernel(node.producer) and not is_depthwise:
+        if not node.is_form and multiplies_by_kernel(node.producer) and not is_depthwise:
             pieces[node] = {(node,)}
-        elif get_kind(node.producer) in _PRODUCTS:
-            for source in node.inputs:
-                groups |= _join_pieces(pieces.get(source, set()), groups)
-        elif get_kind(node.producer) in SPLITTING:
-            pieces[node] = {(*piece, node) for piece in pieces_before}
+            continue
+        if not after_products.isdisjoint(node.inputs):
+            after_products.add(node)
+        kind = "" if node.is_form else get_kind(node.producer)
+        if kind in _PRODUCTS and len(node.inputs) > 1:
+            after_products.add(node)
+            for place, source in enumerate(node.inputs):
+                others = {other for other in node.inputs if other is not source}
+                use = place, not others.isdisjoint(after_products)
+                for kernel, group in _group_by_kernel(pieces.get(source, ())).items():
+                    used.setdefault(kernel, {}).setdefault(use, set()).update(group)
+        elif kind in SPLITTING:
+            split = (_split_pieces(pieces.get(one, ()), one, node) for one in node.inputs)
+            pieces[node] = set[_Piece]().union(*split)
         else:
             pieces[node] = pieces_before
     counts: dict[keras.Operation, int] = {}
-    for kernel, groups_of_kernel in groups.items():
+    for kernel in pieces:  # in the order of the graph
+        groups = _join_overlapping(used.get(kernel, {}).values())
         layer = kernel.producer
-        if len(groups_of_kernel) > 1 and layer is not None:
-            size = math.prod(_list_lengths(kernel))
-            shares = [_count_numbers(group) / size for group in groups_of_kernel]
+        if len(groups) > 1 and layer is not None:
+            size = _count_numbers_in(kernel)
+            shares = [_count_numbers(group) / size for group in groups]
             is_even = math.isclose(min(shares), max(shares)) and math.isclose(sum(shares), 1)
-            count = len(groups_of_kernel) if is_even else 0
+            count = len(groups) if is_even else 0
             counts[layer] = count if counts.get(layer, count) == count else 0
     return counts
 
 
-def _join_pieces(
-    pieces: Iterable[_Piece], groups: Mapping[Node, Sequence[set[_Piece]]]
-) -> dict[Node, list[set[_Piece]]]:
-    """Join the pieces of each kernel that reach an input of a product into one group.
-
-    Args:
-        pieces: The pieces that reach it.
-        groups: The groups of each kernel so far.
-
-    Returns:
-        The new groups of the kernels that have these pieces.
-    """
-    pieces_by_kernel: dict[Node, set[_Piece]] = {}
+def _group_by_kernel(pieces: Iterable[_Piece]) -> dict[Node, set[_Piece]]:
+    by_kernel: dict[Node, set[_Piece]] = {}
     for piece in pieces:
-        pieces_by_kernel.setdefault(piece[0], set()).add(piece)
-    joined_groups = {}
-    for kernel, joined in pieces_by_kernel.items():
-        separate = []
-        for group in groups.get(kernel, ()):
-            if any(_have_overlap(first, second) for first in group for second in joined):
-                joined |= group
-            else:
-                separate.append(group)
-        joined_groups[kernel] = [*separate, joined]
-    return joined_groups
+        by_kernel.setdefault(piece[0], set()).add(piece)
+    return by_kernel
 
 
-def _have_overlap(first: _Piece, second: _Piece) -> bool:
-    # Whether a piece is the other, or contains it.
-    shorter = min(len(first), len(second))
-    return first[:shorter] == second[:shorter]
+def _split_pieces(pieces: Iterable[_Piece], whole: Node, part: Node) -> set[_Piece]:
+    """Return the pieces that a part of a tensor has, if the whole tensor has these.
+
+    If the tensor has more than one piece of a kernel, its part may have some of each. They stay as
+    they are: otherwise they would double at each step of a loop that splits what it has mixed.
+    """
+    number = _count_numbers_in(whole)
+    split: set[_Piece] = set()
+    for mixed in _group_by_kernel(pieces).values():
+        is_all = len(mixed) == 1 and all(_count_numbers_in(piece[-1]) == number for piece in mixed)
+        split |= {(*piece, part) for piece in mixed} if is_all else mixed
+    return split
 
 
-def _count_numbers(group: Iterable[_Piece]) -> int:
+def _join_overlapping(groups: Iterable[set[_Piece]]) -> list[set[_Piece]]:
+    """Join groups of which a piece is in another group, or inside of a piece of it."""
+    joined: list[set[_Piece]] = []
+    for group in groups:
+        overlapping = [other for other in joined if _have_overlap(group, other)]
+        joined = [other for other in joined if other not in overlapping]
+        joined.append(group.union(*overlapping))
+    return joined
+
+
+def _have_overlap(first: Collection[_Piece], second: Collection[_Piece]) -> bool:
+    pairs = ((first, second), (second, first))
+    return any(_is_inside(piece, others) for pieces, others in pairs for piece in pieces)
+
+
+def _is_inside(piece: _Piece, others: Collection[_Piece]) -> bool:
+    # Whether a piece is one of the others, or inside of one.
+    return any(piece[: length + 1] in others for length in range(len(piece)))
+
+
+def _count_numbers(group: Collection[_Piece]) -> int:
     # Without pieces inside of others.
-    outermost: list[_Piece] = []
-    for piece in sorted(group, key=len):
-        if not any(_have_overlap(piece, other) for other in outermost):
-            outermost.append(piece)
-    return sum(math.prod(_list_lengths(piece[-1])) for piece in outermost)
+    outermost = [piece for piece in group if not _is_inside(piece[:-1], group)]
+    return sum(_count_numbers_in(piece[-1]) for piece in outermost)
 
 
-def _list_lengths(node: Node) -> list[int]:
+def _count_numbers_in(node: Node) -> int:
+    # Without the lengths that are not known, such as that of the batch.
     symbol = node.tensor()
-    return [length for length in getattr(symbol, "shape", ()) if length is not None]
+    return math.prod(length for length in getattr(symbol, "shape", ()) if length is not None)

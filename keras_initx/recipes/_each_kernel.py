@@ -13,7 +13,8 @@ from keras_initx.recipes._parts import Part
 from keras_initx.recipes._weight_rules import Left
 
 SIZES_NOT_KNOWN = Left(
-    "it holds several kernels of different sizes: write a rule with `Concatenated`",
+    "it holds several kernels, whose sizes differ or are not known: write a rule with "
+    "`Concatenated`",
     is_noted=True,
 )
 

@@ -260,7 +260,8 @@ class MupTable(WeightTable[MupWeight]):
         elif self.head_size != 1:
             notes.append(
                 f"Heads are {format_number(self.head_size)} times as large: divide the scores of "
-                f"attention by {format_number(math.sqrt(self.head_size))} more."
+                f"attention by {format_number(math.sqrt(self.head_size))} more, unless your model "
+                "divides them by the size of the heads already."
             )
         return notes
 

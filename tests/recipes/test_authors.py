@@ -223,20 +223,37 @@ def not_zero(made, name):
     kernel.assign(np.random.default_rng(0).normal(size=kernel.shape) * 0.02)
 
 
-# What is planted after `initialize`: a function, the layers, the model and the recipe.
+# What is planted after `initialize`: a function, and the layers, the model and the recipe, several times.
 FAULTS = {
-    "a wrong fan": (times((128 / 64) ** -0.5), ("a_qkv",), vit, "vit_jax"),
-    "an unscaled projection": (times(2.0), ("a_out",), gpt2, "gpt2"),
-    "a swapped pair": (swap, ("a_in", "a_out"), gpt2, "gpt2"),
-    "zeros lost": (not_zero, ("a_ada",), dit, "zero_residual"),
-    "a wrong law": (of_law, ("a_in",), gpt2, "gpt2"),
+    "a wrong fan": (
+        times((128 / 64) ** -0.5),
+        [(("a_qkv",), vit, "vit_jax"), (("b1_wide",), efficientnet, "flax"), (("b1_first",), resnet, "resnet:keras")],
+    ),
+    "an unscaled projection": (
+        times(2.0),
+        [(("a_out",), gpt2, "gpt2"), (("w2",), llama, "llama:megatron"), (("a_out",), deepnorm, "deepnorm")],
+    ),
+    "a swapped pair": (
+        swap,
+        [(("a_in", "a_out"), gpt2, "gpt2"), (("a_in", "a_out"), t_fixup, "flax"), (("a_in", "a_out"), vit, "torch")],
+    ),
+    "zeros lost": (
+        not_zero,
+        [(("a_ada",), dit, "zero_residual"), (("b_proj",), vit, "zero_residual"), (("a_out",), gpt2, "zero_residual")],
+    ),
+    "a wrong law": (of_law, [(("a_in",), gpt2, "gpt2"), (("b_in",), post, "bert"), (("b_out",), convnext, "convnext")]),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_an_audit_finds_what_is_planted_and_nothing_else(fault):
-    plant, names, build, recipe = FAULTS[fault]
+@pytest.mark.parametrize(
+    "planted", often([(fault, number) for fault in FAULTS for number in range(3)], [(fault, 0) for fault in FAULTS])
+)
+def test_an_audit_finds_what_is_planted_and_nothing_else(planted):
+    fault, number = planted
+    plant, cases = FAULTS[fault]
+    names, build, recipe = cases[number]
     made = build()
     initialize(made, recipe, seed=0)
+    assert audit(made, recipe).ok
     plant(made, *names)
     assert {problem.path for problem in audit(made, recipe).problems} == {f"{name}/kernel" for name in names}

@@ -125,6 +125,26 @@ def test_a_condition_from_the_inputs_of_the_stream_is_a_shift_too():
     assert audit(made, "zero_residual").ok
 
 
+def test_a_factor_and_a_shift_from_the_branch_itself_are_closed():
+    """Squeeze and excitation with a shift, as in Leela Chess Zero."""
+    x = inputs = keras.Input((6, 6, WIDTH))
+    for number in range(2):
+        y = layers.Conv2D(WIDTH, 3, padding="same", activation="relu", name=f"b{number}_1")(x)
+        y = layers.BatchNormalization(name=f"b{number}_n")(layers.Conv2D(WIDTH, 3, padding="same")(y))
+        z = layers.Dense(4, "relu")(layers.GlobalAveragePooling2D()(y))
+        factor, shift = ops.split(
+            layers.Reshape((1, 1, 2 * WIDTH))(layers.Dense(2 * WIDTH, name=f"b{number}_se")(z)), 2, -1
+        )
+        x = ops.relu(x + ops.sigmoid(factor) * y + shift)
+    made = keras.Model(inputs, x)
+    zeros = [f"b{number}_{end}" for number in range(2) for end in ("n/gamma", "se/kernel")]
+    assert sorted(recipes.zero_residual(made).by_path) == zeros
+    initialize(made, "zero_residual", seed=0)
+    values = np.abs(drawn((2, 6, 6, WIDTH), 0))
+    np.testing.assert_allclose(to_numpy(made(values)), values, atol=1e-6)
+    assert audit(made, "zero_residual").ok
+
+
 def test_a_table_of_positions_in_the_sum_stays_and_a_rectified_shift_is_refused():
     table = layers.Embedding(4, WIDTH, name="positions")
     made = model(lambda h, g, b: (h, table(ops.arange(4))), add=ONE_SUM["last"])

@@ -1,6 +1,7 @@
 """A kernel that holds those of queries, keys and values is drawn by the fans of each."""
 
 import keras
+import numpy as np
 import pytest
 from keras import layers, ops
 from modes import often
@@ -65,6 +66,61 @@ def dot_product(x):
     return ops.reshape(y, (-1, 4, WIDTH))
 
 
+def attention_of_each_head(q, k, v):
+    return ops.concatenate(
+        [
+            ops.matmul(ops.softmax(ops.matmul(query, ops.transpose(key, (0, 2, 1)))), value)
+            for query, key, value in zip(*(ops.split(tensor, HEADS, -1) for tensor in (q, k, v)), strict=True)
+        ],
+        -1,
+    )
+
+
+def apart_in_a_loop_over_heads(x):
+    return attention_of_each_head(*(layers.Dense(WIDTH, name=name)(x) for name in ("qkv", "k", "v")))
+
+
+def loop_over_heads(x):
+    q, k, v = ops.split(layers.Dense(3 * WIDTH, name="qkv")(x), 3, -1)
+    left, right = ops.split(q, 2, -1)
+    return attention_of_each_head(ops.concatenate([left - right, left + right], -1), k, v)
+
+
+def joint(x):
+    """Attention of two streams together, which rotary positions turn after they are joined."""
+    streams = [layers.Dense(3 * WIDTH, name=name)(x) for name in ("qkv", "other")]
+    q, k, v = (
+        ops.concatenate(parts, 2) for parts in zip(*(map(heads, ops.split(y, 3, -1)) for y in streams), strict=True)
+    )
+    return attention(rotate(q), rotate(k), v)[:, :4]
+
+
+def loop_over_steps(x):
+    """Attention without a softmax, of which the state goes from step to step."""
+    q, k, v = ops.split(layers.Dense(3 * WIDTH, name="qkv")(x), 3, -1)
+    state, outputs = ops.zeros((1, WIDTH, WIDTH)), []
+    for step in range(4):
+        state = state + ops.matmul(k[:, step, :, None], v[:, step, None])
+        outputs.append(ops.squeeze(ops.matmul(q[:, step, None], state), 1))
+    return ops.stack(outputs, 1)
+
+
+def mixed_in_a_loop(x):
+    """A loop that splits in each step what it has mixed in the step before."""
+    q, k, v = ops.split(layers.Dense(3 * WIDTH, name="qkv")(x), 3, -1)
+    for _ in range(18):
+        first, others = k[..., :1], k[..., 1:]
+        k = ops.concatenate([first, others + first], -1)
+    return attention(heads(q), heads(k), heads(v))
+
+
+def random_features(x):
+    """A product with a constant, which queries and keys go through alone."""
+    features = np.eye(WIDTH // HEADS, dtype="float32")
+    q, k, v = map(heads, ops.split(layers.Dense(3 * WIDTH, name="qkv")(x), 3, -1))
+    return attention(ops.exp(ops.matmul(q, features)), ops.exp(ops.matmul(k, features)), v)
+
+
 def grouped(x):
     """Fewer heads of keys and values than of queries."""
     q, k, v = ops.split(layers.Dense(2 * WIDTH, name="qkv")(x), (WIDTH, WIDTH + WIDTH // 2), -1)
@@ -88,20 +144,29 @@ KERNELS = {
     dot_product: 3,
     keys_and_values: 2,
     apart_with_rotary: 1,
+    apart_in_a_loop_over_heads: 1,
+    loop_over_heads: 3,
+    mixed_in_a_loop: 3,
+    random_features: 3,
+    joint: 3,
 }
 
 
 @pytest.mark.release_backends
-@pytest.mark.parametrize("attend", often(KERNELS, [split, unstacked, rotary]))
+@pytest.mark.parametrize("attend", often(KERNELS, [split, unstacked, rotary, loop_over_heads, mixed_in_a_loop]))
 def test_each_kernel_in_one_has_the_scale_that_it_would_have_alone(attend):
     made = model(attend)
     plan = initialize(made, "vit_jax", seed=0)
     stds = {row.path: row.expected_std for row in plan.rows}
     assert stds["qkv/kernel"] == pytest.approx((2 / (WIDTH + WIDTH)) ** 0.5)
     assert stds["up/kernel"] == pytest.approx((2 / (WIDTH + 32)) ** 0.5)
-    assert ("  several kernels in one: 'qkv'" in plan.notes) == (KERNELS[attend] > 1)
+    assert any("several kernels in one" in note and "'qkv'" in note for note in plan.notes) == (KERNELS[attend] > 1)
     assert recipes.spectral(made).by_path["qkv/kernel"].blocks == KERNELS[attend]
     assert audit(made, "vit_jax").ok
+
+
+def test_steps_of_a_loop_are_no_kernels():
+    assert recipes.spectral(model(loop_over_steps)).by_path["qkv/kernel"].blocks == 3
 
 
 def test_kernels_of_several_sizes_are_left_with_a_question_and_a_rule_answers_it():

@@ -360,7 +360,10 @@ def attention(heads, head_size):
 def test_larger_heads_are_told_and_more_heads_are_not():
     larger = scaling.mup(attention(2, 32), attention(2, 8))
     assert larger.head_size == 4
-    assert str(larger).endswith("Heads are 4 times as large: divide the scores of attention by 2 more.")
+    assert str(larger).endswith(
+        "Heads are 4 times as large: divide the scores of attention by 2 more, unless your model divides them by the "
+        "size of the heads already."
+    )
     more = scaling.mup(attention(8, 8), attention(2, 8))
     assert more.head_size == 1
     assert "Heads" not in str(more)
