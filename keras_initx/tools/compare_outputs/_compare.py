@@ -32,7 +32,7 @@ from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._former_values import preserve_variables
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
-from keras_initx.inspection._watch import Watch, call_observed_module
+from keras_initx.inspection._watch import Watch, Watcher, call_observed_module
 from keras_initx.report._text import format_number, join_clauses
 from keras_initx.tools.compare_outputs._compared_call import (
     BEFORE_ACTIVATION,
@@ -475,6 +475,22 @@ def compare_outputs(
         in your tests. The page "Compare outputs, layer by layer" tells you how calls, shapes and
         automatic names are matched.
     """
+    return compare_watched(
+        model, x, like, y=y, names=names, layout=layout, tolerance=tolerance
+    )
+
+
+def compare_watched(
+    model: keras.Model,
+    x: Data,
+    like: LikeOutputs,
+    *watchers: Watcher,
+    y: Data | None = None,
+    names: NamesDict | None = None,
+    layout: LayoutName | None = None,
+    tolerance: float | None = None,
+) -> OutputsReport:
+    """Do the same as `compare_outputs`, while watchers look at the calls of the model too."""
     inventory = _check_model(model)
     if layout is not None:
         check_choice("layout", layout, LAYOUTS)
@@ -500,7 +516,7 @@ def compare_outputs(
             other_shapes.add(squeeze_shape(tensor.shape))
         if call.before_activation is not None:
             other_shapes.add(squeeze_shape(call.before_activation.shape))
-    ours = _record_model(inventory, batch.x, other_shapes)
+    ours = _record_model(inventory, batch.x, other_shapes, watchers)
     texts = canonicalize_operations(inventory)
     canonical_paths = {path: texts[layer] for layer, path in name_operations(inventory).items()}
     counterparts = find_counterparts(
@@ -591,8 +607,9 @@ def _take_and_compare_step(
     causes = find_known_causes(here, there, weights, inventory, report.rows, calls)
     return replace(
         report,
-        causes=[*settings.remarks, *causes.texts],
+        causes=causes.texts,
         explained=causes.explained,
+        remarks=settings.remarks,
         later=[*report.later, *settings.later],
     )
 
@@ -649,7 +666,7 @@ def _record_module(
             "`loss` must be a function of the outputs of the module and of `y`, as "
             f"`torch.nn.MSELoss()`. Received: loss={loss!r}"
         )
-    targets = _convert_to_tensors(y, _find_device(module))
+    targets = _convert_to_tensors(y, module)
     step = ModuleStep(module, args, kwargs, targets, loss, optimizer)
     with preserve_modules(module):
         call_observed_module(module, args, kwargs, recorder)
@@ -661,6 +678,7 @@ def _record_model(
     inventory: Inventory,
     x: Any,
     other_shapes: Collection[Shape] = (),
+    watchers: Sequence[Watcher] = (),
     *,
     has_equal_draws: bool = True,
 ) -> RecordedOutputs:
@@ -672,7 +690,7 @@ def _record_model(
         stack.enter_context(backend.full_precision())
         if has_equal_draws:
             draws = stack.enter_context(equal_draws())
-        Watch(inventory).observe(x, recorder, training=False)
+        Watch(inventory).observe(x, recorder, *watchers, training=False)
     environment = read_environment(inventory.model)
     own_backend = keras.backend.backend()
     return RecordedOutputs(
@@ -690,26 +708,30 @@ def _prepare_batch(model: keras.Model, x: Data, y: Data | None) -> Batch:
     return Batch(*(first_examples(values, None) for values in make_batch(model, x, y)))
 
 
-def _find_device(module: Any) -> Any:
-    parameter = next(module.parameters(), None)
-    return None if parameter is None else parameter.device
-
-
 def _prepare_arguments(module: Any, x: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
     # By position and by keyword.
-    tensors = _convert_to_tensors(x, _find_device(module))
+    tensors = _convert_to_tensors(x, module)
     if isinstance(tensors, dict):
         return (), tensors
     return (tensors if isinstance(tensors, list) else [tensors]), {}
 
 
-def _convert_to_tensors(nested: Any, device: Any) -> Any:
-    """Convert arrays to tensors of torch, also in a list or a dict of them."""
+def _convert_to_tensors(nested: Any, module: Any) -> Any:
+    """Convert arrays to tensors for a module of torch, also in a list or a dict of them.
+
+    As Keras does, arrays in float64, NumPy's default, become float32 for a module without float64.
+    Tensors of torch stay as they are.
+    """
     torch = sys.modules["torch"]
+    own = [*module.parameters(), *module.buffers()]
+    device = own[0].device if own else None
+    has_float64 = any(tensor.dtype == torch.float64 for tensor in own)
 
     def as_tensor(value: Any) -> Any:
         if keras.ops.is_tensor(value) and not isinstance(value, torch.Tensor):
             value = keras.ops.convert_to_numpy(value)
+        if isinstance(value, np.ndarray) and value.dtype == "float64" and not has_float64:
+            value = value.astype("float32")
         if isinstance(value, np.ndarray | torch.Tensor):
             return torch.as_tensor(value, device=device)
         return value
@@ -810,10 +832,19 @@ def _build_report(
     unmatched = [str(call.key) for call in others.calls if id(call) not in matched]
     index = find_first_difference(comparisons, flow)
     rows = [comparison.row for comparison in comparisons]
+    report = OutputsReport(
+        rows,
+        None,
+        None,
+        [],
+        unmatched,
+        environment=ours.environment,
+        environment_there=others.environment,
+    )
     if index is None:
-        return OutputsReport(rows, None, None, [], unmatched)
+        return report
     between = narrow_down_origin(comparisons, index, flow, others.calls)
     reasons = collect_reasons(
         comparisons, index, between, others.calls, is_same_framework=is_same_framework
     )
-    return OutputsReport(rows, rows[index], between, reasons, unmatched)
+    return replace(report, first=rows[index], between=between, reasons=reasons)

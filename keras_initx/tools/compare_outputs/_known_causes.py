@@ -44,8 +44,9 @@ from keras_initx.tools.compare_outputs._torch_settings import (
 
 # A formula gives an update if it is off by at most this share of its size.
 _SAME = 1e-3
-# A cause changes an update if it moves it by more than this share of its size.
-_CHANGED = 1e-4
+# A cause changes an update if it moves it by more than this share of its size: by half of what makes
+# an update differ, so that rounding does not decide.
+_CHANGED = 5e-5
 # Two momentums are the same if the shares of new values differ by at most this share.
 _SAME_MOMENTUM = 1e-2
 _ADAMS = ("Adam", "AdamW")
