@@ -182,9 +182,7 @@ def test_the_first_step_of_a_port_is_equal_or_has_a_known_cause(make, optimizer)
 
     here, there, cause = OPTIMIZERS[optimizer]
     model.compile(here(), {"sequence_output": "mse"} if make is bert else "mse")
-    report = keras_initx.port_report(
-        model, module, inputs, y, names=names, layout=layout, loss=loss, optimizer=there
-    )
+    report = keras_initx.port_report(model, module, inputs, y, names=names, layout=layout, loss=loss, optimizer=there)
     assert_step(report, cause)
 
 

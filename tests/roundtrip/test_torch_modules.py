@@ -13,7 +13,7 @@ pytestmark = pytest.mark.every_backend
 
 
 @pytest.mark.parametrize("name", PORTS)
-def test_a_port_is_compared_with_its_module(name, tmp_path):
+def test_a_port_is_compared_with_its_module(name):
     port = Port(name)
     port.model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
     training = {
@@ -29,11 +29,6 @@ def test_a_port_is_compared_with_its_module(name, tmp_path):
     assert report.verdict.startswith(start)
     assert keras.backend.backend() in report.model.environment.versions
     assert report.module.environment.versions == {"torch": torch.__version__}
-    recorded = keras_initx.record_outputs(port.module, port.x_of_module, port.y, **training)
-    recorded.save(tmp_path / "outputs.npz")
-    report = keras_initx.compare_outputs(port.model, port.x, tmp_path / "outputs.npz", y=port.y)
-    assert report.first is None
-    assert report.step.loss.answer == "equal"
 
 
 @pytest.mark.parametrize("name", ["dense", "block", "embedded"])
@@ -48,7 +43,21 @@ def test_so_is_a_step_of_adam(name):
         loss=torch.nn.functional.mse_loss,
         optimizer=lambda parameters: torch.optim.Adam(parameters, 1e-3, eps=equal_epsilon()),
     )
+    if name == "embedded" and keras.backend.backend() == "tensorflow":
+        assert "known causes: Keras on TensorFlow gives the optimizer a gradient for each use" in report.verdict
+        assert report.outputs.step.explained == {"emb/embeddings"}
+    else:
+        assert report.ok, str(report)
+
+
+def test_a_module_may_be_recorded_elsewhere(tmp_path):
+    port = Port("dense")
+    port.model.compile(keras.optimizers.SGD(0.1), "mse")
+    recorded = port.recorded(lambda parameters: torch.optim.SGD(parameters, 0.1))
+    recorded.save(tmp_path / "outputs.npz")
+    report = keras_initx.compare_outputs(port.model, port.x, tmp_path / "outputs.npz", y=port.y)
     assert report.ok, str(report)
+    assert f"there with torch {torch.__version__}, cpu" in report.to_markdown().replace("\\", "")
 
 
 def test_tensors_of_keras_are_inputs_of_a_module():

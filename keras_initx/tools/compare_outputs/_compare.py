@@ -55,7 +55,10 @@ from keras_initx.tools.compare_outputs._flow import (
     find_output_tolerances,
     propagate_tolerances,
 )
-from keras_initx.tools.compare_outputs._known_causes import find_known_causes
+from keras_initx.tools.compare_outputs._known_causes import (
+    find_causes_between_backends,
+    find_known_causes,
+)
 from keras_initx.tools.compare_outputs._mapped_step import MappedWeight, map_step
 from keras_initx.tools.compare_outputs._module_step import ModuleLoss, ModuleStep, preserve_modules
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
@@ -346,6 +349,8 @@ def record_outputs(
             - an array or a tensor,
             - a tuple or list of these, passed by position,
             - a dict of these, passed by name.
+
+            Arrays of NumPy in float64 become float32 for a module without float64.
         y: The targets. For a compiled Keras model: the same as for `fit`, unless `x` has them. A
             model whose only loss comes from `add_loss` needs none. For a module of torch: arrays or
             tensors, also in a list or dict.
@@ -443,7 +448,8 @@ def compare_outputs(
             `record_outputs`.
         names: The names of layers in `like` by patterns: `{"block_*": "blocks.{0}"}`, with all
             forms of `names` of `load_pretrained`. A pattern also covers all layers inside of the
-            layer. `None` skips them. Without `names`, equal paths are compared.
+            layer. `None` skips them. The name `""` is the other model itself, if it records no
+            layers. Without `names`, equal paths are compared.
         layout: For the first step of a module of torch: the order of axes in its arrays, `"torch"`
             by default, see `load_pretrained`. Pass `"keras"` for `Conv1D` of transformers' GPT-2.
         tolerance: The tolerance for all floats, in place of the tolerance for their dtype.
@@ -475,9 +481,7 @@ def compare_outputs(
         in your tests. The page "Compare outputs, layer by layer" tells you how calls, shapes and
         automatic names are matched.
     """
-    return compare_watched(
-        model, x, like, y=y, names=names, layout=layout, tolerance=tolerance
-    )
+    return compare_watched(model, x, like, y=y, names=names, layout=layout, tolerance=tolerance)
 
 
 def compare_watched(
@@ -594,7 +598,9 @@ def _take_and_compare_step(
     calls = [] if here.obstacle else step.record_calls()
     tolerances = find_output_tolerances(calls, tolerance, backends) if calls else {}
     if others.framework != "torch":
-        return compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
+        report = compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
+        causes = find_causes_between_backends(report.rows, here, find_counterpart)
+        return replace(report, causes=causes.texts, explained=causes.explained)
     settings = select_shared_settings(here, there)
     report = compare_steps(
         replace(here, settings=settings.here, unread=settings.unread),

@@ -81,7 +81,12 @@ def freeze(port):
 
 # What is wrong with the training of a port, and what the Markdown says.
 FAULTS = [
-    pytest.param({"loss": lambda outputs, y: ((outputs - y) ** 2).sum()}, None, "1/24 of that there, the number of values in ", id="loss"),
+    pytest.param(
+        {"loss": lambda outputs, y: ((outputs - y) ** 2).sum()},
+        None,
+        "1/24 of that there, the number of values in ",
+        id="loss",
+    ),
     pytest.param({"rate": 0.2}, None, "learning_rate is 0.1 here and 0.2 there (fc2/kernel", id="rate"),
     pytest.param({}, freeze, "fc1/kernel: gradient: trained there only", id="frozen"),
     pytest.param({"nesterov": True}, None, "optimizer: nesterov: False here, True there", marks=rare, id="nesterov"),
@@ -154,5 +159,7 @@ def test_a_module_that_draws_is_not_compared():
         loss=torch.nn.functional.mse_loss,
     )
     assert report["first step"].answer == "not compared"
-    assert report.verdict.startswith("The port is not known to be equal: the first step was not compared: the module draws")
+    assert report.verdict.startswith(
+        "The port is not known to be equal: the first step was not compared: the module draws"
+    )
     assert np.isfinite(report.agreements[0].largest_difference)
