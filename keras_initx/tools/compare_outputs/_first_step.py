@@ -13,7 +13,7 @@ words, why a value is not known. It is empty if the value is known.
 
 import collections
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -406,18 +406,24 @@ class _RowGradientKeeper(GradientKeeper):
 
     has_row_gradients = False
 
-    def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
+    def apply(
+        self,
+        grads: Sequence[Tensor],
+        trainable_variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
         for gradient in grads:
             self.has_row_gradients |= backend.as_whole(gradient) is not gradient
-        return super().apply(grads, trainable_variables)
+        super().apply(grads, trainable_variables)
 
 
 def _pass_sums_to(optimizer: Any) -> None:
     """Let an optimizer get the sum of the gradients of all uses of a row."""
     apply = optimizer.apply
 
-    def apply_sums(grads: Any, trainable_variables: Any = None) -> Any:
-        return apply([backend.as_whole(gradient) for gradient in grads], trainable_variables)
+    def apply_sums(
+        grads: Sequence[Tensor], trainable_variables: Sequence[keras.Variable] | None = None
+    ) -> None:
+        apply([backend.as_whole(gradient) for gradient in grads], trainable_variables)
 
     optimizer.apply = apply_sums
 

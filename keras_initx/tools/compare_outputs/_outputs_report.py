@@ -272,7 +272,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             Column("like", _counterpart_name, is_text=True, is_optional=True),
             Column("inputs differ", lambda row: format_cell(row.inputs)),
             Column("outputs differ", lambda row: format_cell(row.outputs)),
-            Column("tolerance", lambda row: format_cell(row.tolerance)),
+            Column("tolerance", _format_tolerance),
             Column("", _format_answer, is_text=True),
         ]
 
@@ -325,6 +325,10 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         points = {name: Points(values, colors[name]) for name, values in groups.items()}
         panels = {"difference": points}
         return plot_in_order([row.name for row in self.rows], panels, of="layer")
+
+
+def _format_tolerance(row: OutputRow) -> str:
+    return "" if row.outputs is None else format_cell(row.tolerance)
 
 
 def _format_answer(row: OutputRow) -> str:
