@@ -209,6 +209,8 @@ def roundtrip(session):
     # One process per file, because the tests of a file share saved models. JAX is the quickest to
     # import.
     run_tests(session, "jax", "--dist=loadfile", "tests/roundtrip")
+    # The others compare processes of all backends.
+    run_tests(session, "tensorflow", "tests/roundtrip/test_torch_modules.py")
 
 
 @nox.session(default=False, tags=["release"])

@@ -90,6 +90,13 @@ if TYPE_CHECKING:
         def build(self, variables: Sequence[keras.Variable]) -> None:
             """Make the variables of the optimizer."""
 
+        def apply(
+            self,
+            grads: Sequence[Tensor],
+            trainable_variables: Sequence[keras.Variable] | None = None,
+        ) -> None:
+            """Take a step with gradients."""
+
         def update_step(
             self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
         ) -> None:

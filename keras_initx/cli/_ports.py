@@ -16,7 +16,6 @@ from keras_initx.cli._inputs import (
     read_names,
     write_report,
 )
-from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.tools.compare_outputs._counterparts import select_weight_names
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
@@ -106,9 +105,7 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
     except Exception as error:
         parser.exit(2, f"{parser.prog}: error: cannot compare {arguments.model}: {error}\n")
     sys.stdout.write(f"{report}\n")
-    sys.stdout.write(
-        f"Recorded with {like.environment}, compared with {read_environment(model)}.\n"
-    )
+    sys.stdout.write(f"Computed {report._versions()}.\n")
     write_report(parser, arguments, f"Outputs of {arguments.model}", report)
     return int(not report.ok)
 

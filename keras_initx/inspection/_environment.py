@@ -26,6 +26,10 @@ class Environment:
     versions: Versions
     devices: Sequence[str] = ()
 
+    def as_content(self) -> dict[str, Any]:
+        """Convert the environment to the content of JSON."""
+        return {"versions": dict(self.versions), "devices": list(self.devices)}
+
     def __str__(self) -> str:
         parts = [f"{name} {version}" for name, version in self.versions.items()]
         return ", ".join([*parts, *self.devices])

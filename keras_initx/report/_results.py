@@ -227,10 +227,11 @@ class Result(abc.ABC):
 
     def _made(self) -> str:
         """Return the time and the versions with which the result was made."""
-        return (
-            f"{datetime.date.today().isoformat()}, keras_initx {__version__}, "
-            f"Keras {keras.__version__} on {keras.backend.backend()}"
-        )
+        return f"{datetime.date.today().isoformat()}, keras_initx {__version__}, {self._versions()}"
+
+    def _versions(self) -> str:
+        """Return the versions of Keras and the backend with which the result was made."""
+        return f"Keras {keras.__version__} on {keras.backend.backend()}"
 
     def _page_parts(self) -> list[str]:
         """Return the HTML of the page below its title."""

@@ -2,12 +2,13 @@
 
 import json
 
+import keras
 import pytest
 from commands import refused
 
 from keras_initx.cli import _main as cli
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 SOURCE = """
 import torch
@@ -123,8 +124,13 @@ def test_halves_on_two_machines_meet_in_a_file(folder, capsys):
     assert "Recorded with torch " in capsys.readouterr().out
     compare = ["compare", "model.py:build", "outputs.npz", *data, "--names", NAMES]
     assert cli.main([*compare, "--markdown", "report.md"]) == 1  # these weights were never loaded
-    assert "compared with keras " in capsys.readouterr().out
-    assert (folder / "report.md").read_text().startswith("**Outputs report: ")
+    text = (folder / "report.md").read_text()
+    assert text.startswith("**Outputs report: ")
+    # Both halves say what they ran with, wherever that was.
+    here = f"here with keras {keras.__version__}, torch {torch.__version__}, cpu"
+    there = f"there with torch {torch.__version__}, cpu"
+    assert f"{here}; {there}" in text.splitlines()[-1].replace("\\", "")
+    assert f"Computed {here}; {there}." in " ".join(capsys.readouterr().out.split())
     assert cli.main(["record", "model.py:build", *data, "--out", "keras.npz"]) == 0
     assert cli.main(["compare", "model.py:build", "keras.npz", *data]) == 0
 

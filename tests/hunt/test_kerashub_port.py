@@ -10,6 +10,7 @@ import keras_initx
 keras_hub = pytest.importorskip("keras_hub")
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
+from torch_ports import equal_epsilon  # noqa: E402
 
 PADDING = np.ones_like(TOKENS)
 
@@ -80,10 +81,14 @@ def vit(epsilon=1e-6):
 def report_on(make, **options):
     keras.utils.set_random_seed(0)
     module, model, names, layout, inputs = make(**options)
+    load(model, module, names, layout)
+    return keras_initx.port_report(model, module, inputs, names=names, layout=layout)
+
+
+def load(model, module, names, layout):
     plan = keras_initx.load_pretrained(model, module.state_dict(), names, layout=layout, dry_run=True)
     assert plan.ok, plan.problems[0]
     keras_initx.load_pretrained(model, module.state_dict(), names, layout=layout)
-    return keras_initx.port_report(model, module, inputs, names=names, layout=layout)
 
 
 @pytest.mark.parametrize("make", [bert, gpt2, llama, vit], ids=lambda make: make.__name__)
@@ -114,3 +119,110 @@ def test_another_epsilon_is_named_with_its_layer(make, layer):
     assert not report.ok
     assert report.outputs.first.path == layer
     assert layer in report.verdict
+
+
+def without_dropout(module, model):
+    """Set all rates of dropout to 0, which draws other numbers in torch than in Keras."""
+    for part in module.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+        if isinstance(layer, keras.layers.MultiHeadAttention):
+            layer._dropout = 0.0
+
+
+# The optimizers of both sides, and what is different in their first steps.
+OPTIMIZERS = {
+    "SGD": (
+        lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+        lambda parameters: torch.optim.SGD(parameters, 0.1, momentum=0.9),
+        "",
+    ),
+    "Adam": (
+        lambda: keras.optimizers.Adam(1e-3),
+        lambda parameters: torch.optim.Adam(parameters, 1e-3),
+        "Adam of torch adds epsilon after its bias correction, and Keras before it",
+    ),
+    "AdamW": (
+        lambda: keras.optimizers.AdamW(1e-3, weight_decay=0.01),
+        lambda parameters: torch.optim.AdamW(parameters, 1e-3, weight_decay=0.01, eps=equal_epsilon()),
+        "",
+    ),
+    "RMSprop": (
+        lambda: keras.optimizers.RMSprop(1e-3, rho=0.99, epsilon=1e-8),
+        lambda parameters: torch.optim.RMSprop(parameters, 1e-3, eps=1e-8),
+        "RMSprop of torch adds epsilon to the root, and Keras under it",
+    ),
+}
+
+
+def assert_step(report, cause):
+    if cause:
+        assert report.verdict == f"The port differs: in the first step by nothing but known causes: {cause}."
+        assert cause in report.to_markdown().splitlines()[0]
+    else:
+        assert report.verdict == "The port is equal: weights, outputs, first step."
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("make", [bert, gpt2, llama, vit], ids=lambda make: make.__name__)
+def test_the_first_step_of_a_port_is_equal_or_has_a_known_cause(make, optimizer):
+    keras.utils.set_random_seed(0)
+    module, model, names, layout, inputs = make()
+    without_dropout(module, model)
+    load(model, module, names, layout)
+    length = 5 if make is vit else TOKENS.shape[1]
+    hidden = np.random.default_rng(1).normal(size=(2, length, WIDTH)).astype("float32")
+    y = {"sequence_output": hidden} if make is bert else hidden
+
+    def loss(outputs, y):
+        return torch.nn.functional.mse_loss(outputs.last_hidden_state, y["sequence_output"] if make is bert else y)
+
+    here, there, cause = OPTIMIZERS[optimizer]
+    model.compile(here(), {"sequence_output": "mse"} if make is bert else "mse")
+    report = keras_initx.port_report(model, module, inputs, y, names=names, layout=layout, loss=loss, optimizer=there)
+    assert_step(report, cause)
+
+
+def gpt2_head():
+    config = transformers.GPT2Config(vocab_size=WORDS, n_positions=16, n_embd=WIDTH, n_layer=2, n_head=4)
+    shape = {"num_heads": 4, "intermediate_dim": 4 * WIDTH, "max_sequence_length": 16}
+    backbone = keras_hub.models.GPT2Backbone(**OF_KERAS_HUB, **shape)
+    names = {}
+    for pattern, name in names_of("gpt2").items():
+        name = f"transformer.{name}" if isinstance(name, str) else (f"transformer.{name[0]}", *name[1:])
+        names[f"gpt2_backbone/{pattern}"] = name
+    return transformers.GPT2LMHeadModel(config), keras_hub.models.GPT2CausalLM(backbone), names, "keras"
+
+
+def llama_head():
+    shape = {"intermediate_size": 48, "num_key_value_heads": 2, "max_position_embeddings": 16, "rms_norm_eps": 1e-6}
+    config = transformers.LlamaConfig(**OF_TRANSFORMERS, **shape, tie_word_embeddings=False)
+    shape = {"num_query_heads": 4, "num_key_value_heads": 2, "intermediate_dim": 48}
+    backbone = keras_hub.models.LlamaBackbone(**OF_KERAS_HUB, **shape)
+    names = {f"llama_backbone/{pattern}": name for pattern, name in names_of("llama").items()}
+    return transformers.LlamaForCausalLM(config), keras_hub.models.LlamaCausalLM(backbone), names, "torch"
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "RMSprop"])
+@pytest.mark.parametrize("make", [gpt2_head, llama_head], ids=lambda make: make.__name__)
+def test_so_is_that_of_a_model_with_a_head_for_words(make, optimizer):
+    keras.utils.set_random_seed(0)
+    module, model, names, layout = make()
+    without_dropout(module, model)
+    load(model, module, names, layout)
+    here, there, cause = OPTIMIZERS[optimizer]
+    model.compile(here(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    report = keras_initx.port_report(
+        model,
+        module,
+        of_tokens(),
+        np.roll(TOKENS, -1, axis=1),
+        names=names,
+        layout=layout,
+        loss=lambda outputs, y: torch.nn.functional.cross_entropy(outputs.logits.flatten(0, 1), y.flatten()),
+        optimizer=there,
+    )
+    assert_step(report, cause)

@@ -32,7 +32,7 @@ from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._former_values import preserve_variables
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
-from keras_initx.inspection._watch import Watch, call_observed_module
+from keras_initx.inspection._watch import Watch, Watcher, call_observed_module
 from keras_initx.report._text import format_number, join_clauses
 from keras_initx.tools.compare_outputs._compared_call import (
     BEFORE_ACTIVATION,
@@ -55,7 +55,10 @@ from keras_initx.tools.compare_outputs._flow import (
     find_output_tolerances,
     propagate_tolerances,
 )
-from keras_initx.tools.compare_outputs._known_causes import find_known_causes
+from keras_initx.tools.compare_outputs._known_causes import (
+    find_causes_between_backends,
+    find_known_causes,
+)
 from keras_initx.tools.compare_outputs._mapped_step import MappedWeight, map_step
 from keras_initx.tools.compare_outputs._module_step import ModuleLoss, ModuleStep, preserve_modules
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
@@ -346,6 +349,8 @@ def record_outputs(
             - an array or a tensor,
             - a tuple or list of these, passed by position,
             - a dict of these, passed by name.
+
+            Arrays of NumPy in float64 become float32 for a module without float64.
         y: The targets. For a compiled Keras model: the same as for `fit`, unless `x` has them. A
             model whose only loss comes from `add_loss` needs none. For a module of torch: arrays or
             tensors, also in a list or dict.
@@ -443,7 +448,8 @@ def compare_outputs(
             `record_outputs`.
         names: The names of layers in `like` by patterns: `{"block_*": "blocks.{0}"}`, with all
             forms of `names` of `load_pretrained`. A pattern also covers all layers inside of the
-            layer. `None` skips them. Without `names`, equal paths are compared.
+            layer. `None` skips them. The name `""` is the other model itself, if it records no
+            layers. Without `names`, equal paths are compared.
         layout: For the first step of a module of torch: the order of axes in its arrays, `"torch"`
             by default, see `load_pretrained`. Pass `"keras"` for `Conv1D` of transformers' GPT-2.
         tolerance: The tolerance for all floats, in place of the tolerance for their dtype.
@@ -475,6 +481,20 @@ def compare_outputs(
         in your tests. The page "Compare outputs, layer by layer" tells you how calls, shapes and
         automatic names are matched.
     """
+    return compare_watched(model, x, like, y=y, names=names, layout=layout, tolerance=tolerance)
+
+
+def compare_watched(
+    model: keras.Model,
+    x: Data,
+    like: LikeOutputs,
+    *watchers: Watcher,
+    y: Data | None = None,
+    names: NamesDict | None = None,
+    layout: LayoutName | None = None,
+    tolerance: float | None = None,
+) -> OutputsReport:
+    """Do the same as `compare_outputs`, while watchers look at the calls of the model too."""
     inventory = _check_model(model)
     if layout is not None:
         check_choice("layout", layout, LAYOUTS)
@@ -500,7 +520,7 @@ def compare_outputs(
             other_shapes.add(squeeze_shape(tensor.shape))
         if call.before_activation is not None:
             other_shapes.add(squeeze_shape(call.before_activation.shape))
-    ours = _record_model(inventory, batch.x, other_shapes)
+    ours = _record_model(inventory, batch.x, other_shapes, watchers)
     texts = canonicalize_operations(inventory)
     canonical_paths = {path: texts[layer] for layer, path in name_operations(inventory).items()}
     counterparts = find_counterparts(
@@ -578,7 +598,9 @@ def _take_and_compare_step(
     calls = [] if here.obstacle else step.record_calls()
     tolerances = find_output_tolerances(calls, tolerance, backends) if calls else {}
     if others.framework != "torch":
-        return compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
+        report = compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
+        causes = find_causes_between_backends(report.rows, here, find_counterpart)
+        return replace(report, causes=causes.texts, explained=causes.explained)
     settings = select_shared_settings(here, there)
     report = compare_steps(
         replace(here, settings=settings.here, unread=settings.unread),
@@ -591,8 +613,9 @@ def _take_and_compare_step(
     causes = find_known_causes(here, there, weights, inventory, report.rows, calls)
     return replace(
         report,
-        causes=[*settings.remarks, *causes.texts],
+        causes=causes.texts,
         explained=causes.explained,
+        remarks=settings.remarks,
         later=[*report.later, *settings.later],
     )
 
@@ -649,7 +672,7 @@ def _record_module(
             "`loss` must be a function of the outputs of the module and of `y`, as "
             f"`torch.nn.MSELoss()`. Received: loss={loss!r}"
         )
-    targets = _convert_to_tensors(y, _find_device(module))
+    targets = _convert_to_tensors(y, module)
     step = ModuleStep(module, args, kwargs, targets, loss, optimizer)
     with preserve_modules(module):
         call_observed_module(module, args, kwargs, recorder)
@@ -661,6 +684,7 @@ def _record_model(
     inventory: Inventory,
     x: Any,
     other_shapes: Collection[Shape] = (),
+    watchers: Sequence[Watcher] = (),
     *,
     has_equal_draws: bool = True,
 ) -> RecordedOutputs:
@@ -672,7 +696,7 @@ def _record_model(
         stack.enter_context(backend.full_precision())
         if has_equal_draws:
             draws = stack.enter_context(equal_draws())
-        Watch(inventory).observe(x, recorder, training=False)
+        Watch(inventory).observe(x, recorder, *watchers, training=False)
     environment = read_environment(inventory.model)
     own_backend = keras.backend.backend()
     return RecordedOutputs(
@@ -690,26 +714,30 @@ def _prepare_batch(model: keras.Model, x: Data, y: Data | None) -> Batch:
     return Batch(*(first_examples(values, None) for values in make_batch(model, x, y)))
 
 
-def _find_device(module: Any) -> Any:
-    parameter = next(module.parameters(), None)
-    return None if parameter is None else parameter.device
-
-
 def _prepare_arguments(module: Any, x: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
     # By position and by keyword.
-    tensors = _convert_to_tensors(x, _find_device(module))
+    tensors = _convert_to_tensors(x, module)
     if isinstance(tensors, dict):
         return (), tensors
     return (tensors if isinstance(tensors, list) else [tensors]), {}
 
 
-def _convert_to_tensors(nested: Any, device: Any) -> Any:
-    """Convert arrays to tensors of torch, also in a list or a dict of them."""
+def _convert_to_tensors(nested: Any, module: Any) -> Any:
+    """Convert arrays to tensors for a module of torch, also in a list or a dict of them.
+
+    As Keras does, arrays in float64, NumPy's default, become float32 for a module without float64.
+    Tensors of torch stay as they are.
+    """
     torch = sys.modules["torch"]
+    own = [*module.parameters(), *module.buffers()]
+    device = own[0].device if own else None
+    has_float64 = any(tensor.dtype == torch.float64 for tensor in own)
 
     def as_tensor(value: Any) -> Any:
         if keras.ops.is_tensor(value) and not isinstance(value, torch.Tensor):
             value = keras.ops.convert_to_numpy(value)
+        if isinstance(value, np.ndarray) and value.dtype == "float64" and not has_float64:
+            value = value.astype("float32")
         if isinstance(value, np.ndarray | torch.Tensor):
             return torch.as_tensor(value, device=device)
         return value
@@ -810,10 +838,19 @@ def _build_report(
     unmatched = [str(call.key) for call in others.calls if id(call) not in matched]
     index = find_first_difference(comparisons, flow)
     rows = [comparison.row for comparison in comparisons]
+    report = OutputsReport(
+        rows,
+        None,
+        None,
+        [],
+        unmatched,
+        environment=ours.environment,
+        environment_there=others.environment,
+    )
     if index is None:
-        return OutputsReport(rows, None, None, [], unmatched)
+        return report
     between = narrow_down_origin(comparisons, index, flow, others.calls)
     reasons = collect_reasons(
         comparisons, index, between, others.calls, is_same_framework=is_same_framework
     )
-    return OutputsReport(rows, rows[index], between, reasons, unmatched)
+    return replace(report, first=rows[index], between=between, reasons=reasons)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from keras_initx._checks import suggest_matches, suggest_paths
+from keras_initx._checks import suggest_matches, suggest_paths, truncate
 from keras_initx.inspection._pairing import Pairs, pair_by_path_or_name
 from keras_initx.inspection._patterns import fill_template, find_first_matches, match_pattern
 from keras_initx.inspection._weights import ModelWeight
@@ -79,12 +79,33 @@ def find_counterparts(
     inner = {path: text for path, text in canonical_paths.items() if path != model_path}
     pairs = match_layer_names(inner, others_by_name, names, weights)
     counterparts = Counterparts(remarks={**pairs.reasons, **pairs.notes})
-    for path, name in pairs.names.items():
-        ours, theirs = calls_by_path.get(path, []), others_by_name.get(name, [])
-        counterparts.calls.update(_pair_calls(ours, theirs, tolerance))
     other_models = [call for call in others if call.is_model]
+    paths_by_name = _group_by_name(pairs.names)
+    for path, name in pairs.names.items():
+        ours = calls_by_path.get(path, [])
+        theirs = others_by_name.get(name, []) if name else other_models
+        if len(paths_by_name[name]) > 1 and _have_several_layers(theirs):
+            others_too = [other for other in paths_by_name[name] if other != path]
+            counterparts.remarks[path] = (
+                f"{theirs[0].key.name} there computes it together with {truncate(others_too)}"
+            )
+            continue
+        counterparts.calls.update(_pair_calls(ours, theirs, tolerance))
     counterparts.calls.update(_pair_calls(calls_by_path[model_path], other_models, tolerance))
     return counterparts
+
+
+def _group_by_name(names: Mapping[str, str]) -> dict[str, list[str]]:
+    paths_by_name: dict[str, list[str]] = {}
+    for path, name in names.items():
+        paths_by_name.setdefault(name, []).append(path)
+    return paths_by_name
+
+
+def _have_several_layers(calls: Sequence[RecordedCall]) -> bool:
+    # Recurrent modules of torch, which compute several layers of Keras.
+    counts = [call.settings.get("num_layers") for call in calls]
+    return any(isinstance(count, int) and count > 1 for count in counts)
 
 
 def find_counterpart_path(
@@ -104,7 +125,8 @@ def find_counterpart_path(
         layer = "/".join(words[:count])
         other = counterparts.calls.get(CallKey(layer, 1))
         if other is not None:
-            return "/".join([_replace_dots(other.key.name), *words[count:]])
+            module = [] if other.is_model else [_replace_dots(other.key.name)]
+            return "/".join([*module, *words[count:]])
         if layer in counterparts.remarks:
             return None  # the remark says why
     # The weight is in the model itself, or in a layer that is not called.
@@ -241,7 +263,9 @@ def _match_by_patterns(
 ) -> dict[str, str]:
     """Match the paths of layers with names in the other model, by `names`.
 
-    A pattern that leads to a recorded name for no path at all is an error.
+    A pattern that leads to a recorded name for no path at all is an error. The name `""` is that of
+    the other model itself. It is a layer if nothing inside of it was recorded; else it is only the
+    beginning of the names inside.
     """
     matches = find_first_matches(
         "names", names, {path: path for path in paths}, _match_outermost_layer, kind="a layer"
@@ -256,7 +280,7 @@ def _match_by_patterns(
             continue
         name = fill_template(template, match.texts, path, "have names")
         full = "/".join(filter(None, (_replace_dots(name), match.rest)))
-        if full in others:
+        if full in others or not full:
             leading.add(pattern)
             name_by_path[path] = full
         else:
@@ -267,4 +291,6 @@ def _match_by_patterns(
                 "`names` must lead to names that were recorded. "
                 f"Received: {pattern!r} leads to {name!r}{suggest_matches(name, list(others))}"
             )
+    if others:
+        return {path: name for path, name in name_by_path.items() if name}
     return name_by_path

@@ -13,7 +13,7 @@ words, why a value is not known. It is empty if the value is known.
 
 import collections
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -136,6 +136,7 @@ class FirstStep:
             if indices_by_path and path in indices_by_path:
                 self._indices[id(weight.variable)] = indices_by_path[path]
         self._other_shapes = other_shapes
+        self._has_row_gradients = False
 
     def record(self, *, is_whole: bool = False) -> RecordedStep:
         """Take the step and record it, or why it is not known. Nothing has changed afterward.
@@ -300,6 +301,7 @@ class FirstStep:
                 gradients.get(address),
                 update,
                 _compute_rounding(weight),
+                update_of_sums=updates.of_sums.get(address),
             )
             weights.append(recorded)
         # The last layer first: the way back from the loss.
@@ -333,13 +335,14 @@ class FirstStep:
 
     def _compute_gradients(self) -> dict[int, RecordedChange]:
         """Compute the gradients of the weights that are trained, by the ids of the variables."""
-        keeper: Any = GradientKeeper()
+        keeper: Any = _RowGradientKeeper()
         # A step of no length puts weights into their constraints too.
         with preserve_variables(self._trained):
             self._step_with(keeper)
         gradients = {}
         for variable, gradient in zip(self._trained, keeper.kept, strict=True):
             gradients[id(variable)] = self._record_change(variable, backend.host_view(gradient))
+        self._has_row_gradients = keeper.has_row_gradients
         return gradients
 
     def _compute_updates(self) -> "_Updates":
@@ -348,16 +351,27 @@ class FirstStep:
         if optimizer is None:
             return _Updates("the model has no optimizer")
         try:
-            copied = copy_initial_optimizer(optimizer, self._trained)
+            updates = self._take_step(copy_initial_optimizer(optimizer, self._trained))
         except NoCopyError as error:
             return _Updates(f"there is no copy of the optimizer, {error.received}")
+        of_sums = {}
+        if self._has_row_gradients:
+            copied = copy_initial_optimizer(optimizer, self._trained)
+            _pass_sums_to(copied)
+            for address, change in self._take_step(copied).items():
+                if not np.array_equal(change.values, updates[address].values):
+                    of_sums[address] = change
+        return _Updates(by_id=updates, of_sums=of_sums)
+
+    def _take_step(self, optimizer: keras.optimizers.Optimizer) -> dict[int, RecordedChange]:
+        """Take a step with an optimizer, and record the changes of weights by their ids."""
         updates = {}
         with preserve_variables(self._trained) as former:
-            self._step_with(copied)
+            self._step_with(optimizer)
             for variable in self._trained:
                 increase = _compute_increase(variable, former)
                 updates[id(variable)] = self._record_change(variable, increase)
-        return _Updates(by_id=updates)
+        return updates
 
     def _record_change(self, variable: keras.Variable, values: Array) -> RecordedChange:
         return record_change(values, self._indices.get(id(variable)))
@@ -379,10 +393,39 @@ class _Updates(NamedTuple):
     Attributes:
         obstacle: Why it is not known, empty if it is.
         by_id: Dict from the ids of variables to their changes.
+        of_sums: Dict from the ids of some variables to `RecordedWeight.update_of_sums`.
     """
 
     obstacle: str = ""
     by_id: Mapping[int, RecordedChange] = {}
+    of_sums: Mapping[int, RecordedChange] = {}
+
+
+class _RowGradientKeeper(GradientKeeper):
+    """A keeper that notes whether a gradient has a row for each use, and not their sum."""
+
+    has_row_gradients = False
+
+    def apply(
+        self,
+        grads: Sequence[Tensor],
+        trainable_variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
+        for gradient in grads:
+            self.has_row_gradients |= backend.as_whole(gradient) is not gradient
+        super().apply(grads, trainable_variables)
+
+
+def _pass_sums_to(optimizer: Any) -> None:
+    """Let an optimizer get the sum of the gradients of all uses of a row."""
+    apply = optimizer.apply
+
+    def apply_sums(
+        grads: Sequence[Tensor], trainable_variables: Sequence[keras.Variable] | None = None
+    ) -> None:
+        apply([backend.as_whole(gradient) for gradient in grads], trainable_variables)
+
+    optimizer.apply = apply_sums
 
 
 class _TrainingCall(Watcher):

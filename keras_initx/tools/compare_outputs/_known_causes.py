@@ -16,8 +16,8 @@ of torch 2; `keras/src/optimizers/adam.py` and `rmsprop.py` of Keras 3.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import keras
@@ -44,12 +44,17 @@ from keras_initx.tools.compare_outputs._torch_settings import (
 
 # A formula gives an update if it is off by at most this share of its size.
 _SAME = 1e-3
-# A cause changes an update if it moves it by more than this share of its size.
-_CHANGED = 1e-4
+# A cause changes an update if it moves it by more than this share of its size. It is half of what
+# makes an update differ, so that rounding does not decide.
+_CHANGED = 5e-5
 # Two momentums are the same if the shares of new values differ by at most this share.
 _SAME_MOMENTUM = 1e-2
 _ADAMS = ("Adam", "AdamW")
 _RATE = "learning_rate"
+
+
+# Updates are equal if they are apart by at most this share of their size.
+_EQUAL = 1e-4
 
 
 class Cause(NamedTuple):
@@ -62,6 +67,12 @@ class Cause(NamedTuple):
 
     text: str
     remedy: str = ""
+
+
+_ROWS = Cause(
+    "Keras on TensorFlow gives the optimizer a gradient for each use of a row of an embedding, and "
+    "squares each of them; elsewhere it squares their sum"
+)
 
 
 @dataclass
@@ -186,13 +197,53 @@ def find_known_causes(
             continue
         ours, mapped = recorded[row.path], weights[row.path]
         if row.kind == "trained":
-            causes.add(
-                row.path, _find_causes(rule, ours, there, mapped, _read_kept_values(weight, mapped))
-            )
+            of_rows = _find_row_causes(ours, mapped.recorded)
+            if of_rows:
+                causes.add(row.path, of_rows)
+                continue
+            if ours.update_of_sums is not None:
+                ours, of_rows = replace(ours, update=ours.update_of_sums), [_ROWS]
+            others = _find_causes(rule, ours, there, mapped, _read_kept_values(weight, mapped))
+            causes.add(row.path, [*of_rows, *others] if others else [])
         elif weight.name == "moving_variance":
             tensor = inputs.get(inventory.paths[weight.layer])
             causes.add(row.path, _find_variance_causes(weight, ours, mapped, tensor))
     return causes
+
+
+def find_causes_between_backends(
+    rows: Sequence[StepRow],
+    here: RecordedStep,
+    find_counterpart: Callable[[str], RecordedWeight | None],
+) -> KnownCauses:
+    """Find why weights with equal gradients get other updates in two models of Keras.
+
+    Args:
+        rows: The comparisons of the step.
+        here: The step of the model.
+        find_counterpart: Function that maps the path of a weight to its counterpart, or `None`.
+    """
+    causes = KnownCauses()
+    recorded = {weight.path: weight for weight in here.weights}
+    for row in rows:
+        other = find_counterpart(row.path)
+        if other is not None and row.update is not None and row.update.answer == "differs":
+            causes.add(row.path, _find_row_causes(recorded[row.path], other))
+    return causes
+
+
+def _find_row_causes(ours: RecordedWeight, theirs: RecordedWeight) -> list[Cause]:
+    """Find whether updates are equal once both sides sum the gradients of all uses of a row."""
+    for of_sums, update in (
+        (ours.update_of_sums, theirs.update),
+        (theirs.update_of_sums, ours.update),
+    ):
+        if of_sums is None or update is None:
+            continue
+        difference = compute_rms(of_sums.values.astype("float64") - update.values)
+        if difference <= max(_EQUAL * compute_rms(update.values), ours.rounding):
+            return [_ROWS]
+    return []
 
 
 def _read_kept_values(weight: ModelWeight, mapped: MappedWeight) -> Array:

@@ -16,7 +16,7 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +69,7 @@ def serialize_step(step: RecordedStep, numbers: Mapping[int, int]) -> dict[str, 
 
 def _serialize_weight(weight: RecordedWeight) -> list[Any]:
     changes: list[list[float] | None] = []
-    for change in (weight.gradient, weight.update):
+    for change in (weight.gradient, weight.update, weight.update_of_sums):
         changes.append(None if change is None else [change.norm, change.rounding])
     return [weight.path, weight.kind, list(weight.shape), weight.dtype, *changes]
 
@@ -129,9 +129,11 @@ def parse_step(
             norm, rounding = map(float, size)
             kept = reader.take(choose_indices(math.prod(lengths)).size)
             changes.append(RecordedChange(norm, kept, rounding))
-        gradient, update = changes
-        shape = tuple(lengths)
-        weights.append(RecordedWeight(str(path), kind, shape, str(dtype), gradient, update))
+        gradient, update, *of_sums = changes
+        weight = RecordedWeight(str(path), kind, tuple(lengths), str(dtype), gradient, update)
+        if of_sums:  # which older files do not have
+            weight = replace(weight, update_of_sums=of_sums[0])
+        weights.append(weight)
     arrays = [] if content is None else _parse_arrays(content, reader)
     if reader.begin != values.size or values.dtype != "float32":
         raise ValueError(f"its step needs {reader.begin} values, and has {values.size}")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from keras_initx._checks import truncate
+from keras_initx.inspection._environment import Environment
 from keras_initx.report._figures import BLUE, COLORS, PALE_BLUE, RED
 from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Judgement, Tabular
@@ -136,6 +137,8 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         step: The comparison of the first step of training, `None` if you did not ask for it.
         step_left_out: Why the first step of the other model was not compared, empty if it was, or
             there is none.
+        environment: The versions and devices that your model was called with.
+        environment_there: Those of the other model, `None` if they are not known.
     """
 
     rows: list[OutputRow]
@@ -145,6 +148,8 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     unmatched: list[str]
     step: StepReport | None = None
     step_left_out: str = ""
+    environment: Environment | None = None
+    environment_there: Environment | None = None
 
     @property
     def problems(self) -> list[Any]:
@@ -267,7 +272,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             Column("like", _counterpart_name, is_text=True, is_optional=True),
             Column("inputs differ", lambda row: format_cell(row.inputs)),
             Column("outputs differ", lambda row: format_cell(row.outputs)),
-            Column("tolerance", lambda row: format_cell(row.tolerance)),
+            Column("tolerance", _format_tolerance),
             Column("", _format_answer, is_text=True),
         ]
 
@@ -287,8 +292,16 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             filled += ["", *self.step.text_lines(width)]
         return ["", *filled]
 
+    def _versions(self) -> str:
+        if self.environment is None:
+            return super()._versions()
+        there = self.environment_there
+        versions_there = "versions that are not known" if there is None else there
+        return f"here with {self.environment}; there with {versions_there}"
+
     def _content(self) -> dict[str, Any]:
         between = None
+        here, there = self.environment, self.environment_there
         if self.between is not None:
             between = dict(zip(("after", "here", "there"), self.between, strict=True))
         return {
@@ -297,6 +310,8 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             "reasons": self.reasons,
             "unmatched": self.unmatched,
             "step_left_out": self.step_left_out,
+            "environment": None if here is None else here.as_content(),
+            "environment_there": None if there is None else there.as_content(),
             "step": None if self.step is None else self.step.as_content(),
         }
 
@@ -310,6 +325,10 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         points = {name: Points(values, colors[name]) for name, values in groups.items()}
         panels = {"difference": points}
         return plot_in_order([row.name for row in self.rows], panels, of="layer")
+
+
+def _format_tolerance(row: OutputRow) -> str:
+    return "" if row.outputs is None else format_cell(row.tolerance)
 
 
 def _format_answer(row: OutputRow) -> str:

@@ -166,6 +166,8 @@ class RecordedWeight:
         rounding: By how much its values are rounded, as a root mean square. Files do not have it.
         obstacle: Why neither gradient nor update is known, empty if they may be. Files do not have
             it.
+        update_of_sums: Its change by a step with the sum of the gradients of all uses of each row,
+            if Keras gives a gradient for each use to the optimizer, and the change is another.
     """
 
     path: str
@@ -176,11 +178,12 @@ class RecordedWeight:
     update: RecordedChange | None = None
     rounding: float = 0.0
     obstacle: str = ""
+    update_of_sums: RecordedChange | None = None
 
     @property
     def changes(self) -> Iterator[RecordedChange]:
-        """The gradient and the update, if they are recorded."""
-        for change in (self.gradient, self.update):
+        """The gradient and the updates, if they are recorded."""
+        for change in (self.gradient, self.update, self.update_of_sums):
             if change is not None:
                 yield change
 

@@ -178,8 +178,9 @@ class StepReport(Tabular[StepRow], Judgement):
         later: The settings that differ and make later steps differ, if the first does not.
         unread: Settings that were not compared, each in words.
         causes: Known differences from torch that the values prove, with the weights that show them,
-            and settings that are only equal at the first step, each in words.
+            each in words.
         explained: The paths of the weights whose difference has no other cause.
+        remarks: Settings that are equal at the first step alone, each in words.
     """
 
     rows: Sequence[StepRow]
@@ -193,6 +194,7 @@ class StepReport(Tabular[StepRow], Judgement):
     unread: Sequence[str] = ()
     causes: Sequence[str] = ()
     explained: Collection[str] = ()
+    remarks: Sequence[str] = ()
 
     @property
     def problems(self) -> list[Any]:
@@ -266,7 +268,7 @@ class StepReport(Tabular[StepRow], Judgement):
             return []
         lines = [*self.inputs, self._describe_outputs(), self.loss.text, self._describe_gradients()]
         lines += self._describe_updates()
-        lines += [f"known: {cause}" for cause in self.causes]
+        lines += [f"known: {text}" for text in (*self.remarks, *self.causes)]
         lines += self._list_not_compared()
         if self.settings:
             lines.append(f"settings that differ: {join_clauses(*self.settings)}")
@@ -384,6 +386,7 @@ class StepReport(Tabular[StepRow], Judgement):
             "unread": list(self.unread),
             "causes": list(self.causes),
             "explained": sorted(self.explained),
+            "remarks": list(self.remarks),
             "unmatched": list(self.unmatched),
             "rows": self._records(),
         }

@@ -7,10 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_initx.backends._current import backend
-from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._watch import Watch, Watcher
-from keras_initx.tools.compare_outputs._equal_draws import equal_draws
+from keras_initx.inspection._watch import Watcher
 from keras_initx.tools.compare_outputs._pairs import pair_tensors
 from keras_initx.tools.compare_outputs._reading import Values, label_members, read_values
 from keras_initx.tools.compare_outputs._recorded import record_tensor
@@ -57,14 +54,6 @@ class OutputKeeper(Watcher):
         """Look at the outputs of a torch module, as its hook."""
         if not module.training and not self.outputs:
             self.finish(outputs)
-
-
-def compute_whole_outputs(inventory: Inventory, x: Any) -> dict[str, Values]:
-    """Return the whole outputs of a model for inputs, in inference."""
-    keeper = OutputKeeper()
-    with backend.full_precision(), equal_draws():
-        Watch(inventory).observe(x, keeper, training=False)
-    return keeper.outputs
 
 
 def compare_whole_outputs(

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_initx.checkpoints._sources import LayoutName
-from keras_initx.inspection._batch import Data, first_examples, make_batch
+from keras_initx.inspection._batch import Data
 from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._inventory import check_unshared, checked_inventory
-from keras_initx.tools.compare_outputs._compare import compare_outputs, record_outputs
+from keras_initx.tools.compare_outputs._compare import compare_watched, record_outputs
 from keras_initx.tools.compare_outputs._counterparts import select_weight_names
 from keras_initx.tools.compare_outputs._module_step import preserve_modules
 from keras_initx.tools.compare_outputs._reading import is_torch_module
@@ -18,7 +18,6 @@ from keras_initx.tools.load_pretrained._load_report import LoadReport
 from keras_initx.tools.port_report._agreement import (
     OutputKeeper,
     compare_whole_outputs,
-    compute_whole_outputs,
 )
 from keras_initx.tools.port_report._ported_weights import compare_weights
 from keras_initx.tools.port_report._report import PortReport, PortSide
@@ -137,24 +136,22 @@ def port_report(
     batch = make_port_batch(x, y)
     if batch.y is None and (loss is not None or optimizer is not None):
         raise ValueError("`loss` and `optimizer` need targets: pass `y`. Received: y=None")
-    keeper = OutputKeeper()
+    ours, theirs = OutputKeeper(), OutputKeeper()
     with preserve_modules(module):
         of_weights = select_weight_names(names, inventory.weights)
         weights = compare_weights(inventory, module, of_weights, layout, loaded)
-        hook = module.register_forward_hook(keeper.after_forward)
+        hook = module.register_forward_hook(theirs.after_forward)
         try:
             recorded = record_outputs(module, batch.module, batch.y, loss=loss, optimizer=optimizer)
         finally:
             hook.remove()
-        outputs = compare_outputs(
-            model, batch.model, recorded, y=batch.y, names=names, layout=layout
+        outputs = compare_watched(
+            model, batch.model, recorded, ours, y=batch.y, names=names, layout=layout
         )
-        of_model = make_batch(model, batch.model)
-        whole = compute_whole_outputs(inventory, first_examples(of_model.x, None))
     return PortReport(
         weights,
         outputs,
-        compare_whole_outputs(whole, keeper.outputs),
+        compare_whole_outputs(ours.outputs, theirs.outputs),
         PortSide(f"{type(model).__name__} {model.name!r}", read_environment(model)),
         PortSide(type(module).__name__, read_environment(module)),
     )

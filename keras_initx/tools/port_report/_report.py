@@ -335,11 +335,7 @@ class PortReport(Tabular[PortCheck], Judgement):
     def _content(self) -> dict[str, Any]:
         environments = {}
         for name, side in (("model", self.model), ("module", self.module)):
-            environments[name] = {
-                "name": side.name,
-                "versions": dict(side.environment.versions),
-                "devices": list(side.environment.devices),
-            }
+            environments[name] = {"name": side.name, **side.environment.as_content()}
         return {
             "verdict": self.verdict,
             "ok": self.ok,
@@ -370,8 +366,8 @@ _COLUMNS_OF_WEIGHTS: list[Column[PortedWeight]] = [
 
 def _describe_first_difference(step: StepReport) -> str:
     """Return the first difference in a step, with its known cause in short."""
-    # "Adam of torch adds epsilon after its bias correction: epsilon=1e-07 here is ..."
-    causes = [cause.partition(":")[0] for cause in step.causes]
+    # "Adam of torch adds epsilon after its bias correction: epsilon=1e-07 here is ... Remedy: ..."
+    causes = [cause.partition(". Remedy: ")[0].partition(":")[0] for cause in step.causes]
     if step._is_explained():
         return f"in the first step by nothing but known causes: {'; '.join(causes)}"
     known = [*causes, *step.settings]

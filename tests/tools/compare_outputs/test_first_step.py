@@ -1,11 +1,12 @@
 """The first step is that of `fit`, nothing has changed after it, and what cannot be told is said."""
 
 import contextlib
+import dataclasses
 
 import keras
 import numpy as np
 import pytest
-from first_steps import CLEAN, MASKED, X, Y, all_state, clean, network, normal
+from first_steps import CLEAN, MASKED, X, Y, all_state, clean, drawn, network, normal
 from keras import layers, ops
 from modes import BACKEND, often
 
@@ -320,3 +321,34 @@ def test_an_update_of_one_spacing_of_a_float_more_differs():
     for spacings, answer in ((1, "equal"), (2, "differs")):
         report = compare_outputs(stepping(1), x, stepping(spacings), y=x)
         assert report.step["dense/kernel"].update.answer == answer
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_rows_of_a_table_that_are_used_twice_are_a_known_cause(optimizer, tmp_path):
+    table = layers.Embedding(9, 4, name="table")
+    model = drawn(keras.Sequential([keras.Input((4,), dtype="int32"), table, layers.GlobalAveragePooling1D()]))
+    model.compile(optimizer, "mse")
+    y = np.random.default_rng(1).normal(size=(2, 4)).astype("float32")
+    # TensorFlow alone squares the gradient of each use.
+    is_another = BACKEND == "tensorflow" and optimizer == "adam"
+    for x, differs in (np.array([[0, 0, 1, 2], [2, 3, 4, 5]]), is_another), (np.arange(8).reshape(2, 4), False):
+        recorded = record_outputs(model, x, y)
+        recorded.save(tmp_path / "step.npz")
+        report = compare_outputs(model, x, tmp_path / "step.npz", y=y)
+        assert report.step.ok, str(report)
+        (weight,) = recorded.step.weights
+        # The step elsewhere, and the step here for a model elsewhere.
+        elsewhere = dataclasses.replace(weight, update=weight.update_of_sums or weight.update, update_of_sums=None)
+        recorded.step = dataclasses.replace(recorded.step, weights=[elsewhere])
+        step = compare_outputs(model, x, recorded, y=y).step
+        if not differs:
+            assert step.ok, str(step)
+            continue
+        assert step.summary == "The first step differs, by nothing but the causes that are known."
+        (cause,) = step.causes
+        assert cause.startswith("Keras on TensorFlow gives the optimizer a gradient for each use of a row")
+        # No cause explains a step that is another in any case.
+        wrong = dataclasses.replace(weight.update, values=2 * weight.update.values, norm=2 * weight.update.norm)
+        recorded.step = dataclasses.replace(recorded.step, weights=[dataclasses.replace(elsewhere, update=wrong)])
+        assert not compare_outputs(model, x, recorded, y=y).step.causes

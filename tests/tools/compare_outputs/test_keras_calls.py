@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 from modes import to_numpy
 
-from keras_initx import compare_outputs, record_outputs
+from keras_initx import compare_outputs, load_pretrained, record_outputs
 
 DRAWS = np.random.default_rng(0)
 X = DRAWS.normal(size=(4, 6)).astype("float32")
@@ -131,3 +131,28 @@ def test_outputs_are_a_table():
     assert str(outputs).splitlines()[0].split() == ["layer", "call", "class", "shape", "dtype", "mean", "std"]
     assert outputs.to_pandas()["path"].tolist()[:3] == ["twice/inner", "twice/inner", "twice"]
     assert outputs.plot().axes
+
+
+class Own(keras.Model):
+    """A model with weights of its own, and no layers."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 4), name="kernel")
+
+    def call(self, x):
+        return x @ self.kernel
+
+
+def test_the_empty_name_is_a_model_with_weights_of_its_own():
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+    y = np.zeros((5, 4), "float32")
+    other = Own()
+    other(x)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, use_bias=False, name="dense")])
+    assert load_pretrained(model, other, names={"dense": ""}).ok
+    for one in (model, other):
+        one.compile("sgd", "mse")
+    report = compare_outputs(model, x, other, y=y, names={"dense": ""})
+    assert report.ok, str(report)
+    assert report["dense"].answer == "equal"
+    assert report.step["dense/kernel"].gradient.answer == "equal"

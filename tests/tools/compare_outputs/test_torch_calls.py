@@ -239,3 +239,82 @@ def test_a_module_in_16_bits_is_compared_with_one_of_keras():
     assert report.ok
     assert "in bfloat16. Remedy: compare in float32 to see smaller differences" in report.summary
     assert ops.is_tensor(model(x))
+
+
+def test_layers_that_a_module_computes_together_are_not_compared_with_it():
+    class Stack(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.GRU(3, 4, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.rnn(x)[0]
+
+    torch.manual_seed(0)
+    module = Stack()
+    stack = [layers.GRU(4, return_sequences=True, name=name) for name in ("first", "second")]
+    model = keras.Sequential([keras.Input((5, 3)), *stack])
+    names = {"first": "rnn", "second": "rnn"}
+    keras_initx.load_pretrained(model, module.state_dict(), names, layout="torch")
+    x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
+    report = compare_outputs(model, x, record_outputs(module, x), names=names)
+    assert report.ok, str(report)
+    assert report["first"].how == "rnn there computes it together with second"
+    model.get_layer("first").cell.bias.assign(np.ones((2, 12)))
+    assert not compare_outputs(model, x, record_outputs(module, x), names=names).ok
+
+
+def channels_first(x):
+    return np.moveaxis(x, -1, 1).copy()
+
+
+# A module that is itself the layer, and the layer with its inputs.
+ALONE = {
+    "linear": (lambda: nn.Linear(3, 4), lambda: layers.Dense(4, name="layer"), (3,), np.copy),
+    "conv": (lambda: nn.Conv2d(3, 4, 3), lambda: layers.Conv2D(4, 3, name="layer"), (6, 6, 3), channels_first),
+    "lstm": (
+        lambda: nn.LSTM(3, 4, batch_first=True),
+        lambda: layers.LSTM(4, return_sequences=True, name="layer"),
+        (5, 3),
+        np.copy,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_the_empty_name_is_the_module_itself(name, tmp_path):
+    make_module, make_layer, shape, move = ALONE[name]
+    torch.manual_seed(0)
+    module = make_module()
+    model = keras.Sequential([keras.Input(shape), make_layer()])
+    names = {"layer": ""}
+    assert keras_initx.load_pretrained(model, module.state_dict(), names, layout="torch").ok
+    saved = keras_initx.save_pretrained(
+        model, tmp_path / "saved.safetensors", names, layout="torch", like=module.state_dict()
+    )
+    assert saved.ok
+    x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+    inputs = {"model": x, "module": move(x)}
+    report = keras_initx.port_report(model, module, inputs, names=names)
+    assert report.ok, str(report)
+    assert report.outputs["layer"].answer == "equal"
+    weight = model.get_layer("layer").weights[0]
+    weight.assign(2 * weight.value)
+    report = keras_initx.port_report(model, module, inputs, names=names)
+    assert report["weights"].answer == "differs"
+    assert report.outputs.first.path == "layer"
+
+
+def test_the_empty_name_begins_the_names_of_what_is_recorded_inside():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4))
+    body = keras.Sequential([keras.Input((3,)), layers.Dense(4, name="0")], name="body")
+    model = keras.Sequential([keras.Input((3,)), body, layers.Dense(4, name="head")])
+    names = {"body": "", "head": "1"}
+    keras_initx.load_pretrained(model, module.state_dict(), names, layout="torch")
+    x = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
+    # The module has more layers than the body, so they are not compared with each other.
+    report = compare_outputs(model, x, record_outputs(module, x), names=names)
+    assert report.ok, str(report)
+    assert report["body"].answer == "not compared"
+    assert report["body/0"].answer == "equal"
