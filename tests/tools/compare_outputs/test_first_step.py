@@ -235,6 +235,7 @@ def frozen():
 OBSTACLES = {
     "a step of its own": (lambda: of_dense(cls=OwnStep), "a `train_step` of its own"),
     "random numbers": (lambda: of_dense(Draws()), "it is random"),
+    "random numbers of little size": (lambda: of_dense(Draws(), layers.Rescaling(1e-6)), "it is random"),
     "random numbers from seeds of Keras": (lambda: of_dense(DrawsFromSeeds()), "it is random"),
     "quantized": (quantized, "is quantized"),
     "no loss": (lambda: of_dense(loss=None), "the model has no loss"),
