@@ -133,6 +133,26 @@ def stack_lazily(arrays: Sequence[LazyArray]) -> LazyArray:
     return LazyArray(shape, first.dtype, read, (*first.how, "stacked"))
 
 
+def join_lazily(arrays: Sequence[LazyArray], how: tuple[str, ...]) -> LazyArray:
+    """Return arrays one after the other along their first axis, with the changes in `how`."""
+    first = arrays[0]
+    shape = (sum(array.shape[0] for array in arrays), *first.shape[1:])
+
+    def read(region: Selection) -> Array:
+        joined: Array | None = None
+        end = 0
+        for array in arrays:  # one at a time, so that only one is in memory next to the result
+            values = array.read(...)
+            if joined is None:
+                joined = np.empty(shape, values.dtype)
+            end += len(values)
+            joined[end - len(values) : end] = values
+        assert joined is not None
+        return joined[region]
+
+    return LazyArray(shape, first.dtype, read, how)
+
+
 def _list_slices(index: Any, rank: int) -> tuple[slice, ...] | None:
     # A slice for each axis, or `None` if the index has more than slices without a step.
     indices = index if isinstance(index, tuple) else (index,)

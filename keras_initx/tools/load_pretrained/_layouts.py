@@ -16,9 +16,9 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_initx._typing import Array, Shape
+from keras_initx._typing import Shape
 from keras_initx.checkpoints._sources import LAYOUTS, LayoutName
-from keras_initx.files._lazy import LazyArray, stack_lazily, sum_lazily
+from keras_initx.files._lazy import LazyArray, join_lazily, stack_lazily, sum_lazily
 from keras_initx.inspection._kernels import (
     ALL_CONVOLUTIONS,
     NORMALIZATIONS,
@@ -164,11 +164,9 @@ def _convert_recurrent(weight: ModelWeight, arrays: Sequence[LazyArray]) -> Lazy
 
 
 def _reorder_gates(array: LazyArray) -> LazyArray:
-    def reorder(values: Array) -> Array:
-        reset, update, new = np.split(values, 3)
-        return np.concatenate([update, reset, new])
-
-    return array.changed(reorder, array.shape, "gates reordered")
+    units = array.shape[0] // 3
+    reset, update, new = (array.part(np.s_[gate * units : (gate + 1) * units]) for gate in range(3))
+    return join_lazily([update, reset, new], (*array.how, "gates reordered"))
 
 
 def _split_einsum_axes(layer: keras.layers.EinsumDense) -> tuple[Shape, Shape] | None:
