@@ -48,10 +48,13 @@ def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
         - Start residual branches at 0.
     """
     hit: dict[MeasuredLayer, float] = {}
+    has_unscaled_inputs = _has_unscaled_inputs(diagnosis)
     for layer in layers:
         output = layer.output
         if not output.loss or not output.blind_loss:
             continue
+        if has_unscaled_inputs and not misses_targets(layer):
+            continue  # an effect of the inputs, which have their own verdict
         # Outputs start at about 1, however small the targets are.
         start = max(1.0, _find_unit(layer))
         ratio = output.loss / max(output.blind_loss, start)
@@ -60,8 +63,6 @@ def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
     if not hit:
         return
     worst = max(hit, key=lambda layer: hit[layer])
-    if _has_unscaled_inputs(diagnosis) and not misses_targets(worst):
-        return  # an effect of the inputs, which have their own verdict
     loss, blind_loss = worst.output.loss, worst.output.blind_loss
     evidence = (
         f"{worst.title} starts with a loss of {loss:.3g}{write_count(list(hit))}; guessing would "

@@ -24,6 +24,16 @@ def test_targets_far_from_zero_are_named_beside_inputs_that_are_too_large():
     assert problems(mlp("relu", depth=1), 30 * X, 1000 + X[:, :5])[:2] == ["unscaled inputs", "large first loss"]
 
 
+def test_a_loss_of_one_output_by_its_targets_is_named_beside_a_larger_one_by_the_inputs():
+    inputs = keras.Input((X.shape[1],))
+    kernel = keras_initx.RandomNormal(20.0, seed=0)
+    outputs = [keras.layers.Dense(5, kernel_initializer=kernel, name="a")(inputs)]
+    outputs.append(keras.layers.Dense(5, kernel_initializer="zeros", name="b")(inputs))
+    y = [X[:, :5], 1000 + X[:, :5]]
+    verdicts = keras_initx.diagnose(keras.Model(inputs, outputs), 30 * X, y, loss=["mae", "mae"]).verdicts
+    assert [verdict.layers for verdict in verdicts if verdict.problem == "large first loss"] == [("b",)]
+
+
 def test_large_inputs_that_are_normalized_leave_the_last_layer_as_the_cause():
     model = keras.Sequential(
         [
