@@ -54,8 +54,9 @@ def count_fused_kernels(nodes: Iterable[Node]) -> dict[keras.Operation, int]:
                 for kernel, group in _group_by_kernel(pieces.get(source, ())).items():
                     used.setdefault(kernel, {}).setdefault(use, set()).update(group)
         elif kind in SPLITTING:
-            split = (_split_pieces(pieces.get(one, ()), one, node) for one in node.inputs)
-            pieces[node] = set[_Piece]().union(*split)
+            pieces[node] = set()
+            for source in node.inputs:
+                pieces[node] |= _split_pieces(pieces.get(source, ()), source, node)
         else:
             pieces[node] = pieces_before
     counts: dict[keras.Operation, int] = {}

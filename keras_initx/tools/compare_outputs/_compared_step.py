@@ -60,7 +60,7 @@ _GRADIENT_LIMITS = _Limits(times=8, share=5e-5)
 # Few values of small gradients make most of the rounding of the steps of Adam, so that three runs
 # may miss it: hence the times. Powers of `beta_2` are rounded differently on torch: hence the
 # share.
-_UPDATE_LIMITS = _Limits(times=32, share=1e-4)
+UPDATE_LIMITS = _Limits(times=32, share=1e-4)
 # All values are larger by one factor if at most this share of them is left.
 _LEFT = 1e-3
 
@@ -240,7 +240,7 @@ def _compare_updates(
         return StepChange("not compared", "no update is known")
     # In all runs, a small step is rounded to the same multiple of the float spacing.
     least = weight.rounding if weight.kind == "trained" else 0.0
-    change = _compare_changes(weight, other, "update", sum_tolerance, _UPDATE_LIMITS, least)
+    change = _compare_changes(weight, other, "update", sum_tolerance, UPDATE_LIMITS, least)
     if change.answer != "equal":
         return change
     if weight.kind == "trained" and not change.norm and gradient is not None and gradient.norm:

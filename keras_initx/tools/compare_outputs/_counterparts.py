@@ -16,6 +16,7 @@ from keras_initx._checks import suggest_matches, suggest_paths, truncate
 from keras_initx.inspection._pairing import Pairs, pair_by_path_or_name
 from keras_initx.inspection._patterns import fill_template, find_first_matches, match_pattern
 from keras_initx.inspection._weights import ModelWeight
+from keras_initx.report._text import group_names
 from keras_initx.tools.compare_outputs._pairs import pair_tensors
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.load_pretrained._array_names import (
@@ -80,7 +81,7 @@ def find_counterparts(
     pairs = match_layer_names(inner, others_by_name, names, weights)
     counterparts = Counterparts(remarks={**pairs.reasons, **pairs.notes})
     other_models = [call for call in others if call.is_model]
-    paths_by_name = _group_by_name(pairs.names)
+    paths_by_name = group_names((name, path) for path, name in pairs.names.items())
     for path, name in pairs.names.items():
         ours = calls_by_path.get(path, [])
         theirs = others_by_name.get(name, []) if name else other_models
@@ -93,13 +94,6 @@ def find_counterparts(
         counterparts.calls.update(_pair_calls(ours, theirs, tolerance))
     counterparts.calls.update(_pair_calls(calls_by_path[model_path], other_models, tolerance))
     return counterparts
-
-
-def _group_by_name(names: Mapping[str, str]) -> dict[str, list[str]]:
-    paths_by_name: dict[str, list[str]] = {}
-    for path, name in names.items():
-        paths_by_name.setdefault(name, []).append(path)
-    return paths_by_name
 
 
 def _have_several_layers(calls: Sequence[RecordedCall]) -> bool:

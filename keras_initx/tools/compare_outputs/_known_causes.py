@@ -30,6 +30,7 @@ from keras_initx.backends._moments import compute_rms
 from keras_initx.inspection._batch import to_floats
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._weights import ModelWeight
+from keras_initx.tools.compare_outputs._compared_step import UPDATE_LIMITS
 from keras_initx.tools.compare_outputs._mapped_step import MappedWeight
 from keras_initx.tools.compare_outputs._reading import Settings
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
@@ -46,15 +47,11 @@ from keras_initx.tools.compare_outputs._torch_settings import (
 _SAME = 1e-3
 # A cause changes an update if it moves it by more than this share of its size. It is half of what
 # makes an update differ, so that rounding does not decide.
-_CHANGED = 5e-5
+_CHANGED = UPDATE_LIMITS.share / 2
 # Two momentums are the same if the shares of new values differ by at most this share.
 _SAME_MOMENTUM = 1e-2
 _ADAMS = ("Adam", "AdamW")
 _RATE = "learning_rate"
-
-
-# Updates are equal if they are apart by at most this share of their size.
-_EQUAL = 1e-4
 
 
 class Cause(NamedTuple):
@@ -241,7 +238,7 @@ def _find_row_causes(ours: RecordedWeight, theirs: RecordedWeight) -> list[Cause
         if of_sums is None or update is None:
             continue
         difference = compute_rms(of_sums.values.astype("float64") - update.values)
-        if difference <= max(_EQUAL * compute_rms(update.values), ours.rounding):
+        if difference <= max(UPDATE_LIMITS.share * compute_rms(update.values), ours.rounding):
             return [_ROWS]
     return []
 

@@ -270,19 +270,21 @@ def _split_blocks(array: Array) -> Iterator[tuple[slice, ...]]:
     if not long:
         yield tuple(block)
         return
-    if sorted_axes == long or array.size <= _CHUNK_SIZE:
-        axis, rows = long[0], _BLOCK_SIZE * array.shape[long[0]] // max(1, array.size)
-    else:
+    is_transposed = sorted_axes != long and array.size > _CHUNK_SIZE
+    if is_transposed:
         while len(sorted_axes) > 1 and array.shape[sorted_axes[-1]] <= _SHORT:
             short.append(sorted_axes.pop())
-        axis = sorted_axes[-1]
-        count = math.prod(array.shape[axis] for axis in short)
-        rows = max(_RUN, _CHUNK_SIZE * array.shape[axis] * count // array.size)
-    for indices in np.ndindex(*(array.shape[axis] for axis in short)):
+    # One index of each short axis at a time, and some rows of another axis.
+    split_axis = sorted_axes[-1] if is_transposed else long[0]
+    lengths = [array.shape[axis] for axis in short]
+    values_per_row = max(1, array.size // (math.prod(lengths) * array.shape[split_axis]))
+    size, fewest_rows = (_CHUNK_SIZE, _RUN) if is_transposed else (_BLOCK_SIZE, 1)
+    rows = max(fewest_rows, size // values_per_row)
+    for indices in np.ndindex(*lengths):
         for short_axis, index in zip(short, indices, strict=True):
             block[short_axis] = slice(index, index + 1)
-        for begin in range(0, array.shape[axis], max(1, rows)):
-            block[axis] = slice(begin, begin + max(1, rows))
+        for begin in range(0, array.shape[split_axis], rows):
+            block[split_axis] = slice(begin, begin + rows)
             yield tuple(block)
 
 
