@@ -10,7 +10,7 @@ import keras_initx
 keras_hub = pytest.importorskip("keras_hub")
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
-from torch_ports import equal_epsilon  # noqa: E402
+from torch_ports import OPTIMIZERS  # noqa: E402
 
 PADDING = np.ones_like(TOKENS)
 
@@ -131,31 +131,6 @@ def without_dropout(module, model):
             layer.rate = 0.0
         if isinstance(layer, keras.layers.MultiHeadAttention):
             layer._dropout = 0.0
-
-
-# The optimizers of both sides, and what is different in their first steps.
-OPTIMIZERS = {
-    "SGD": (
-        lambda: keras.optimizers.SGD(0.1, momentum=0.9),
-        lambda parameters: torch.optim.SGD(parameters, 0.1, momentum=0.9),
-        "",
-    ),
-    "Adam": (
-        lambda: keras.optimizers.Adam(1e-3),
-        lambda parameters: torch.optim.Adam(parameters, 1e-3),
-        "Adam of torch adds epsilon after its bias correction, and Keras before it",
-    ),
-    "AdamW": (
-        lambda: keras.optimizers.AdamW(1e-3, weight_decay=0.01),
-        lambda parameters: torch.optim.AdamW(parameters, 1e-3, weight_decay=0.01, eps=equal_epsilon()),
-        "",
-    ),
-    "RMSprop": (
-        lambda: keras.optimizers.RMSprop(1e-3, rho=0.99, epsilon=1e-8),
-        lambda parameters: torch.optim.RMSprop(parameters, 1e-3, eps=1e-8),
-        "RMSprop of torch adds epsilon to the root, and Keras under it",
-    ),
-}
 
 
 def assert_step(report, cause):

@@ -163,3 +163,28 @@ class Port:
 def equal_epsilon(epsilon=1e-7, beta_2=0.999):
     """Return the `eps` of Adam in torch that is the epsilon of Keras at the first step."""
     return epsilon / (1 - beta_2) ** 0.5
+
+
+# The optimizers of both sides, and what is different in their first steps.
+OPTIMIZERS = {
+    "SGD": (
+        lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+        lambda parameters: torch.optim.SGD(parameters, 0.1, momentum=0.9),
+        "",
+    ),
+    "Adam": (
+        lambda: keras.optimizers.Adam(1e-3),
+        lambda parameters: torch.optim.Adam(parameters, 1e-3),
+        "Adam of torch adds epsilon after its bias correction, and Keras before it",
+    ),
+    "AdamW": (
+        lambda: keras.optimizers.AdamW(1e-3, weight_decay=0.01),
+        lambda parameters: torch.optim.AdamW(parameters, 1e-3, weight_decay=0.01, eps=equal_epsilon()),
+        "",
+    ),
+    "RMSprop": (
+        lambda: keras.optimizers.RMSprop(1e-3, rho=0.99, epsilon=1e-8),
+        lambda parameters: torch.optim.RMSprop(parameters, 1e-3, eps=1e-8),
+        "RMSprop of torch adds epsilon to the root, and Keras under it",
+    ),
+}

@@ -23,26 +23,13 @@ from keras_initx.tools.compare_outputs._recorded_step import (
 if BACKEND == "torch":
     import torch
     from torch import nn
-    from torch_ports import PORTS, Port, equal_epsilon
+    from torch_ports import OPTIMIZERS, PORTS, Port, equal_epsilon
 
-    OPTIMIZERS = {
-        "SGD": (
-            lambda: keras.optimizers.SGD(0.1, momentum=0.9),
-            lambda parameters: torch.optim.SGD(parameters, 0.1, momentum=0.9),
-        ),
-        "Adam": (
-            lambda: keras.optimizers.Adam(1e-3),
-            lambda parameters: torch.optim.Adam(parameters, 1e-3, eps=equal_epsilon()),
-        ),
-        "AdamW": (
-            lambda: keras.optimizers.AdamW(1e-3, weight_decay=0.01),
-            lambda parameters: torch.optim.AdamW(parameters, 1e-3, weight_decay=0.01, eps=equal_epsilon()),
-        ),
-        "RMSprop": (
-            lambda: keras.optimizers.RMSprop(1e-3, rho=0.99, epsilon=1e-8),
-            lambda parameters: torch.optim.RMSprop(parameters, 1e-3, eps=1e-8),
-        ),
-    }
+    def adam_with_equal_epsilon(parameters):
+        return torch.optim.Adam(parameters, 1e-3, eps=equal_epsilon())
+
+    OPTIMIZERS = {name: (here, there) for name, (here, there, _) in OPTIMIZERS.items()}
+    OPTIMIZERS["Adam"] = OPTIMIZERS["Adam"][0], adam_with_equal_epsilon
     CASES = [(port, optimizer) for port in PORTS for optimizer in OPTIMIZERS]
 else:
     CASES = []

@@ -7,33 +7,10 @@ import pytest
 import keras_initx
 
 torch = pytest.importorskip("torch")
-from torch_ports import PORTS, Port, equal_epsilon  # noqa: E402
+from torch_ports import OPTIMIZERS, PORTS, Port  # noqa: E402
 
 rare = pytest.mark.rare
 
-# The optimizer of Keras, that of torch, and what is different in its first step.
-OPTIMIZERS = {
-    "SGD": (
-        lambda: keras.optimizers.SGD(0.1, momentum=0.9),
-        lambda parameters: torch.optim.SGD(parameters, 0.1, momentum=0.9),
-        (),
-    ),
-    "Adam": (
-        lambda: keras.optimizers.Adam(1e-3),
-        lambda parameters: torch.optim.Adam(parameters, 1e-3),
-        ("Adam of torch adds epsilon after its bias correction, and Keras before it",),
-    ),
-    "AdamW": (
-        lambda: keras.optimizers.AdamW(1e-3, weight_decay=0.01),
-        lambda parameters: torch.optim.AdamW(parameters, 1e-3, weight_decay=0.01, eps=equal_epsilon()),
-        (),
-    ),
-    "RMSprop": (
-        lambda: keras.optimizers.RMSprop(1e-3, rho=0.99, epsilon=1e-8),
-        lambda parameters: torch.optim.RMSprop(parameters, 1e-3, eps=1e-8),
-        ("RMSprop of torch adds epsilon to the root, and Keras under it",),
-    ),
-}
 # What is different in the first step of a module with any optimizer.
 OF_MODULES = {
     "lstm": "the weight is the sum of 2 arrays there, and each is trained, so it moves 2 times as far (",
@@ -55,11 +32,11 @@ def report_on(port, *, loss=torch.nn.functional.mse_loss, optimizer=None, y=None
 @pytest.mark.parametrize(("name", "optimizer"), CASES)
 def test_a_step_is_equal_or_the_first_line_has_the_known_causes(name, optimizer):
     port = Port(name)
-    here, there, causes = OPTIMIZERS[optimizer]
+    here, there, cause = OPTIMIZERS[optimizer]
     port.model.compile(here(), "mse")
     report = report_on(port, optimizer=there)
     assert (report["weights"].answer, report["outputs"].answer) == ("equal", "equal")
-    expected = [*causes, OF_MODULES[name]] if name in OF_MODULES else [*causes]
+    expected = [text for text in (cause, OF_MODULES.get(name)) if text]
     if not expected:
         assert report.verdict == "The port is equal: weights, outputs, first step."
         return
