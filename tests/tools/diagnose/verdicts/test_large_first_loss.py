@@ -26,10 +26,10 @@ def test_targets_far_from_zero_are_named_beside_inputs_that_are_too_large():
 
 def test_a_loss_of_one_output_by_its_targets_is_named_beside_a_larger_one_by_the_inputs():
     inputs = keras.Input((X.shape[1],))
-    kernel = keras_initx.RandomNormal(200.0, seed=0)
+    kernel = keras_initx.RandomNormal(2.0, seed=0)
     outputs = [keras.layers.Dense(5, kernel_initializer=kernel, name="a")(inputs)]
     outputs.append(keras.layers.Dense(5, kernel_initializer="zeros", name="b")(inputs))
-    y = [X[:, :5], 1000 + X[:, :5]]
+    y = [X[:, :5], 100 + X[:, :5]]
     verdicts = keras_initx.diagnose(keras.Model(inputs, outputs), 30 * X, y, loss=["mae", "mae"]).verdicts
     assert [verdict.layers for verdict in verdicts if verdict.problem == "large first loss"] == [("b",)]
 
