@@ -46,7 +46,7 @@ def run_tests(session, backend, *arguments):
     session.env["KERAS_BACKEND"] = backend
     # With two processes on two cores, their threads would wait for each other, especially with
     # torch.
-    session.env["OMP_NUM_THREADS"] = "1"
+    session.env.setdefault("OMP_NUM_THREADS", "1")
     # An absolute path, since some tests change the current folder.
     session.env["JAX_COMPILATION_CACHE_DIR"] = str(Path(session.create_tmp()).resolve())
     session.env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -63,6 +63,8 @@ SEPARATE = ("browser", "device", "frameworks", "hosts", "hunt", "roundtrip")
 ORDINARY = tuple(f"--ignore=tests/{folder}" for folder in SEPARATE)
 OF_DEVICES = ("tests/device", "tests/backends")  # with values made on a device
 
+# In the usual tests torch runs those that need all extras, and JAX those of the README.
+EXTRAS = {"torch": ("extras",), "jax": ("demo",)}
 
 # Those that take longest first.
 CHECKS = (*(f"tests({backend})" for backend in reversed(BACKENDS)), "docs", "lint")
@@ -98,9 +100,7 @@ def lint(session):
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def tests(session, backend):
     """Run the tests with a single framework installed; each backend loads what others have saved before."""  # noqa: E501, a page shows it whole
-    # torch runs the tests that need all of them, and JAX those of the README.
-    more = {"torch": ("extras",), "jax": ("demo",)}
-    install(session, "keras", "test", *more.get(backend, ()), backend)
+    install(session, "keras", "test", *EXTRAS.get(backend, ()), backend)
     session.env["KERAS_INITX_EXCHANGE"] = str(Path(session.cache_dir, "exchange").resolve())
     run_tests(session, backend, *ORDINARY)
 
@@ -119,6 +119,39 @@ def device(session, backend):
     if backend == "torch":
         session.env["TRITON_INTERPRET"] = "1"
         run_tests(session, backend, *OF_DEVICES)
+
+
+# What makes each framework compute as on an older processor, with one and with two threads. Below
+# AVX2, JAX' compiler has no float16.
+OLDER = {
+    "torch": (
+        {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "1"},
+        {"ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM_THREADS": "2"},
+    ),
+    "jax": (
+        {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2", "NPROC": "1"},
+        {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2", "NPROC": "2"},
+    ),
+    "tensorflow": (
+        {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_NUM_INTRAOP_THREADS": "1"},
+        {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_NUM_INTRAOP_THREADS": "2"},
+    ),
+}
+
+
+@nox.session(default=False, tags=["release"])
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def processors(session, backend):
+    """Run the usual tests as an older processor computes, with one and two threads.
+
+    Only these tests round in another order. They find a test that expects the rounding of one
+    processor, and golden values that depend on it.
+    """
+    install(session, "keras", "test", *EXTRAS.get(backend, ()), backend)
+    for settings in OLDER[backend]:
+        session.log(f"computes with {settings}")
+        session.env.update(settings)
+        run_tests(session, backend, *ORDINARY)
 
 
 @nox.session(default=False, tags=["release"])

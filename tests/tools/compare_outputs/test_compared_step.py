@@ -541,19 +541,35 @@ def test_a_weight_of_another_shape_is_shown_with_its_counterpart():
         assert (change.answer, change.how) == ("not compared", "other shape: (4,) here, (5,) there")
 
 
-@pytest.mark.parametrize("is_rounded", [True, False])
-def test_a_loss_that_rounds_is_compared_up_to_its_measured_rounding(is_rounded):
-    def build(factor):
-        def loss(y, p):
-            # The rest is 0 but for rounding.
-            rest = keras.ops.mean(factor * p) - factor * keras.ops.mean(p)
-            return keras.ops.mean(keras.ops.square(y - p)) + rest
+class Magnified(layers.Layer):
+    """Adds 10,000 times the rounding of its weight to the loss, without a sum, so equally on each processor."""
 
-        return network(loss=loss)
+    def build(self, shape):
+        self.one = self.add_weight(shape=(), initializer="ones", name="one")
 
-    here, there = build(1e5 if is_rounded else 0.0), build(0.0)
-    if not is_rounded:
-        there.layers[-1].kernel.assign(there.layers[-1].kernel * 1.001)
+    def call(self, x):
+        self.add_loss(1e4 * (self.one - 1))
+        return x
+
+
+def small_network():
+    model = drawn(keras.Sequential([keras.Input((6, 8)), layers.Dense(3, name="head"), Magnified(name="magnified")]))
+    model.layers[-1].one.assign(1.0)
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_a_loss_that_magnifies_rounding_is_compared_up_to_what_was_measured():
+    here, there = small_network(), small_network()
+    here.layers[-1].one.assign(1 + np.finfo("float32").eps)
     loss = compare_outputs(here, X, record_outputs(there, X, Y), y=Y).step.loss
-    assert loss.answer == ("equal" if is_rounded else "differs")
+    assert loss.answer == "equal"
+    assert abs(loss.here - loss.there) > 1e-4 * loss.there
+
+
+def test_a_difference_of_the_loss_that_is_no_rounding_differs():
+    here, there = network(), network()
+    there.layers[-1].kernel.assign(there.layers[-1].kernel * 1.001)
+    loss = compare_outputs(here, X, record_outputs(there, X, Y), y=Y).step.loss
+    assert loss.answer == "differs"
     assert abs(loss.here - loss.there) > 1e-4 * loss.there
