@@ -51,6 +51,30 @@ def name_initializer(name: str, cls: type[keras.initializers.Initializer]) -> No
         names[name] = cls
 
 
+def keeps_seed(initializer: object) -> bool:
+    """Return whether an initializer keeps the seed that it was given beside the one that it uses.
+
+    Relies on the attribute `_init_seed` of Keras' random initializers, which ours have too.
+    """
+    return hasattr(initializer, "_init_seed")
+
+
+def read_given_seed(initializer: Any) -> Any:
+    """Return the seed that an initializer was given: `None` if it has drawn the one that it uses.
+
+    Relies on `keeps_seed`.
+    """
+    return initializer._init_seed
+
+
+def give_seed(initializer: Any, seed: Any) -> None:
+    """Make an initializer use a seed, as if it had been given to its constructor.
+
+    Relies on `keeps_seed`.
+    """
+    initializer.seed = initializer._init_seed = seed
+
+
 def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | None:
     """Return the layer that calls `initializer`, or `None` if it is unknown, as in a direct call.
 

@@ -392,6 +392,44 @@ def test_only_one_file_uses_private_names_of_keras():
     assert foreign_private_names() == set()
 
 
+def is_own(value):
+    return isinstance(value, ast.Name) and value.id in ("self", "cls")
+
+
+@functools.cache
+def names_of_keras():
+    """Return the private names of the attributes and methods that the classes of the installed Keras have."""
+    names = set()
+    for path in pathlib.Path(keras.src.__file__).parent.rglob("*.py"):
+        for owner in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(owner, ast.ClassDef):
+                for node in ast.walk(owner):
+                    match node:
+                        case ast.FunctionDef(name=name):
+                            names.add(name)
+                        case ast.Attribute(value=value, attr=name, ctx=ast.Store()) if is_own(value):
+                            names.add(name)
+    return {name for name in names if re.fullmatch(r"_[A-Za-z]\w*", name)}
+
+
+def touched_in_keras(nodes):
+    """Return the private names of Keras' classes that nodes read or set on an object that is not their own."""
+    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute) and not is_own(node.value)}
+    texts = set(private_names(node for node in nodes if isinstance(node, ast.Call)))
+    # `super()._split` is that of `textwrap`, and `parallel._backend` that of joblib.
+    return (attributes | texts) & names_of_keras() - {"_split", "_backend"}
+
+
+def test_a_name_of_keras_is_private_to_one_file_also_if_the_package_uses_it_for_its_own():
+    touched = {str(path): touched_in_keras(nodes_of(path)) for path in SOURCES if path != ROOT / "_keras.py"}
+    assert {path: names for path, names in touched.items() if names} == {}
+
+
+@pytest.mark.parametrize("planted", ["part._init_seed = 0", 'hasattr(part, "_init_seed")', "del part._init_seed"])
+def test_a_private_name_of_keras_is_found_in_each_use(planted):
+    assert touched_in_keras(list(ast.walk(ast.parse(planted)))) == {"_init_seed"}
+
+
 @pytest.mark.parametrize(
     ("planted", "name"),
     [

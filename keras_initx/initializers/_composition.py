@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_number, check_type, is_integer
+from keras_initx._keras import give_seed
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._as_ours import adapt_initializer, check_initializer
 from keras_initx.initializers._initializer import Initializer, register
@@ -245,7 +246,8 @@ def _check_initializers(initializers: Any) -> list[keras.initializers.Initialize
             if is_generator:
                 # Of a shared generator, a config has a copy in each part.
                 if isinstance(given, dict) and isinstance(before, keras.random.SeedGenerator):
-                    part.seed = part._init_seed = seed = before
+                    give_seed(part, before)
+                    seed = before
                 # A shared generator is fine: it gives each slice different values.
                 is_repeated = seed is not before
             else:

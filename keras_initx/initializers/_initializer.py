@@ -14,7 +14,13 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
-from keras_initx._keras import forget_unmade_variables, layer_using, name_initializer
+from keras_initx._keras import (
+    forget_unmade_variables,
+    give_seed,
+    layer_using,
+    name_initializer,
+    read_given_seed,
+)
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import Array, DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends._current import backend
@@ -482,11 +488,9 @@ class RandomInitializer(Initializer):
     seed: int | keras.random.SeedGenerator
 
     def __init__(self, *, seed: Seed = None) -> None:
-        self._init_seed = check_seed(seed)  # of which `drawn_seed` knows
-        if self._init_seed is None:
+        give_seed(self, check_seed(seed))
+        if seed is None:
             self.seed = random.getrandbits(32)
-        else:
-            self.seed = self._init_seed
 
     def for_weight(self, seed: Any, groups: tuple[int, int] | None = None) -> Self:
         """Return a copy for one weight, with settings that the constructor may not take.
@@ -497,7 +501,7 @@ class RandomInitializer(Initializer):
                 scale by its fans. By default the copy has the same groups.
         """
         result = copy.copy(self)
-        result.seed = result._init_seed = seed
+        give_seed(result, seed)
         return result
 
     def compute(self, shape: Shape, dtype: DType) -> Tensor:
@@ -541,5 +545,5 @@ class RandomInitializer(Initializer):
         arguments = super()._arguments()
         # The constructor of a subclass may take no seed.
         if "seed" in arguments:
-            arguments["seed"] = self._init_seed
+            arguments["seed"] = read_given_seed(self)
         return arguments

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_initx._checks import check_root
+from keras_initx._keras import keeps_seed, read_given_seed
 
 
 def derived_seed(root: int, *path: str | int) -> int:
@@ -77,17 +78,13 @@ def seed_initializer(initializer: Any, seed: int) -> Any:
         return initializer
     cls = type(initializer)
     given = _with_seeds(config, seed, initializer)
-    if "seed" in config and not _takes_generator(initializer):
+    # Only Keras' classes, and ours, take a serialized generator for the seed in a config.
+    if "seed" in config and not keeps_seed(initializer):
         cls = _with_own_seeds(cls, seed)
         given["seed"] = None
     result = cls.from_config(given)
     _check_arguments(initializer, result)
     return result
-
-
-def _takes_generator(initializer: Any) -> bool:
-    """Return whether the seed in a config may be a serialized generator, as Keras' classes have."""
-    return hasattr(initializer, "_init_seed")
 
 
 def _with_own_seeds(cls: Any, seed: int) -> Any:
@@ -151,7 +148,7 @@ def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
         )
     if config.get("registered_name"):
         inner = keras.saving.deserialize_keras_object(config)
-        if isinstance(inner, keras.initializers.Initializer) and not _takes_generator(inner):
+        if isinstance(inner, keras.initializers.Initializer) and not keeps_seed(inner):
             return seed_initializer(inner, derived_seed(seed, "config"))
     result = {}
     for key, item in config.items():
@@ -174,7 +171,7 @@ def initializers_within(initializer: Any) -> Iterator[Any]:
 def drawn_seed(initializer: keras.initializers.Initializer) -> int | None:
     """Return the first seed in an initializer that was drawn because none was given, or `None`."""
     for part in initializers_within(initializer):
-        if getattr(part, "_init_seed", 0) is None:
+        if keeps_seed(part) and read_given_seed(part) is None:
             seed: int = part.seed
             return seed
     return None

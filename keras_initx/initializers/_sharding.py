@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx._keras import keeps_seed
 from keras_initx._typing import DType, Shape, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.initializers._seeds import drawn_seed, initializers_within
@@ -45,8 +46,7 @@ def seeded_call(
     not follow from one integer seed.
     """
     seed = getattr(initializer, "seed", None)
-    is_random = hasattr(initializer, "_init_seed")
-    if not is_random or not isinstance(seed, int):
+    if not keeps_seed(initializer) or not isinstance(seed, int):
         return None
     if len(list(initializers_within(initializer))) > 1:
         return None

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_initx._keras import give_seed
 from keras_initx._typing import Array, DType
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
@@ -257,7 +258,7 @@ class DrawsExpectation(InitializerExpectation):
                 copied = copy.deepcopy(initializer, _map_generators(initializer, seed))
                 for index, inner in enumerate(initializers_within(copied)):
                     if hasattr(inner, "seed"):
-                        inner.seed = inner._init_seed = derived_seed(seed, index)
+                        give_seed(inner, derived_seed(seed, index))
                 values = copied(weight.shape, dtype=weight.dtype)
                 values = keras.ops.cast(keras.ops.convert_to_tensor(values), weight.dtype)
                 array = np.array(backend.host_view(values))
