@@ -398,18 +398,13 @@ def is_own(value):
 
 @functools.cache
 def names_of_keras():
-    """Return the private names of the attributes and methods that the classes of the installed Keras have."""
+    """Return the private names of the methods and attributes that the installed Keras defines, read from its text."""
     names = set()
     for path in pathlib.Path(keras.src.__file__).parent.rglob("*.py"):
-        for owner in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(owner, ast.ClassDef):
-                for node in ast.walk(owner):
-                    match node:
-                        case ast.FunctionDef(name=name):
-                            names.add(name)
-                        case ast.Attribute(value=value, attr=name, ctx=ast.Store()) if is_own(value):
-                            names.add(name)
-    return {name for name in names if re.fullmatch(r"_[A-Za-z]\w*", name)}
+        text = path.read_text(encoding="utf-8")
+        names.update(re.findall(r"^ +def (_[A-Za-z]\w*)\(", text, re.MULTILINE))
+        names.update(re.findall(r"\bself\.(_[A-Za-z]\w*)\b[^=\n]* = ", text))
+    return names
 
 
 def touched_in_keras(nodes):
