@@ -74,13 +74,16 @@ CHECKS = (*(f"tests({backend})" for backend in reversed(BACKENDS)), "docs", "lin
 def checks(session):
     """Run the usual checks, `tests`, `docs` and `lint`, one on each core, and print at its end what each has printed."""  # noqa: E501, a page shows it whole
 
-    def run(name):
-        # In one process, so that each framework is imported once.
-        command = (sys.executable, "-m", "nox", "--session", name, "--", "--numprocesses=0")
+    def run(name, *options):
+        command = (sys.executable, "-m", "nox", "--session", name, *options)
         session.log(session.run(*command, silent=True))
 
+    longest, *others = CHECKS
+    # The tests of torch take longer than all others together, so they have all cores first.
+    run(longest)
+    # In one process each, so that each framework is imported once.
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        runs = [executor.submit(run, name) for name in CHECKS]
+        runs = [executor.submit(run, name, "--", "--numprocesses=0") for name in others]
     for one in runs:
         one.result()  # which raises the error of a check
 
