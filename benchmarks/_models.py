@@ -1,4 +1,4 @@
-"""The models of `build.py`."""
+"""The models of `build.py` and `tools.py`."""
 
 WIDTHS = tuple(range(100, 600, 10))
 
@@ -29,6 +29,30 @@ def transformer(initializer, blocks=12, width=768, heads=12):
         y = keras.layers.Dense(width, kernel_initializer=initializer)(y)
         x = keras.layers.Add()([x, y])
     return keras.Model(inputs, x)
+
+
+def decoder(words, length, blocks=6, width=256, heads=4):
+    """Return a compiled language model: for 5,000 words it has 7.3 million weights."""
+    import keras
+
+    inputs = keras.Input((length,), dtype="int32")
+    table = keras.layers.Embedding(words, width, name="tokens")(inputs)
+    places = keras.ops.cumsum(keras.ops.ones_like(inputs), axis=1) - 1
+    positions = keras.layers.Embedding(length, width, name="positions")(places)
+    x = keras.layers.Add()([table, positions])
+    for _ in range(blocks):
+        y = keras.layers.LayerNormalization()(x)
+        y = keras.layers.MultiHeadAttention(heads, width // heads)(y, y, use_causal_mask=True)
+        x = keras.layers.Add()([x, y])
+        y = keras.layers.LayerNormalization()(x)
+        y = keras.layers.Dense(4 * width, "gelu")(y)
+        y = keras.layers.Dense(width)(y)
+        x = keras.layers.Add()([x, y])
+    logits = keras.layers.Dense(words, name="head")(keras.layers.LayerNormalization()(x))
+    model = keras.Model(inputs, logits)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss)
+    return model
 
 
 def resnet50_config():

@@ -32,7 +32,7 @@ def slower_than_peers():
 def _comparisons(document):
     """Yield what each ratio of a file compares, and the ratio."""
     where = _where(document)
-    if document["benchmark"] == "save_pretrained":  # which has no peers
+    if document["benchmark"] in ("save_pretrained", "tools"):  # which have no peers
         return
     for label, case in document.get("cases", {}).items():
         name, size, dtype = _LABEL.fullmatch(label).groups("float32")
@@ -146,6 +146,24 @@ def saves(document):
     return table(header, rows)
 
 
+def costs_of_tools():
+    """Return a table for each backend of the costs of tools of `tools.py`."""
+    return _sections("Tools", "tools", "cpu", tools) or "No results yet.\n"
+
+
+def tools(document):
+    """Return the table of a file of `tools.py`."""
+    rows = []
+    for tool, case in document["cases"].items():
+        count = with_spread(case["ratio"])
+        if case["ratio"]["median"] > case["limit"]:
+            count = f"**{count}**"
+        unit = "loads" if case["unit"] == "load_pretrained" else "steps"
+        seconds = with_spread(case["seconds"])
+        rows.append((f"`{tool}`", seconds, count, f"{significant(case['limit'])} {unit}"))
+    return table(("tool", "seconds", "lasts as long as", "limit"), rows)
+
+
 def build_on_jax():
     """Return the sentence of the README of the package on the time of a build on JAX."""
     (models,) = (
@@ -214,6 +232,7 @@ TABLES = {
         whole_models,
         devices,
         saved_models,
+        costs_of_tools,
         build_on_jax,
     )
 }
