@@ -125,13 +125,12 @@ def alarms(family, draws, weights, contracts, audits=3, pool=200):
         arrays = {str(number): draw(rng, shape).astype("float32") for number in range(pool)}
         pools.append(keras_initx.contract(arrays).rows)
     counts = []
-    for number in range(contracts):
+    for _ in range(contracts):
         drawn = []
         for place in range(weights):
             chosen = rng.choice(pool, draws + audits, replace=False)
             drawn.append([pools[place % len(shapes)][index] for index in chosen])
-        # Of one name in several layers, which are judged together, or not.
-        names = [f"layer_{place}" if number % 2 else "a" * (place + 1) for place in range(weights)]
+        names = [f"layer_{place}" for place in range(weights)]
         of_draws = []
         for draw in range(draws):
             named = [

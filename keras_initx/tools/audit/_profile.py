@@ -510,24 +510,16 @@ _ADDED_IF_LAW = 64, 3.0
 _ADDED_OTHERWISE = 32, 9.0
 
 
-@dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """The ratio of a standard deviation to the expected one.
 
     Attributes:
-        log: Its logarithm, without bias.
-        expected_degrees: The degrees of freedom of the expected variance; infinite if it is exact.
-        actual_degrees: The degrees of freedom of the actual variance; infinite if it is exact.
+        log: Its logarithm.
+        error: The standard error of the logarithm, 0 for frames.
     """
 
     log: float
-    expected_degrees: float
-    actual_degrees: float
-
-    @property
-    def error(self) -> float:
-        """The standard error of the logarithm, 0 for frames."""
-        return compute_error_of_ratio(self.expected_degrees, self.actual_degrees)
+    error: float
 
 
 class Degrees(NamedTuple):
@@ -539,13 +531,8 @@ class Degrees(NamedTuple):
 
 def estimate_scale(expected: Profile, actual: Profile) -> Scale:
     """Compare two known standard deviations."""
-    degrees = estimate_degrees(expected, actual)
-    log = math.log(estimate_variance(actual) / estimate_variance(expected))
-    # The mean of the logarithm of a variance is lower than that of the variance:
-    # E log(s**2) is nearly log(sigma**2) - 1 / n - 1 / (3 * n**2), with n degrees of freedom.
-    for sign, n in ((-1, degrees.expected), (1, degrees.actual)):
-        log += sign * (1 / n + 1 / (3 * n**2))
-    return Scale(log / 2, *degrees)
+    log = math.log(estimate_variance(actual) / estimate_variance(expected)) / 2
+    return Scale(log, compute_error_of_ratio(*estimate_degrees(expected, actual)))
 
 
 def compute_error_of_ratio(first: float, second: float) -> float:
