@@ -29,7 +29,6 @@ from keras_initx.tools.audit._equal_values import (
 )
 from keras_initx.tools.audit._extremes import (
     compare_bounds,
-    compare_crowded,
     compare_extremes,
     compare_outliers,
     compare_outliers_with_law,
@@ -56,7 +55,6 @@ from keras_initx.tools.audit._zeros import (
 
 # All tests of values that are random on both sides.
 _TESTS: tuple[PropertyTest, ...] = (
-    compare_crowded,
     compare_repeated,
     compare_copies,
     compare_zeros_with_law,

@@ -42,7 +42,7 @@ from keras_initx.tools.audit._subjects import profile_law
 NUMBERS = "numbers"
 FORMAT = LinedFormat(
     "keras_initx contract",
-    1,
+    2,
     "Contract.save",
     ("draws", "equal", "one_draw", "weights"),
     parts=(NUMBERS,),
@@ -59,7 +59,6 @@ _USUAL: dict[str, Any] = {
     "frames": None,
     "norms": "",
     "repeated": NOTHING,
-    "crowded": NOTHING,
     "signs": "",
     "ranks": "",
     "varies": (),

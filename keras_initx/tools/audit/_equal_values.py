@@ -284,17 +284,12 @@ def compare_repeated(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether slices repeat others and did not, or the reverse."""
     if not (are_exact(expected, actual) or expected.repeated == NOTHING):
         return None
-    return compare_findings(expected.repeated, actual.repeated)
-
-
-def compare_findings(expected: Finding | None, actual: Finding | None) -> Outcome | None:
-    """Compare the equal slices of both sides, `None` if they are not known."""
-    if expected is None or actual is None or expected == actual:
+    if expected.repeated is None or actual.repeated is None or expected.repeated == actual.repeated:
         return None
-    verdict, evidence = actual
+    verdict, evidence = actual.repeated
     if verdict:
         return Outcome(verdict, evidence)
-    verdict, evidence = expected
+    verdict, evidence = expected.repeated
     return Outcome(verdict, f"no longer {evidence}")
 
 

@@ -33,7 +33,7 @@ from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.tools.audit._compare_profiles import compare_profiles
 from keras_initx.tools.audit._distribution import measure_excess_of_shape
 from keras_initx.tools.audit._draws import merge_draws
-from keras_initx.tools.audit._equal_values import are_independent, compute_largest_atom
+from keras_initx.tools.audit._equal_values import are_independent
 from keras_initx.tools.audit._judgement import Comparison, Expectation
 from keras_initx.tools.audit._profile import SAMPLE, Profile, epsilon, sample_for_moments
 from keras_initx.tools.audit._property_test import Outcome, proven
@@ -187,8 +187,7 @@ class LawExpectation(InitializerExpectation):
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
         expected = profile_law(self.law, weight.dtype, values.shape)
-        share = compute_largest_atom(expected) if expected.has_distribution else None
-        actual = profile_values(values, weight.dtype, share)
+        actual = profile_values(values, weight.dtype)
         if isinstance(self.law, FrameLaw) and actual.kind == "random":
             has_blocks = self.law.has_form(values, choose_frame_tolerance(weight.dtype))
             frames = (self.law.blocks, get_frame_axis(self.law)) if has_blocks else None

@@ -45,8 +45,6 @@ class Reading:
     Attributes:
         values: All of them, in float32 or float64.
         dtype: The dtype that they were rounded to.
-        largest_share: The share of the most frequent value that is expected, `None` if it is not
-            known.
         zeros: The share of zeros.
         sample: Some of the values that count for the moments, in float64: without outliers, and
             without zeros if there are many.
@@ -58,7 +56,6 @@ class Reading:
 
     values: Array
     dtype: DType
-    largest_share: float | None
     zeros: float
     sample: Array
     ordered: Array
@@ -72,7 +69,7 @@ class Reading:
         return self.zeros > SHARE_OF_ZEROS
 
 
-def make_reading(values: Array, dtype: DType, largest_share: float | None = None) -> Reading:
+def make_reading(values: Array, dtype: DType) -> Reading:
     """Choose the measurements for values that are not all equal. See `Reading`."""
     zeros = 1 - np.count_nonzero(values) / values.size
     is_sparse = zeros > SHARE_OF_ZEROS
@@ -88,7 +85,7 @@ def make_reading(values: Array, dtype: DType, largest_share: float | None = None
             outliers -= values.size - int(np.count_nonzero(values))
         sample = sample[np.abs(sample - median) <= reach]
         ordered = ordered[np.abs(ordered - median) <= reach]
-    return Reading(values, dtype, largest_share, zeros, sample, ordered, outliers, median, reach)
+    return Reading(values, dtype, zeros, sample, ordered, outliers, median, reach)
 
 
 def compute_reach(low: float, high: float) -> float:
@@ -307,8 +304,6 @@ class Profile:
         repeated: Equal values within the weight: `"copies"` or `"equal slices"`, and their
             position. Both are empty if there are none; `None` if it differs from draw to draw, or
             is not known.
-        crowded: The slices with a value that is too frequent, see `find_crowded`. Empty and `None`
-            have the same meaning as in `repeated`.
         signs: The signs of the first values of one draw, see `encode_signs`.
         ranks: The order of the first values of one draw, see `encode_ranks`.
         varies: The moments that vary more from draw to draw than for independent values: `"scale"`,
@@ -342,7 +337,6 @@ class Profile:
     frames: tuple[int, str] | None = _profile_field(None, _merge_equal)
     norms: str | None = _profile_field(None, _merge_equal)
     repeated: tuple[str, str] | None = _profile_field(None, _merge_equal)
-    crowded: tuple[str, str] | None = _profile_field(None, _merge_equal)
     signs: str = _profile_field("")
     ranks: str = _profile_field("")
     varies: tuple[str, ...] = _profile_field(())

@@ -38,7 +38,7 @@ from keras_initx.tools.audit._equal_values import (
     encode_signs,
     find_repeated,
 )
-from keras_initx.tools.audit._extremes import find_crowded, measure_ends
+from keras_initx.tools.audit._extremes import measure_ends
 from keras_initx.tools.audit._profile import (
     INFINITE,
     LEVELS,
@@ -70,7 +70,6 @@ _MEASURES: dict[str, Callable[[Reading], Any]] = {
     "frames": find_frames,
     "norms": find_equal_norms,
     "repeated": find_repeated,
-    "crowded": find_crowded,
     "signs": encode_signs,
     "ranks": encode_ranks,
 }
@@ -106,13 +105,12 @@ def _to_floats(array: Array) -> Array:
     return np.asarray(array, "float32")
 
 
-def profile_values(values: Array, dtype: DType, share: float | None = None) -> Profile:
+def profile_values(values: Array, dtype: DType) -> Profile:
     """Measure one number or more. The profile has no digest.
 
     Args:
         values: An array in float32 or float64.
         dtype: The dtype that they were rounded to.
-        share: The expected share of the most frequent value, if it is known.
     """
     lowest = float(values.min())
     highest = float(values.max())
@@ -121,7 +119,7 @@ def profile_values(values: Array, dtype: DType, share: float | None = None) -> P
         return Profile("unknown", reason)
     if lowest == highest:
         return Profile("constant", value=lowest + 0.0, size=values.size, std=0.0)  # not -0
-    reading = make_reading(values, dtype, share)
+    reading = make_reading(values, dtype)
     sample = reading.sample
     profile: Profile = round_numbers(
         Profile(
@@ -171,7 +169,6 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
         total=int(_ENDLESS),
         bits=round(-math.log2(epsilon(dtype))),
         repeated=NOTHING,
-        crowded=NOTHING,
     )
     if isinstance(law, FrameLaw):
         return replace(endless, frames=(law.blocks, get_frame_axis(law)))
