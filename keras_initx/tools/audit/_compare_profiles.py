@@ -17,7 +17,6 @@ from keras_initx._typing import DType
 from keras_initx.tools.audit._distribution import (
     compare_constant_parts,
     compare_means,
-    compare_norms,
     compare_parts_and_slices,
     compare_scales,
     compare_shapes,
@@ -64,7 +63,6 @@ _TESTS: tuple[PropertyTest, ...] = (
     compare_zero_shares,
     compare_precision,
     compare_frames,
-    compare_norms,
     compare_outliers_with_law,
     compare_outliers,
     compare_scales,

@@ -57,7 +57,6 @@ _USUAL: dict[str, Any] = {
     "digest": None,
     "zeros_at": None,
     "frames": None,
-    "norms": "",
     "repeated": NOTHING,
     "signs": "",
     "ranks": "",

@@ -12,11 +12,8 @@ import numpy as np
 
 from keras_initx._typing import Array, Shape
 from keras_initx.tools.audit._equal_values import (
-    Slices,
-    are_exact,
     compute_largest_atom,
     order_axes,
-    slice_axes_and_groups,
     slice_each_axis,
 )
 from keras_initx.tools.audit._extremes import compare_slices
@@ -35,7 +32,6 @@ from keras_initx.tools.audit._profile import (
     Profile,
     Reading,
     compute_error_of_ratio,
-    epsilon,
     estimate_degrees,
     estimate_kurtosis,
     estimate_variance,
@@ -44,7 +40,6 @@ from keras_initx.tools.audit._property_test import (
     FEWEST,
     FEWEST_OF_SHAPE,
     IMPOSSIBLE,
-    ROUNDING,
     Known,
     Outcome,
     property_test,
@@ -154,67 +149,6 @@ def _measure_distance(expected: Profile, actual: Profile, *, is_standardized: bo
 
 def _has_atom(quantiles: Array) -> bool:
     return bool((quantiles[_ATOM - 1 :] - quantiles[: 1 - _ATOM] <= 0).any())
-
-
-# Slices of a weight that all have one norm, for example by weight normalization, and not by chance.
-
-
-# The norms of slices with so many values differ by this, relative to each other, divided by the
-# root of the number of values: those of uniform ones, which differ least.
-_SPREAD_OF_NORMS = math.sqrt(0.2)
-# The error of a norm by rounding its values, which also goes down with their number: in a thousand
-# slices none has more. The norm that they were divided by was rounded too, as was the quotient.
-_ERRORS_OF_VALUES = 4
-_ERRORS_OF_NORMS = 2
-# Slices that are looked at first: most differ there.
-_FIRST_SLICES = 2
-
-
-def find_equal_norms(reading: Reading) -> str:
-    """Find slices that all have one norm, in words, empty if there are none.
-
-    If units have one norm, their heads have one too. Then only the most numerous slices are named.
-    """
-    for slices in reversed(slice_axes_and_groups(reading.values, fewest=2)):
-        for errors in (_ERRORS_OF_VALUES / math.sqrt(slices.size), _ERRORS_OF_NORMS):
-            tolerance = max(ROUNDING, errors * epsilon(reading.dtype))
-            if _cannot_be_chance(slices, tolerance) and _have_one_norm(slices, tolerance):
-                return slices.text
-    return ""
-
-
-def _cannot_be_chance(slices: Slices, tolerance: float) -> bool:
-    # Each norm but the first is within the tolerance with a probability of tolerance / spread.
-    if slices.size < 2:
-        return False
-    surprise = math.log(_SPREAD_OF_NORMS / math.sqrt(slices.size) / tolerance)
-    return (slices.number - 1) * surprise > -math.log(IMPOSSIBLE)
-
-
-def _have_one_norm(slices: Slices, tolerance: float) -> bool:
-    first = _compute_norms(slices.values[:, :_FIRST_SLICES])
-    if not first[0] or abs(first[1] / first[0] - 1) > tolerance:
-        return False
-    return bool((np.abs(_compute_norms(slices.values) / first[0] - 1) <= tolerance).all())
-
-
-def _compute_norms(values: Array) -> Array:
-    # Of slices along the middle axis, summed in float64 without a copy.
-    squares: Array = np.einsum("ijk,ijk->j", values, values, dtype="float64")
-    return np.sqrt(squares)
-
-
-@property_test()
-def compare_norms(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether slices have one norm and had not, or the reverse."""
-    before, now = expected.norms, actual.norms
-    if before is None or now is None or before == now:
-        return None
-    if now:
-        return Outcome("equal norms", f"{now} have one norm, as after weight normalization")
-    if not are_exact(expected, actual):
-        return None
-    return Outcome("equal norms", f"{before} have different norms, expected one norm")
 
 
 # Equal parts of a weight along its axes, such as gates, heads, or the keys next to queries.

@@ -299,8 +299,6 @@ class Profile:
         frames: For orthonormal values, the number of orthonormal blocks next to each other along
             the last axis (1 if the whole is orthonormal), and the axis of the orthonormal vectors:
             `"first"` or `"last"`. Otherwise `None`.
-        norms: Slices that all have one norm, in words, empty if there are none; `None` if it
-            differs from draw to draw, or is not known.
         repeated: Equal values within the weight: `"copies"` or `"equal slices"`, and their
             position. Both are empty if there are none; `None` if it differs from draw to draw, or
             is not known.
@@ -335,7 +333,6 @@ class Profile:
     parts: tuple[Parts, ...] = _profile_field((), _merge_by_position)
     ends: tuple[Ends, ...] = _profile_field((), _merge_by_position)
     frames: tuple[int, str] | None = _profile_field(None, _merge_equal)
-    norms: str | None = _profile_field(None, _merge_equal)
     repeated: tuple[str, str] | None = _profile_field(None, _merge_equal)
     signs: str = _profile_field("")
     ranks: str = _profile_field("")

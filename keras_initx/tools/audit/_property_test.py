@@ -35,7 +35,6 @@ _VERDICTS = (
     "equal slices",
     "copies",
     "orthonormality",
-    "equal norms",
     "scale",
     "parts",
     "bounds",

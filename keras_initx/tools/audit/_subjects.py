@@ -30,7 +30,7 @@ from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._pairing import Pairs, canonical_weight_paths
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.sampling._conversion import NORMAL_REACH
-from keras_initx.tools.audit._distribution import find_equal_norms, make_parts_of_law, measure_parts
+from keras_initx.tools.audit._distribution import make_parts_of_law, measure_parts
 from keras_initx.tools.audit._equal_values import (
     count_bits,
     count_independent,
@@ -68,7 +68,6 @@ _MEASURES: dict[str, Callable[[Reading], Any]] = {
     "parts": measure_parts,
     "ends": measure_ends,
     "frames": find_frames,
-    "norms": find_equal_norms,
     "repeated": find_repeated,
     "signs": encode_signs,
     "ranks": encode_ranks,
@@ -193,7 +192,6 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
         highest=high,
         quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
         parts=make_parts_of_law(law.mean, law.std, int(_ENDLESS), shape),
-        norms="",
         law=law,
     )
 

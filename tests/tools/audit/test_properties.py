@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from audited import audit, off
 from faulty_weights import FAULTS, RNG, RULES, audit_with, contract_of, model_of
 from modes import often, to_numpy
 
@@ -120,3 +121,8 @@ def test_zeros_that_a_law_does_not_draw_are_counted():
         model.layers[0].kernel.assign(values)
         report = keras_initx.audit(model, {"*kernel": keras_initx.RandomNormal(stddev=0.125)})
         assert [row.evidence for row in report.problems] == evidence
+
+
+def test_a_frame_is_called_orthonormal():
+    values = to_numpy(keras_initx.Orthogonal(seed=0)((64, 64)))
+    assert off(audit({"a": values}, {"a": keras_initx.RandomNormal(stddev=1 / 8)})) == {"a": "orthonormality"}
