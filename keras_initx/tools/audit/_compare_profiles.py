@@ -47,7 +47,6 @@ from keras_initx.tools.audit._zeros import (
     compare_frames,
     compare_input_connections,
     compare_unit_connections,
-    compare_zero_positions,
     compare_zero_shares,
     compare_zeros_with_law,
 )
@@ -57,7 +56,6 @@ _TESTS: tuple[PropertyTest, ...] = (
     compare_repeated,
     compare_copies,
     compare_zeros_with_law,
-    compare_zero_positions,
     compare_input_connections,
     compare_unit_connections,
     compare_zero_shares,

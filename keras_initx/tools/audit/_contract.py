@@ -478,8 +478,6 @@ class ContractExpectation(Expectation):
             are_constant = expected.kind == actual.kind == "constant"
             if are_constant and math.prod(line.shape) == 1 and actual.value != expected.value:
                 return [], "one value, of one draw"
-            # Of one draw it is not known whether zeros are at the same positions each time.
-            expected = replace(expected, zeros_at=None)
         outcomes = []
         less_exact = max(weight.dtype, line.dtype, key=epsilon)
         for outcome in compare_profiles(expected, actual, less_exact):

@@ -55,7 +55,6 @@ _SINGLE = ("independent", "kurtosis")
 # What else a line says, if it is not the usual.
 _USUAL: dict[str, Any] = {
     "digest": None,
-    "zeros_at": None,
     "frames": None,
     "repeated": NOTHING,
     "signs": "",

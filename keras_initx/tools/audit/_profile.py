@@ -286,7 +286,6 @@ class Profile:
         kurtosis: Their fourth moment, in standard deviations.
         total: The number of all values.
         zeros: The share of zeros among all values.
-        zeros_at: A digest of the positions of zeros, if they are the same in all draws.
         connections: The number of values along the first axis, and of values along the last, that
             are not zero for each index; -1 if it varies, or if hardly any are zero.
         outliers: The number of outliers among all values.
@@ -323,7 +322,6 @@ class Profile:
     kurtosis: float = _profile_field(3.0, _merge_mean)
     total: int = _profile_field(0, sum)
     zeros: float = _profile_field(0.0, _merge_mean)
-    zeros_at: str | None = _profile_field(None, _merge_equal)
     connections: tuple[int, ...] = _profile_field((-1, -1), _merge_equal_by_position)
     outliers: int = _profile_field(0, sum)
     lowest: float = _profile_field(-math.inf, min)

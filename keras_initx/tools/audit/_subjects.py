@@ -53,7 +53,6 @@ from keras_initx.tools.audit._profile import (
 )
 from keras_initx.tools.audit._zeros import (
     count_connections,
-    digest_zero_positions,
     find_frames,
     get_frame_axis,
 )
@@ -62,7 +61,6 @@ from keras_initx.tools.initialize._digest import array_digest
 # What is measured of random values, by the fields of a profile.
 _MEASURES: dict[str, Callable[[Reading], Any]] = {
     "independent": count_independent,
-    "zeros_at": digest_zero_positions,
     "connections": count_connections,
     "bits": count_bits,
     "parts": measure_parts,

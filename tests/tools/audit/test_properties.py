@@ -84,20 +84,6 @@ def test_another_number_of_orthonormal_blocks_is_told_of(expected, actual, evide
     assert row.evidence.startswith(evidence)
 
 
-def test_as_many_zeros_in_other_positions_are_told_of():
-    def masked(seed):
-        is_zero = np.random.default_rng(seed).permutation(4096).reshape(64, 64) < 1024
-        return {"kernel": np.where(is_zero, 0, RNG.normal(size=(64, 64)))}
-
-    contract = keras_initx.contract(lambda: masked(seed=0), draws=2)
-    assert keras_initx.audit(masked(seed=0), like=contract).ok
-    (row,) = keras_initx.audit(masked(seed=1), like=contract).problems
-    assert (row.verdict, row.evidence) == (
-        "zeros",
-        "other values are 0 than the expected ones: a share of 0.25, expected 0.25",
-    )
-
-
 @pytest.mark.parametrize(("units", "is_told"), [(9, False), (14, True)])
 def test_equal_numbers_of_connections_count_if_they_are_no_chance(units, is_told):
     def sparse():
