@@ -82,7 +82,7 @@ _COLUMNS = (
 class Contract(WeightTable[WeightContract]):
     """How the weights of your model are drawn, in the form of all results.
 
-    `print` shows you each weight with its law. `save` writes a file that you can review and edit.
+    `print` shows you each weight with its law. `save` writes a file that you can review.
 
     Attributes:
         rows: A `WeightContract` for each weight, in the order of the model or the file.
