@@ -52,8 +52,6 @@ _EXACT_SCALE = 2e-3
 # How much nearer distributions of known families are for being standardized by their own moments,
 # at least (simulated: normal, uniform, truncated, orthonormal).
 _NEARER = 1.25
-# The mean of Kolmogorov's distribution.
-_MEAN_DISTANCE = 0.8687
 
 
 @property_test(needs=Known.SCALE, unless_varying=("scale",))
@@ -111,15 +109,6 @@ def compare_shapes(expected: Profile, actual: Profile) -> Outcome | None:
         f"its distribution function differs by up to {distance:.2g} from the expected one",
         p,
         distance,
-    )
-
-
-def measure_excess_of_shape(expected: Profile, actual: Profile) -> float:
-    """Measure the distance of two samples, relative to the average of independent samples."""
-    return (
-        _measure_distance(expected, actual)
-        * math.sqrt(_count_effective(expected, actual))
-        / _MEAN_DISTANCE
     )
 
 

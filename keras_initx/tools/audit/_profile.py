@@ -373,39 +373,6 @@ class Profile:
         degrees = 2 * self.independent / max(self.kurtosis - 1, 0.1)
         return 1 / math.sqrt(2 * max(degrees, 1.0))
 
-    def with_moments(self, mean: float, std: float) -> "Profile":
-        """Shift and scale all facts about the values to another mean and standard deviation."""
-        factor = std / self.std if self.std else 1.0
-
-        def move(values: Sequence[float]) -> tuple[float, ...]:
-            return tuple(mean + factor * (value - self.mean) for value in values)
-
-        def scale(values: Sequence[float]) -> tuple[float, ...]:
-            return tuple(factor * value for value in values)
-
-        moved_parts = []
-        for parts in self.parts:
-            moved_parts.append(replace(parts, means=move(parts.means), stds=scale(parts.stds)))
-        moved_ends = []
-        for ends in self.ends:
-            low, high = move((ends.means.low, ends.means.high))
-            means = ends.means._replace(low=low, high=high)
-            low, high = scale((ends.stds.low, ends.stds.high))
-            stds = ends.stds._replace(low=low, high=high)
-            moved_ends.append(replace(ends, means=means, stds=stds))
-        lowest, highest = move((self.lowest, self.highest))
-        return replace(
-            self,
-            mean=mean,
-            std=std,
-            lowest=lowest,
-            highest=highest,
-            spot_values=move(self.spot_values),
-            quantiles=move(self.quantiles),
-            parts=tuple(moved_parts),
-            ends=tuple(moved_ends),
-        )
-
     def with_levels(self) -> "Profile":
         """Count equal values as independent, because the law has few levels."""
         return replace(self, has_levels=True, independent=float(self.size))
