@@ -422,11 +422,10 @@ class ContractExpectation(Expectation):
         return self.line.dtype
 
     def test(self, weight: WeightContract) -> Comparison:
-        expected, actual = self.line.profile, weight.profile
+        expected, actual = self.line.profile, self._read_profile(weight)
         outcomes, are_comparable = self._compare_array(weight)
         reason = ""
         if are_comparable:
-            actual = self._adapt_to_one_draw(weight)
             value_outcomes, reason = self._compare_values(weight, actual)
             outcomes += value_outcomes
         is_unchanged = None
@@ -438,18 +437,12 @@ class ContractExpectation(Expectation):
             weight, self, actual, expected, tuple(outcomes), reason, is_unchanged=is_unchanged
         )
 
-    def _adapt_to_one_draw(self, weight: WeightContract) -> Profile:
-        """Return the profile of a weight, without facts that one draw of either side cannot show.
-
-        One draw does not distinguish fixed values from random ones, nor levels of a law from
-        copies.
-        """
+    def _read_profile(self, weight: WeightContract) -> Profile:
+        """Return the profile of a weight. One draw does not tell fixed values from random ones."""
         actual = weight.profile
         are_drawn = self.line.kind == "random" and actual.has_distribution
         if actual.kind == "fixed" and are_drawn and 1 in (self.draws, self.actual_draws):
             return replace(actual, kind="random")
-        if self.line.profile.has_levels and self.actual_draws == 1 and actual.kind == "random":
-            return actual.with_levels()
         return actual
 
     def _compare_array(self, weight: WeightContract) -> tuple[list[Outcome], bool]:

@@ -54,7 +54,6 @@ _USUAL: dict[str, Any] = {
     "signs": "",
     "ranks": "",
     "varies": (),
-    "has_levels": False,
 }
 
 

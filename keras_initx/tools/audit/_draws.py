@@ -4,11 +4,9 @@ draws                        together
 equal values                 "fixed", such as a table of positions
 different values             "random", with moments and quantiles of all
 another scale in each draw   "random", varies=("scale",): it is compared without its scale
--0.1 and 0.1 in all draws    "random", has_levels: equal values are independent, and no copies
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
@@ -28,8 +26,6 @@ from keras_initx.tools.audit._profile import (
 ANOTHER = 1e-3
 # Of parts, there are many: where their scales differ, values of a draw are not independent.
 _ANOTHER_OF_PARTS = 1e-4
-# Squares of values of one size differ by rounding alone.
-_LEAST_KURTOSIS_OVER_1 = 0.01
 # Of fewer values of a part, the scale is not compared.
 _FEWEST_OF_PART = 8
 
@@ -46,9 +42,6 @@ def merge_draws(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile
     not_random = _merge_unless_random(draws)
     if not_random is not None:
         return not_random
-    has_levels = _have_levels(draws)
-    if has_levels:
-        draws = [draw.with_levels() for draw in draws]
     stated = {}
     for field in fields(Profile):
         rule = field.metadata.get("merged")
@@ -57,11 +50,6 @@ def merge_draws(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile
     together = Profile(**stated)
     # Where draws differ from each other, they tell less than all of their values would.
     differ = tuple(dict.fromkeys([*find_varying(draws, ANOTHER), *varies]))
-    if has_levels and not all(
-        _have_one_size(draws, parts) for parts in zip(*[draw.parts for draw in draws], strict=True)
-    ):
-        # Levels that depend on the place, as of rows that are large or small as a whole.
-        differ = tuple(dict.fromkeys([*differ, "scale"]))
     spread = 0.0 if "mean" in differ else float(np.std([draw.mean for draw in draws]))
     merged_draws: Profile = round_numbers(
         replace(
@@ -69,7 +57,6 @@ def merge_draws(draws: Sequence[Profile], varies: Sequence[str] = ()) -> Profile
             independent=_count_independent(draws),
             std=math.hypot(together.std, spread),
             varies=differ,
-            has_levels=has_levels,
         )
     )
     return merged_draws
@@ -92,53 +79,6 @@ def _merge_unless_random(draws: Sequence[Profile]) -> Profile | None:
         unknown = next(draw.reason for draw in draws if draw.kind == "unknown")
         reason = unknown.replace(", of one draw", ", another in each draw")
     return Profile("unknown", reason)
-
-
-def _have_levels(draws: Sequence[Profile]) -> bool:
-    """Return whether values are equal because the law has few levels, and not because of copies.
-
-    Levels are equal in all draws, but copies of drawn values are not. Values that depend on their
-    index, such as rows of one sign, are not independent either.
-    """
-    if all(draw.independent == draw.size for draw in draws):
-        return False
-    counters = [Counter(value for value in draw.spot_values if value) for draw in draws]
-    repeated, common = 0, 0
-    for index, counter in enumerate(counters):
-        other_draws = set().union(*counters[:index], *counters[index + 1 :])
-        repeated_here = {value for value, count in counter.items() if count > 1}
-        repeated += len(repeated_here)
-        common += len(repeated_here & other_draws)
-    if not repeated or common < repeated / 2:
-        return False
-    return all(_have_one_mean(parts) for parts in zip(*[draw.parts for draw in draws], strict=True))
-
-
-def _have_one_mean(parts: Sequence[Parts]) -> bool:
-    """Return whether the means of parts vary within each draw as for independent values."""
-    spread = degrees = 0.0
-    for parts_of_draw in parts:
-        means = np.array(parts_of_draw.means)
-        variance = float(np.mean(np.square(parts_of_draw.stds)) + means.var())
-        spread += float(((means - means.mean()) ** 2).sum()) * parts_of_draw.size / variance
-        degrees += len(means) - 1
-    return chi_square_tail(spread, degrees) > _ANOTHER_OF_PARTS
-
-
-def _have_one_size(draws: Sequence[Profile], parts: Sequence[Parts]) -> bool:
-    """Return whether the mean squares of parts vary as for independent values.
-
-    The mean of `n` squares has the variance `(kurtosis - 1) std^4 / n`.
-    """
-    spread = degrees = 0.0
-    for draw, of_draw in zip(draws, parts, strict=True):
-        means = np.array(of_draw.means)
-        squares = np.square(of_draw.stds) + np.square(means - means.mean())
-        kurtosis = draw.kurtosis / (1 - draw.zeros)  # that of a draw is of all but its zeros
-        variance = max(kurtosis - 1, _LEAST_KURTOSIS_OVER_1) * squares.mean() ** 2 / of_draw.size
-        spread += float(((squares - squares.mean()) ** 2).sum()) / variance
-        degrees += len(squares) - 1
-    return chi_square_tail(spread, degrees) > _ANOTHER_OF_PARTS
 
 
 def _count_independent(draws: Sequence[Profile]) -> float:

@@ -322,8 +322,7 @@ def estimate_chance_of_equal_weights(profile: Profile) -> float:
     if not profile.has_distribution:
         return 0.0
     chance = 2.0**-profile.bits
-    are_repeated = profile.has_levels or profile.independent < profile.size
-    if profile.bits <= BITS_OF_RANDOM or are_repeated:
+    if profile.bits <= BITS_OF_RANDOM or profile.independent < profile.size:
         chance = compute_largest_atom(profile)
     return math.pow(chance, profile.total * (1 - profile.zeros))
 
@@ -343,7 +342,7 @@ def compare_copies(expected: Profile, actual: Profile) -> Outcome | None:
     are_enough = min(expected.size, actual.size) >= FEWEST_OF_SHAPE
     if not (are_enough and are_exact(expected, actual)) or shares[0] >= _COPIES * shares[1]:
         return None
-    if expected.has_levels or compare_repeated(expected, actual) is not None:
+    if compare_repeated(expected, actual) is not None:
         return None
     # Those of a law with one frequent value, such as a lower bound, differ in number by chance.
     counts = round(actual.independent), round(expected.independent)

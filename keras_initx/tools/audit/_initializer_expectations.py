@@ -214,8 +214,6 @@ class DrawsExpectation(InitializerExpectation):
         if expected.kind == "fixed":
             return self._test_fixed(weight, expected)
         actual = profile_values(values, weight.dtype)
-        if expected.has_levels and actual.kind == "random":
-            actual = actual.with_levels()
         if self.law is None and not are_independent(draws):
             actual = replace(actual, signs="", ranks="")
         outcomes = compare_profiles(expected, actual, weight.dtype)

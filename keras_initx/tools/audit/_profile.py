@@ -14,7 +14,7 @@ merged from the profiles of all, by the rule of each field.
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -305,8 +305,6 @@ class Profile:
         ranks: The order of the first values of one draw, see `encode_ranks`.
         varies: The moments that vary more from draw to draw than for independent values: `"scale"`,
             `"mean"`.
-        has_levels: Whether several draws repeat the same values, such as -0.1 and 0.1. Then equal
-            values are independent, and no copies.
         law: The law, if an initializer states one.
     """
 
@@ -335,7 +333,6 @@ class Profile:
     signs: str = _profile_field("")
     ranks: str = _profile_field("")
     varies: tuple[str, ...] = _profile_field(())
-    has_levels: bool = _profile_field(False)
     law: IndependentLaw | None = None
 
     @property
@@ -372,10 +369,6 @@ class Profile:
         # Of normal values, the degrees of freedom are their number (Box, 1953).
         degrees = 2 * self.independent / max(self.kurtosis - 1, 0.1)
         return 1 / math.sqrt(2 * max(degrees, 1.0))
-
-    def with_levels(self) -> "Profile":
-        """Count equal values as independent, because the law has few levels."""
-        return replace(self, has_levels=True, independent=float(self.size))
 
     @property
     def root_mean_square(self) -> float:
