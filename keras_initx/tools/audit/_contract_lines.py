@@ -53,7 +53,7 @@ _USUAL: dict[str, Any] = {
     "repeated": NOTHING,
     "signs": "",
     "ranks": "",
-    "varies": (),
+    "varies": False,
 }
 
 

@@ -54,7 +54,7 @@ _EXACT_SCALE = 2e-3
 _NEARER = 1.25
 
 
-@property_test(needs=Known.SCALE, unless_varying=("scale",))
+@property_test(needs=Known.SCALE, unless_varying=True)
 def compare_scales(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the scale, which is exact for orthonormal values: their squares have a fixed sum."""
     before, now = estimate_degrees(expected, actual)
@@ -71,7 +71,7 @@ def compare_scales(expected: Profile, actual: Profile) -> Outcome | None:
     return Outcome("scale", f"{ratio:.3g} times the expected standard deviation", p, deviation)
 
 
-@property_test(needs=Known.DISTRIBUTION, unless_varying=("mean", "scale"))
+@property_test(needs=Known.DISTRIBUTION, unless_varying=True)
 def compare_means(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the mean of the values."""
     shift = abs(actual.mean - expected.mean)
@@ -88,7 +88,7 @@ def compare_means(expected: Profile, actual: Profile) -> Outcome | None:
     )
 
 
-@property_test(needs=Known.DISTRIBUTION, unless_varying=("scale",))
+@property_test(needs=Known.DISTRIBUTION, unless_varying=True)
 def compare_shapes(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the standardized distributions (Kolmogorov and Smirnov).
 
@@ -285,7 +285,7 @@ def _may_be_chance(parts: _MatchedParts, expected: Profile, actual: Profile) -> 
     return len(parts.expected.stds) * chance > IMPOSSIBLE
 
 
-@property_test(needs=Known.DISTRIBUTION, unless_varying=("scale",))
+@property_test(needs=Known.DISTRIBUTION, unless_varying=True)
 def compare_parts_and_slices(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the scale and the mean of parts and slices, relative to how the whole differs.
 
@@ -320,7 +320,7 @@ def _compare_parts(expected: Profile, actual: Profile) -> Iterator[Outcome]:
 def _compare_scale_of_part(
     index: int, parts: _MatchedParts, expected: Profile, actual: Profile
 ) -> Outcome:
-    kurtosis = estimate_kurtosis(expected, actual)
+    kurtosis = estimate_kurtosis((expected, actual))
     if max(expected.kurtosis, actual.kurtosis) < _KURTOSIS_OF_FEW:
         kurtosis = max(kurtosis, 1 + _FOLLOWS_FROM_MEAN / parts.fewest)
     kurtosis /= 1 - parts.zeros

@@ -30,7 +30,7 @@ from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, L
 from keras_initx.initializers._seeds import derived_seed, initializers_within
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.tools.audit._compare_profiles import compare_profiles
-from keras_initx.tools.audit._draws import merge_draws
+from keras_initx.tools.audit._draws import describe_variation, merge_draws
 from keras_initx.tools.audit._equal_values import are_independent
 from keras_initx.tools.audit._judgement import Comparison, Expectation
 from keras_initx.tools.audit._profile import SAMPLE, Profile, epsilon, sample_for_moments
@@ -210,7 +210,7 @@ class DrawsExpectation(InitializerExpectation):
         """Compare a weight with these values with draws of its initializer."""
         expected = _UNDRAWN if not draws else merge_draws(draws)
         if self.law is not None:
-            expected = replace(expected, varies=())  # by chance
+            expected = replace(expected, varies=False)  # by chance
         if expected.kind == "fixed":
             return self._test_fixed(weight, expected)
         actual = profile_values(values, weight.dtype)
@@ -219,8 +219,9 @@ class DrawsExpectation(InitializerExpectation):
         outcomes = compare_profiles(expected, actual, weight.dtype)
         reason = "" if outcomes else expected.reason
         sample = b"" if reason else _digest_sample(values)
-        if "scale" in expected.varies:
-            reason = "its scale differs from draw to draw"
+        variation = describe_variation(expected)
+        if variation:
+            reason = variation
             expected = Profile("random", reason)  # of which no deviation is known
         return Comparison(weight, self, actual, expected, outcomes, reason, sample=sample)
 

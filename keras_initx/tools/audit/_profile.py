@@ -303,8 +303,8 @@ class Profile:
             is not known.
         signs: The signs of the first values of one draw, see `encode_signs`.
         ranks: The order of the first values of one draw, see `encode_ranks`.
-        varies: The moments that vary more from draw to draw than for independent values: `"scale"`,
-            `"mean"`.
+        varies: Whether the scale or the mean varies more from draw to draw than for independent
+            values, `None` if that is not known.
         law: The law, if an initializer states one.
     """
 
@@ -332,7 +332,7 @@ class Profile:
     repeated: tuple[str, str] | None = _profile_field(None, _merge_equal)
     signs: str = _profile_field("")
     ranks: str = _profile_field("")
-    varies: tuple[str, ...] = _profile_field(())
+    varies: bool | None = _profile_field(False)
     law: IndependentLaw | None = None
 
     @property
@@ -509,17 +509,17 @@ def estimate_degrees(expected: Profile, actual: Profile) -> Degrees:
     """
     if expected.frames and actual.frames:
         return Degrees(math.inf, math.inf)
-    factor = 2 / (estimate_kurtosis(expected, actual) - 1)
+    factor = 2 / (estimate_kurtosis((expected, actual)) - 1)
     return Degrees(
         max(factor * (expected.independent - 1), 2.0), max(factor * (actual.independent - 1), 2.0)
     )
 
 
-def estimate_kurtosis(expected: Profile, actual: Profile) -> float:
-    """Estimate the kurtosis of the law of both samples together."""
-    added, kurtosis = _ADDED_IF_LAW if expected.laws else _ADDED_OTHERWISE
+def estimate_kurtosis(profiles: Sequence[Profile]) -> float:
+    """Estimate the kurtosis of the law of all samples. The first tells whether a law is known."""
+    added, kurtosis = _ADDED_IF_LAW if profiles[0].laws else _ADDED_OTHERWISE
     size, total = float(added), kurtosis * added
-    for profile in (expected, actual):
+    for profile in profiles:
         count = max(profile.size, 2)
         size += count
         # Of n normal values it is 3 * (n - 1) / (n + 1) on average.
