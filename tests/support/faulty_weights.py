@@ -345,7 +345,7 @@ FAULTS = (
         "c2/kernel",
         name="beside the center",
         change=lambda values: np.roll(values, 1, axis=0),
-        verdict="zeros",
+        verdict="parts",
     ),
     Fault("sparse", "c2/kernel", name="half of the units", change=set_to(0, np.s_[..., 32:]), verdict="zeros"),
     Fault(

@@ -47,7 +47,6 @@ from keras_initx.tools.audit._judgement import (
     Expectation,
     SharedValues,
     find_changed_equality,
-    group_by_name,
     judge,
 )
 from keras_initx.tools.audit._profile import NOT_FINITE, Profile
@@ -270,9 +269,8 @@ def audit(
         With `like`, each weight is compared with the weight of the same name, with `/` or `.`.
         Layers with automatic names are paired by the order in a file of Keras, or not compared for
         a stated reason. If one side is a model, you may also use the names of its own
-        `.weights.h5`, or of its variables, `{weight.path: array}`. Weights with the same name in
-        several layers are also tested together. The summary names weights that have too few values
-        to show a factor of 1.2.
+        `.weights.h5`, or of its variables, `{weight.path: array}`. The
+        summary names weights that have too few values to show a factor of 1.2.
 
         One weight at a time is in memory, in addition to the weights of a model. From a large
         weight, `audit` compares 65,536 values with the distribution. Moments use at most 262,144
@@ -350,9 +348,9 @@ def _audit_by_rules(
     random = [(this.path, this.actual) for this in comparisons if this.sample]
     equal = [paths for paths in paths_by_sample.values() if len(paths) > 1]
     shared = SharedValues(equal, group_one_draw(random))
-    joint = [*find_changed_equality(comparisons, shared, SharedValues(), len(comparisons))]
+    equality = find_changed_equality(comparisons, shared, SharedValues(), len(comparisons))
     count_branches = functools.partial(_count_branches, expected.inventory)
-    rows = make_rows(judge(comparisons, joint, [], alpha), count_branches)
+    rows = make_rows(judge(comparisons, equality, alpha), count_branches)
     notes = [*_note_unbuilt(expected.inventory), *expected.notes]
     return AuditReport(rows, _describe_rules(rules, resolved), notes)
 
@@ -387,9 +385,8 @@ def _audit_by_like(weights: Like, like: Like, alpha: float) -> AuditReport:
     comparisons = compare_contracts(ours, theirs, paired.pairs.names)
     our_shared = SharedValues(ours.equal, ours.one_draw)
     their_shared = SharedValues(theirs.equal, theirs.one_draw)
-    joint = [*find_changed_equality(comparisons, our_shared, their_shared, len(ours.rows))]
-    groups = group_by_name(comparisons, our_shared, their_shared)
-    judged = judge(comparisons, joint, groups, alpha)
+    equality = find_changed_equality(comparisons, our_shared, their_shared, len(ours.rows))
+    judged = judge(comparisons, equality, alpha)
     count_branches = functools.partial(_count_branches, paired.inventory)
     if is_build_function(weights):
         count_branches = functools.partial(_build_and_count_branches, weights)

@@ -17,7 +17,6 @@ from keras_initx._typing import DType
 from keras_initx.tools.audit._distribution import (
     compare_constant_parts,
     compare_means,
-    compare_norms,
     compare_parts_and_slices,
     compare_scales,
     compare_shapes,
@@ -29,7 +28,6 @@ from keras_initx.tools.audit._equal_values import (
 )
 from keras_initx.tools.audit._extremes import (
     compare_bounds,
-    compare_crowded,
     compare_extremes,
     compare_outliers,
     compare_outliers_with_law,
@@ -49,24 +47,20 @@ from keras_initx.tools.audit._zeros import (
     compare_frames,
     compare_input_connections,
     compare_unit_connections,
-    compare_zero_positions,
     compare_zero_shares,
     compare_zeros_with_law,
 )
 
 # All tests of values that are random on both sides.
 _TESTS: tuple[PropertyTest, ...] = (
-    compare_crowded,
     compare_repeated,
     compare_copies,
     compare_zeros_with_law,
-    compare_zero_positions,
     compare_input_connections,
     compare_unit_connections,
     compare_zero_shares,
     compare_precision,
     compare_frames,
-    compare_norms,
     compare_outliers_with_law,
     compare_outliers,
     compare_scales,

@@ -6,7 +6,6 @@ merged. `ContractExpectation` compares a weight with its line of a contract.
 
 import gc
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.report._text import format_number
 from keras_initx.tools.audit._compare_profiles import compare_profiles
 from keras_initx.tools.audit._contract_lines import FORMAT, WeightContract, read_line, write_line
-from keras_initx.tools.audit._draws import find_varying, merge_draws
+from keras_initx.tools.audit._draws import describe_variation, merge_draws
 from keras_initx.tools.audit._equal_values import group_one_draw
 from keras_initx.tools.audit._judgement import Comparison, Expectation
 from keras_initx.tools.audit._profile import (
@@ -35,7 +34,6 @@ from keras_initx.tools.audit._profile import (
     KINDS,
     LOST,
     NOT_FINITE,
-    NOTHING,
     Profile,
     epsilon,
 )
@@ -54,9 +52,6 @@ if TYPE_CHECKING:
 
 # What a contract is made from: a function that makes new weights, or one draw of them.
 ContractSource: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
-
-# With a smaller probability, draws probably differ more than those of one law.
-_PROBABLY = 0.05
 
 # So many weights of models that nobody has any more are worth a collection of garbage, which takes
 # 40 to 200 ms: as long as drawing and measuring 4 to 20 million of them.
@@ -83,7 +78,7 @@ _COLUMNS = (
 class Contract(WeightTable[WeightContract]):
     """How the weights of your model are drawn, in the form of all results.
 
-    `print` shows you each weight with its law. `save` writes a file that you can review and edit.
+    `print` shows you each weight with its law. `save` writes a file that you can review.
 
     Attributes:
         rows: A `WeightContract` for each weight, in the order of the model or the file.
@@ -274,12 +269,9 @@ def contract(
 
 def merge_contracts(draws: Sequence["Contract"]) -> "Contract":
     """Merge contracts of single draws, which have the same weights."""
-    draws_by_weight = list(zip(*[draw.rows for draw in draws], strict=True))
-    varies = _find_mostly_varying(draws_by_weight) if len(draws) > 1 else ()
     weights = []
-    for draws_of_weight in draws_by_weight:
-        profiles = [draw.profile for draw in draws_of_weight]
-        profile = merge_draws(profiles, () if profiles[0].frames else varies)
+    for draws_of_weight in zip(*[draw.rows for draw in draws], strict=True):
+        profile = merge_draws([draw.profile for draw in draws_of_weight])
         weights.append(replace(draws_of_weight[0], profile=profile))
     random = {weight.path for weight in weights if weight.kind == "random"}
     equal = _select_common_sets([draw.equal for draw in draws], random)
@@ -294,23 +286,6 @@ def _select_common_sets(draws: Sequence[list[list[str]]], random: set[str]) -> l
         if random.issuperset(paths) and all(paths in sets for sets in draws):
             common.append(paths)
     return common
-
-
-def _find_mostly_varying(draws_by_weight: Sequence[Sequence[WeightContract]]) -> tuple[str, ...]:
-    """Find the moments that probably vary between draws for most weights: `"scale"`, `"mean"`.
-
-    Then they count as varying for all weights, because draws of few values may be similar by
-    chance.
-    """
-    counts: Counter[str] = Counter()
-    random_weights = 0
-    for draws_of_weight in draws_by_weight:
-        profiles = [draw.profile for draw in draws_of_weight]
-        if all(profile.kind == "random" for profile in profiles):
-            counts.update(find_varying(profiles, _PROBABLY))
-            random_weights += 1
-    most = [name for name, count in counts.items() if count > max(1, random_weights / 2)]
-    return tuple(most)
 
 
 def is_build_function(build: Any) -> TypeGuard[Callable[[], Any]]:
@@ -423,11 +398,10 @@ class ContractExpectation(Expectation):
         return self.line.dtype
 
     def test(self, weight: WeightContract) -> Comparison:
-        expected, actual = self.line.profile, weight.profile
+        expected, actual = self.line.profile, self._read_profile(weight)
         outcomes, are_comparable = self._compare_array(weight)
         reason = ""
         if are_comparable:
-            actual = self._adapt_to_one_draw(weight)
             value_outcomes, reason = self._compare_values(weight, actual)
             outcomes += value_outcomes
         is_unchanged = None
@@ -439,18 +413,12 @@ class ContractExpectation(Expectation):
             weight, self, actual, expected, tuple(outcomes), reason, is_unchanged=is_unchanged
         )
 
-    def _adapt_to_one_draw(self, weight: WeightContract) -> Profile:
-        """Return the profile of a weight, without facts that one draw of either side cannot show.
-
-        One draw does not distinguish fixed values from random ones, nor levels of a law from
-        copies.
-        """
+    def _read_profile(self, weight: WeightContract) -> Profile:
+        """Return the profile of a weight. One draw does not tell fixed values from random ones."""
         actual = weight.profile
         are_drawn = self.line.kind == "random" and actual.has_distribution
         if actual.kind == "fixed" and are_drawn and 1 in (self.draws, self.actual_draws):
             return replace(actual, kind="random")
-        if self.line.profile.has_levels and self.actual_draws == 1 and actual.kind == "random":
-            return actual.with_levels()
         return actual
 
     def _compare_array(self, weight: WeightContract) -> tuple[list[Outcome], bool]:
@@ -479,14 +447,12 @@ class ContractExpectation(Expectation):
             are_constant = expected.kind == actual.kind == "constant"
             if are_constant and math.prod(line.shape) == 1 and actual.value != expected.value:
                 return [], "one value, of one draw"
-            expected = _forget_positions(expected)
         outcomes = []
         less_exact = max(weight.dtype, line.dtype, key=epsilon)
         for outcome in compare_profiles(expected, actual, less_exact):
             if outcome.verdict != "precision" or weight.dtype == line.dtype:
                 outcomes.append(outcome)
-        varies = sorted({*expected.varies, *actual.varies})
-        reason = f"another {' and '.join(varies)} in each draw" if varies else ""
+        reason = describe_variation(expected, actual)
         are_few = min(expected.size, actual.size) < FEWEST
         if not outcomes and "unknown" in (expected.kind, actual.kind):
             reason = expected.reason or actual.reason
@@ -494,12 +460,6 @@ class ContractExpectation(Expectation):
             is_proven = any(outcome.proof for outcome in outcomes)
             reason = "" if is_proven else f"fewer than {FEWEST} values"
         return outcomes, reason
-
-
-def _forget_positions(profile: Profile) -> Profile:
-    """Drop from a profile all facts whose position may vary from draw to draw."""
-    crowded = profile.crowded if profile.crowded == NOTHING else None
-    return replace(profile, zeros_at=None, crowded=crowded)
 
 
 def compare_contracts(

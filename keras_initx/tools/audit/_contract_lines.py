@@ -13,19 +13,16 @@ A file has a line for people, and after all lines a list of numbers that only te
       "hidden/bias": []
     }
 
-A person may edit a line: another mean or standard deviation moves the numbers, and another law
-replaces them.
+Nobody may edit a line, because what it says would not fit the numbers: such a line is refused.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from keras_initx._checks import is_real
-from keras_initx._typing import DType, Shape
 from keras_initx.files._local import LinedFormat
-from keras_initx.initializers._laws import IndependentLaw
 from keras_initx.tools.audit._profile import (
     LEVELS,
     NOTHING,
@@ -33,16 +30,13 @@ from keras_initx.tools.audit._profile import (
     Farthest,
     Parts,
     Profile,
-    list_family_laws,
-    round_numbers,
 )
-from keras_initx.tools.audit._subjects import profile_law
 
 # The part of a file with the numbers.
 NUMBERS = "numbers"
 FORMAT = LinedFormat(
     "keras_initx contract",
-    1,
+    2,
     "Contract.save",
     ("draws", "equal", "one_draw", "weights"),
     parts=(NUMBERS,),
@@ -55,19 +49,12 @@ _SINGLE = ("independent", "kurtosis")
 # What else a line says, if it is not the usual.
 _USUAL: dict[str, Any] = {
     "digest": None,
-    "zeros_at": None,
     "frames": None,
-    "norms": "",
     "repeated": NOTHING,
-    "crowded": NOTHING,
     "signs": "",
     "ranks": "",
-    "varies": (),
-    "has_levels": False,
+    "varies": False,
 }
-# Laws that a person may state instead of what was measured.
-_LAWS = [law.name for law in list_family_laws(0.0, 1.0)]
-_KEYS = {"path", "place", "shape", "dtype", "values", "value", *_MOMENTS, *_USUAL, NUMBERS}
 
 
 @dataclass(frozen=True)
@@ -158,71 +145,41 @@ def read_line(line: Mapping[str, Any]) -> WeightContract:
     Raises:
         KeyError: If something is missing.
         TypeError: If something has another type.
-        ValueError: If the line describes an impossible weight.
+        ValueError: If the line is not as `write_line` writes the weight, because it was edited.
     """
-    unknown = sorted(line.keys() - _KEYS)
-    if unknown:
-        raise ValueError(f"the key {unknown[0]!r} is none of {sorted(_KEYS - {NUMBERS})}")
     shape = tuple(int(length) for length in line["shape"])
-    profile = _read_profile(line, shape)
     place = str(line.get("place", line["path"]))
-    return WeightContract(line["path"], shape, str(line["dtype"]), profile, place)
+    weight = WeightContract(
+        line["path"], shape, str(line["dtype"]), _read_profile(line, shape), place
+    )
+    # Tests read the numbers alone: another word or moment in the line would be ignored.
+    written = json.loads(json.dumps(write_line(weight)))
+    for name in {**line, **written}:
+        if name not in written or line.get(name) != written[name]:
+            raise ValueError(
+                f"{name!r} is {line.get(name)!r}, which does not follow from its numbers. Lines "
+                "cannot be edited: record the contract again"
+            )
+    return weight
 
 
 def _read_profile(line: Mapping[str, Any], shape: tuple[int, ...]) -> Profile:
     values, numbers = line["values"], line[NUMBERS]
     texts = {name: _make_hashable(line[name]) for name in _USUAL if name in line}
     if values == "constant":
-        if not is_real(line["value"]):
-            raise ValueError(f"'value' is {line['value']!r}, and must be a number")
         return Profile("constant", value=float(line["value"]), size=math.prod(shape), **texts)
     is_unknown = values[:1] == "(" and values[-1:] == ")"
     if is_unknown:
         return Profile("unknown", values[1:-1], **texts)
-    if values == "fixed" and not numbers:
-        return Profile("fixed", **texts)
-    measured = None
-    if numbers:
-        kind = "fixed" if values == "fixed" else "random"
-        measured = _read_numbers(kind, numbers, {**_USUAL, **texts})
-        if values == measured.text:
-            return _apply_moments(measured, line)
-    if values in _LAWS:
-        laws = list_family_laws(*_read_moments(line, ("mean", "std")))
-        return _profile_statement([*laws][_LAWS.index(values)], line["dtype"], shape)
-    if values == "random" and measured is not None:
-        return _apply_moments(measured, line)
-    raise ValueError(f"'values' is {values!r}, and must be one of {['constant', 'fixed', *_LAWS]}")
+    kind = "random"
+    if values == "fixed" or not numbers:
+        kind = "fixed"
+        texts["digest"] = line["digest"]  # which each fixed weight has
+    return _read_numbers(kind, numbers, {**_USUAL, **texts}) if numbers else Profile(kind, **texts)
 
 
 def _make_hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-def _profile_statement(law: IndependentLaw, dtype: DType, shape: Shape) -> Profile:
-    """Make the profile of a law that a person states, with the exactness of one draw.
-
-    The numbers that they state are rounded, so that the ends of the law are not known.
-    """
-    size = math.prod(shape)
-    stated = profile_law(law, dtype, shape)
-    parts_of_law = []
-    for parts in stated.parts:
-        parts_of_law.append(replace(parts, size=size // len(parts.means)))
-    profile: Profile = round_numbers(
-        replace(
-            stated,
-            size=size,
-            independent=float(size),
-            total=size,
-            zeros=0.0,
-            lowest=-math.inf,
-            highest=math.inf,
-            parts=tuple(parts_of_law),
-            law=None,
-        )
-    )
-    return profile
 
 
 def _read_numbers(kind: str, numbers: Sequence[float | None], texts: Mapping[str, Any]) -> Profile:
@@ -261,50 +218,3 @@ def _read_numbers(kind: str, numbers: Sequence[float | None], texts: Mapping[str
         ends=tuple(all_ends),
         **fields,
     )
-
-
-def _read_moments(
-    line: Mapping[str, Any], names: Sequence[str], *, are_equal: bool = False
-) -> list[float]:
-    """Read moments as a line states them, 0 if it does not.
-
-    Args:
-        line: The line.
-        names: The moments that are returned.
-        are_equal: Whether all values but zeros are equal, so that there is no deviation to state.
-
-    Raises:
-        KeyError: If there is no deviation, and values are not equal.
-        ValueError: If such values cannot have these moments.
-    """
-    moments = {"mean": 0.0, "zeros": 0.0, **({"std": 0.0} if are_equal else {}), **line}
-    is_std = moments["std"] == 0 if are_equal else moments["std"] > 0
-    if not is_std or not 0 <= moments["zeros"] <= 1:
-        kind, std = ("equal values", "0") if are_equal else ("random values", "positive")
-        raise ValueError(
-            f"std={moments['std']!r} and zeros={moments['zeros']!r} of {kind}. Their std must be "
-            f"{std}, and zeros between 0 and 1"
-        )
-    return [float(moments[name]) for name in names]
-
-
-def _apply_moments(measured: Profile, line: Mapping[str, Any]) -> Profile:
-    """Take the moments of a line into a profile, if a person has changed them.
-
-    Then the values differ, and their ends are unknown, because the stated numbers are rounded.
-    """
-    changed = {}
-    stated = _read_moments(line, _MOMENTS, are_equal=not measured.std)
-    for name, moment in zip(_MOMENTS, stated, strict=True):
-        if moment != _shorten(getattr(measured, name)):
-            changed[name] = moment
-    if not changed:
-        return measured
-    edited = replace(measured, digest=None, zeros=changed.pop("zeros", measured.zeros))
-    if changed:
-        moved = edited.with_moments(
-            changed.get("mean", edited.mean), changed.get("std", edited.std)
-        )
-        edited = replace(moved, lowest=-math.inf, highest=math.inf)
-    profile: Profile = round_numbers(edited)
-    return profile

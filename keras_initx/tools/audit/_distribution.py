@@ -12,11 +12,8 @@ import numpy as np
 
 from keras_initx._typing import Array, Shape
 from keras_initx.tools.audit._equal_values import (
-    Slices,
-    are_exact,
     compute_largest_atom,
     order_axes,
-    slice_axes_and_groups,
     slice_each_axis,
 )
 from keras_initx.tools.audit._extremes import compare_slices
@@ -35,7 +32,6 @@ from keras_initx.tools.audit._profile import (
     Profile,
     Reading,
     compute_error_of_ratio,
-    epsilon,
     estimate_degrees,
     estimate_kurtosis,
     estimate_variance,
@@ -44,7 +40,6 @@ from keras_initx.tools.audit._property_test import (
     FEWEST,
     FEWEST_OF_SHAPE,
     IMPOSSIBLE,
-    ROUNDING,
     Known,
     Outcome,
     property_test,
@@ -57,11 +52,9 @@ _EXACT_SCALE = 2e-3
 # How much nearer distributions of known families are for being standardized by their own moments,
 # at least (simulated: normal, uniform, truncated, orthonormal).
 _NEARER = 1.25
-# The mean of Kolmogorov's distribution.
-_MEAN_DISTANCE = 0.8687
 
 
-@property_test(needs=Known.SCALE, unless_varying=("scale",))
+@property_test(needs=Known.SCALE, unless_varying=True)
 def compare_scales(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the scale, which is exact for orthonormal values: their squares have a fixed sum."""
     before, now = estimate_degrees(expected, actual)
@@ -78,7 +71,7 @@ def compare_scales(expected: Profile, actual: Profile) -> Outcome | None:
     return Outcome("scale", f"{ratio:.3g} times the expected standard deviation", p, deviation)
 
 
-@property_test(needs=Known.DISTRIBUTION, unless_varying=("mean", "scale"))
+@property_test(needs=Known.DISTRIBUTION, unless_varying=True)
 def compare_means(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the mean of the values."""
     shift = abs(actual.mean - expected.mean)
@@ -95,7 +88,7 @@ def compare_means(expected: Profile, actual: Profile) -> Outcome | None:
     )
 
 
-@property_test(needs=Known.DISTRIBUTION, unless_varying=("scale",))
+@property_test(needs=Known.DISTRIBUTION, unless_varying=True)
 def compare_shapes(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the standardized distributions (Kolmogorov and Smirnov).
 
@@ -116,15 +109,6 @@ def compare_shapes(expected: Profile, actual: Profile) -> Outcome | None:
         f"its distribution function differs by up to {distance:.2g} from the expected one",
         p,
         distance,
-    )
-
-
-def measure_excess_of_shape(expected: Profile, actual: Profile) -> float:
-    """Measure the distance of two samples, relative to the average of independent samples."""
-    return (
-        _measure_distance(expected, actual)
-        * math.sqrt(_count_effective(expected, actual))
-        / _MEAN_DISTANCE
     )
 
 
@@ -154,67 +138,6 @@ def _measure_distance(expected: Profile, actual: Profile, *, is_standardized: bo
 
 def _has_atom(quantiles: Array) -> bool:
     return bool((quantiles[_ATOM - 1 :] - quantiles[: 1 - _ATOM] <= 0).any())
-
-
-# Slices of a weight that all have one norm, for example by weight normalization, and not by chance.
-
-
-# The norms of slices with so many values differ by this, relative to each other, divided by the
-# root of the number of values: those of uniform ones, which differ least.
-_SPREAD_OF_NORMS = math.sqrt(0.2)
-# The error of a norm by rounding its values, which also goes down with their number: in a thousand
-# slices none has more. The norm that they were divided by was rounded too, as was the quotient.
-_ERRORS_OF_VALUES = 4
-_ERRORS_OF_NORMS = 2
-# Slices that are looked at first: most differ there.
-_FIRST_SLICES = 2
-
-
-def find_equal_norms(reading: Reading) -> str:
-    """Find slices that all have one norm, in words, empty if there are none.
-
-    If units have one norm, their heads have one too. Then only the most numerous slices are named.
-    """
-    for slices in reversed(slice_axes_and_groups(reading.values, fewest=2)):
-        for errors in (_ERRORS_OF_VALUES / math.sqrt(slices.size), _ERRORS_OF_NORMS):
-            tolerance = max(ROUNDING, errors * epsilon(reading.dtype))
-            if _cannot_be_chance(slices, tolerance) and _have_one_norm(slices, tolerance):
-                return slices.text
-    return ""
-
-
-def _cannot_be_chance(slices: Slices, tolerance: float) -> bool:
-    # Each norm but the first is within the tolerance with a probability of tolerance / spread.
-    if slices.size < 2:
-        return False
-    surprise = math.log(_SPREAD_OF_NORMS / math.sqrt(slices.size) / tolerance)
-    return (slices.number - 1) * surprise > -math.log(IMPOSSIBLE)
-
-
-def _have_one_norm(slices: Slices, tolerance: float) -> bool:
-    first = _compute_norms(slices.values[:, :_FIRST_SLICES])
-    if not first[0] or abs(first[1] / first[0] - 1) > tolerance:
-        return False
-    return bool((np.abs(_compute_norms(slices.values) / first[0] - 1) <= tolerance).all())
-
-
-def _compute_norms(values: Array) -> Array:
-    # Of slices along the middle axis, summed in float64 without a copy.
-    squares: Array = np.einsum("ijk,ijk->j", values, values, dtype="float64")
-    return np.sqrt(squares)
-
-
-@property_test()
-def compare_norms(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether slices have one norm and had not, or the reverse."""
-    before, now = expected.norms, actual.norms
-    if before is None or now is None or before == now:
-        return None
-    if now:
-        return Outcome("equal norms", f"{now} have one norm, as after weight normalization")
-    if not are_exact(expected, actual):
-        return None
-    return Outcome("equal norms", f"{before} have different norms, expected one norm")
 
 
 # Equal parts of a weight along its axes, such as gates, heads, or the keys next to queries.
@@ -362,7 +285,7 @@ def _may_be_chance(parts: _MatchedParts, expected: Profile, actual: Profile) -> 
     return len(parts.expected.stds) * chance > IMPOSSIBLE
 
 
-@property_test(needs=Known.DISTRIBUTION, unless_varying=("scale",))
+@property_test(needs=Known.DISTRIBUTION, unless_varying=True)
 def compare_parts_and_slices(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the scale and the mean of parts and slices, relative to how the whole differs.
 
@@ -397,7 +320,7 @@ def _compare_parts(expected: Profile, actual: Profile) -> Iterator[Outcome]:
 def _compare_scale_of_part(
     index: int, parts: _MatchedParts, expected: Profile, actual: Profile
 ) -> Outcome:
-    kurtosis = estimate_kurtosis(expected, actual)
+    kurtosis = estimate_kurtosis((expected, actual))
     if max(expected.kurtosis, actual.kurtosis) < _KURTOSIS_OF_FEW:
         kurtosis = max(kurtosis, 1 + _FOLLOWS_FROM_MEAN / parts.fewest)
     kurtosis /= 1 - parts.zeros

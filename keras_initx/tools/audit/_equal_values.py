@@ -85,6 +85,10 @@ class Slices:
         return chosen.transpose(0, 2, 1).reshape(self.size, chosen.shape[1])
 
 
+# Fewer values of a slice along several axes may be equal to those of another by chance.
+_FEWEST_OF_AXES = 16
+
+
 def slice_along(values: Array, first: int, end: int) -> Slices:
     """Slice an array along the axes from `first` to the one before `end`."""
     lengths = values.shape[first:end]
@@ -104,10 +108,10 @@ def slice_each_axis(values: Array) -> Iterator[Slices]:
         yield slice_along(values, axis, axis + 1)
 
 
-def slice_axes_and_groups(values: Array, fewest: int = 1) -> list[Slices]:
+def slice_axes_and_groups(values: Array) -> list[Slices]:
     """Slice an array along each axis, and along the first or the last ones together.
 
-    Slices along several axes have a minimum of values. The fewest slices come first.
+    Slices along several axes have 16 values at least. The fewest slices come first.
     """
     ndim = values.ndim
     all_slices = [slice_along(values, axis, axis + 1) for axis in range(ndim)]
@@ -115,7 +119,7 @@ def slice_axes_and_groups(values: Array, fewest: int = 1) -> list[Slices]:
         for first, end in ((0, cut), (cut, ndim)):
             if end > first + 1:
                 slices = slice_along(values, first, end)
-                all_slices += [slices] if slices.size >= fewest else []
+                all_slices += [slices] if slices.size >= _FEWEST_OF_AXES else []
     return sorted(all_slices, key=lambda slices: slices.number)
 
 
@@ -159,8 +163,6 @@ def compare_precision(expected: Profile, actual: Profile) -> Outcome | None:
 
 # Values among which equal ones are counted.
 _COUNTED = 1 << 12
-# Fewer values of a slice along several axes may be equal to those of another by chance.
-FEWEST_OF_AXES = 16
 # Values of a slice that are compared before all are.
 _BEGINNING = 16
 # Pairs of equal slices that are named.
@@ -182,7 +184,7 @@ def find_repeated(reading: Reading) -> Finding:
         count = _count_equal_parts(slice_along(values, axis, axis + 1), surprise)
         if count:
             return "copies", f"{count} equal parts along axis {axis}"
-    for slices in slice_axes_and_groups(values, FEWEST_OF_AXES):
+    for slices in slice_axes_and_groups(values):
         pairs = _find_equal_slices(slices, surprise)
         if pairs:
             return "equal slices", _describe_pairs(slices, pairs)
@@ -284,17 +286,12 @@ def compare_repeated(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether slices repeat others and did not, or the reverse."""
     if not (are_exact(expected, actual) or expected.repeated == NOTHING):
         return None
-    return compare_findings(expected.repeated, actual.repeated)
-
-
-def compare_findings(expected: Finding | None, actual: Finding | None) -> Outcome | None:
-    """Compare the equal slices of both sides, `None` if they are not known."""
-    if expected is None or actual is None or expected == actual:
+    if expected.repeated is None or actual.repeated is None or expected.repeated == actual.repeated:
         return None
-    verdict, evidence = actual
+    verdict, evidence = actual.repeated
     if verdict:
         return Outcome(verdict, evidence)
-    verdict, evidence = expected
+    verdict, evidence = expected.repeated
     return Outcome(verdict, f"no longer {evidence}")
 
 
@@ -325,8 +322,7 @@ def estimate_chance_of_equal_weights(profile: Profile) -> float:
     if not profile.has_distribution:
         return 0.0
     chance = 2.0**-profile.bits
-    are_repeated = profile.has_levels or profile.independent < profile.size
-    if profile.bits <= BITS_OF_RANDOM or are_repeated:
+    if profile.bits <= BITS_OF_RANDOM or profile.independent < profile.size:
         chance = compute_largest_atom(profile)
     return math.pow(chance, profile.total * (1 - profile.zeros))
 
@@ -346,7 +342,7 @@ def compare_copies(expected: Profile, actual: Profile) -> Outcome | None:
     are_enough = min(expected.size, actual.size) >= FEWEST_OF_SHAPE
     if not (are_enough and are_exact(expected, actual)) or shares[0] >= _COPIES * shares[1]:
         return None
-    if expected.has_levels or compare_repeated(expected, actual) is not None:
+    if compare_repeated(expected, actual) is not None:
         return None
     # Those of a law with one frequent value, such as a lower bound, differ in number by chance.
     counts = round(actual.independent), round(expected.independent)

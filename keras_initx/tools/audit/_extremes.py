@@ -1,8 +1,7 @@
 """Test the ends of a distribution: values beyond other draws, or beyond the limits of laws.
 
-Four topics, from the outermost value to whole slices: the lowest and the highest value; outliers,
-which are more than 12 deviations from the median; the slices that are farthest from the whole; and
-*crowded* slices, with one value that is more frequent than by chance.
+Three topics, from the outermost value to whole slices: the lowest and the highest value; outliers,
+which are more than 12 deviations from the median; and the slices that are farthest from the whole.
 """
 
 import math
@@ -10,15 +9,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from keras_initx._checks import summarize_names
 from keras_initx._typing import Array
 from keras_initx.initializers._laws import IndependentLaw, NormalLaw, TruncatedLaw
 from keras_initx.tools.audit._equal_values import (
     BITS,
-    FEWEST_OF_AXES,
-    Slices,
-    compare_findings,
-    slice_axes_and_groups,
     slice_each_axis,
 )
 from keras_initx.tools.audit._probabilities import (
@@ -31,20 +25,16 @@ from keras_initx.tools.audit._probabilities import (
 from keras_initx.tools.audit._profile import (
     LEVELS,
     MOST,
-    NOTHING,
     SHARE_OF_ZEROS,
     Ends,
     Farthest,
-    Finding,
     Profile,
     Reading,
     compute_error_of_ratio,
     compute_reach,
     estimate_variance,
-    sample_values,
 )
 from keras_initx.tools.audit._property_test import (
-    IMPOSSIBLE,
     ONCE,
     ROUNDING,
     SMALL,
@@ -62,7 +52,7 @@ _OUTER = 0.02
 _FEWEST_OUTER = 20
 
 
-@property_test(needs=Known.DISTRIBUTION, unless_varying=("scale", "mean"))
+@property_test(needs=Known.DISTRIBUTION, unless_varying=True)
 def compare_bounds(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether many values of one draw are beyond the extremes of the other.
 
@@ -106,7 +96,7 @@ def _count_beyond(profile: Profile, other: Profile) -> float:
     return float(share) * _count_independent(profile)
 
 
-@property_test(needs=Known.KIND, unless_varying=("scale", "mean"))
+@property_test(needs=Known.KIND, unless_varying=True)
 def compare_extremes(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether single values are farther out than all possible laws allow."""
     known = find_known(expected, actual)
@@ -221,7 +211,7 @@ def compare_outliers_with_law(expected: Profile, actual: Profile) -> Outcome | N
     )
 
 
-@property_test(unless_varying=("scale", "mean"))
+@property_test(unless_varying=True)
 def compare_outliers(expected: Profile, actual: Profile) -> Outcome | None:
     """Test the number of outliers, compared with other draws."""
     if expected.law is not None or not (expected.outliers or actual.outliers):
@@ -326,110 +316,3 @@ def _compare_farthest(ends: Ends, profile: Profile) -> Iterator[Outcome]:
 
 def _name_slice(ends: Ends, index: float) -> str:
     return f"[{index:.0f}] of {ends.number} slices along axis {ends.axis}"
-
-
-# Slices of a weight, such as units, in which one value is there more often than by chance.
-
-
-# The share of one value that rounding makes of a continuous law, at least. JAX draws no more random
-# numbers than the mantissa has, and of normal values here one in 65,536 is 0.
-_BY_ROUNDING = {"bfloat16": 2.0**-6, "float16": 2.0**-9}
-_BY_ROUNDING_ELSE = 2.0**-16
-# Values of a slice that are sampled at most, and at least.
-_MOST_SAMPLED = 256
-_FEWEST_SAMPLED_IF_MANY = 32
-# Slices that are named.
-_MOST_NAMED = 3
-
-
-def find_crowded(reading: Reading) -> Finding:
-    """Find slices with one value that is more frequent than by chance.
-
-    The verdict is `"zeros"` if the value is 0 in all of them, `"constant"` if all values of such
-    slices are equal, otherwise `"copies"`. Slices that are equal as a whole come first.
-    """
-    if reading.values.ndim < 2:
-        return NOTHING
-    by_rounding = _BY_ROUNDING.get(reading.dtype, _BY_ROUNDING_ELSE)
-    frequent = max(by_rounding, _estimate_largest_share(reading))
-    first = NOTHING
-    for slices in slice_axes_and_groups(reading.values, FEWEST_OF_AXES):
-        value_by_index = _find_crowded_slices(slices, frequent)
-        if not value_by_index:
-            continue
-        are_whole = all(
-            (slices.values[:, index] == value).all() for index, value in value_by_index.items()
-        )
-        verdict = "constant" if are_whole else "copies"
-        if not any(value_by_index.values()):
-            verdict = "zeros"
-        examples = _describe_crowded(slices, value_by_index)
-        finding = verdict, f"{len(value_by_index)} of {slices.text}: {examples}"
-        if are_whole:
-            return finding
-        first = first if first[0] else finding
-    return first
-
-
-def _estimate_largest_share(reading: Reading) -> float:
-    """Estimate the share of the most frequent value, or take the expected share."""
-    if reading.largest_share is not None:
-        return reading.largest_share
-    sample = sample_values(reading.values)
-    count = int(np.unique(sample, return_counts=True)[1].max())
-    # The count of another draw may be larger by chance.
-    return min((count + 4 * math.sqrt(count)) / sample.size, 1.0)
-
-
-def _find_crowded_slices(slices: Slices, frequent: float) -> dict[int, float]:
-    """Find the values that are too frequent in slices, by the indices of these.
-
-    Args:
-        slices: The slices.
-        frequent: The share of the most frequent value.
-    """
-    size = min(slices.size, _MOST_SAMPLED, max(MOST // slices.number, _FEWEST_SAMPLED_IF_MANY))
-    most = _compute_most_by_chance(size, slices.number, frequent)
-    if most >= size:
-        return {}
-    ordered = np.sort(slices.sample(size), axis=0)
-    are_equal = ordered[most:] == ordered[: size - most]  # a run that is longer than that
-    value_by_index = {}
-    for index in np.flatnonzero(are_equal.any(axis=0)).tolist():
-        value = float(ordered[are_equal[:, index].argmax(), index])
-        value_by_index[index] = value + 0.0  # no zero with a sign
-    return value_by_index
-
-
-def _compute_most_by_chance(size: int, slices: int, frequent: float) -> int:
-    """Compute how often chance may repeat a value among `size` values of one slice."""
-    bound = math.log(slices / frequent / IMPOSSIBLE)
-    for count in range(1, size + 1):
-        share = count / size
-        if share <= frequent:
-            continue
-        surprise = share * math.log(share / frequent)  # of many more than expected (Chernoff)
-        if share < 1:
-            surprise += (1 - share) * math.log((1 - share) / (1 - frequent))
-        if size * surprise > bound:
-            return count - 1
-    return size
-
-
-def _describe_crowded(slices: Slices, value_by_index: dict[int, float]) -> str:
-    texts = []
-    for index, value in value_by_index.items():
-        count = int(np.count_nonzero(slices.values[:, index] == value))
-        how_many = "all" if count == slices.size else f"{count} of {slices.size}"
-        texts.append(f"{how_many} of {slices.format_index(index)} are {value:.4g}")
-    return summarize_names(texts, shown=_MOST_NAMED)
-
-
-@property_test(needs=Known.KIND)
-def compare_crowded(expected: Profile, actual: Profile) -> Outcome | None:
-    """Test whether one value has become too frequent in slices, or no longer is."""
-    # Levels that depend on the place: a row of values of one size has one of them in half of its
-    # places.
-    if expected.has_levels and "scale" in expected.varies:
-        return None
-    return compare_findings(expected.crowded, actual.crowded)

@@ -12,7 +12,6 @@ applied the rule.
 
 import copy
 import hashlib
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -32,9 +31,8 @@ from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, L
 from keras_initx.initializers._seeds import derived_seed, initializers_within
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.tools.audit._compare_profiles import compare_profiles
-from keras_initx.tools.audit._distribution import measure_excess_of_shape
-from keras_initx.tools.audit._draws import merge_draws
-from keras_initx.tools.audit._equal_values import are_independent, compute_largest_atom
+from keras_initx.tools.audit._draws import describe_variation, merge_draws
+from keras_initx.tools.audit._equal_values import are_independent
 from keras_initx.tools.audit._judgement import Comparison, Expectation
 from keras_initx.tools.audit._profile import SAMPLE, Profile, epsilon, sample_for_moments
 from keras_initx.tools.audit._property_test import Outcome, proven
@@ -57,10 +55,6 @@ _SMALLEST = {"float16": 2.0**-24}
 _UNDRAWN = Profile("unknown", "its initializer cannot be drawn from")
 # Verdicts on a whole whose slices have laws of their own.
 _VERDICTS_OF_WHOLE = ("copies", "equal slices")
-# Verdicts on values whose scale differs from draw to draw.
-_WITHOUT_SCALE = ("not finite", "constant", "shape")
-# The shapes of draws may differ more than three of them show, by this factor.
-_UNSURE = 1.25
 # With a smaller probability, it is worth looking for another explanation.
 _SUSPICIOUS = 1e-3
 # With a larger one, that is the explanation.
@@ -188,8 +182,7 @@ class LawExpectation(InitializerExpectation):
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
         expected = profile_law(self.law, weight.dtype, values.shape)
-        share = compute_largest_atom(expected) if expected.has_distribution else None
-        actual = profile_values(values, weight.dtype, share)
+        actual = profile_values(values, weight.dtype)
         if isinstance(self.law, FrameLaw) and actual.kind == "random":
             has_blocks = self.law.has_form(values, choose_frame_tolerance(weight.dtype))
             frames = (self.law.blocks, get_frame_axis(self.law)) if has_blocks else None
@@ -218,20 +211,19 @@ class DrawsExpectation(InitializerExpectation):
         """Compare a weight with these values with draws of its initializer."""
         expected = _UNDRAWN if not draws else merge_draws(draws)
         if self.law is not None:
-            expected = replace(expected, varies=())  # by chance
+            expected = replace(expected, varies=False)  # by chance
         if expected.kind == "fixed":
             return self._test_fixed(weight, expected)
         actual = profile_values(values, weight.dtype)
-        if expected.has_levels and actual.kind == "random":
-            actual = actual.with_levels()
         if self.law is None and not are_independent(draws):
             actual = replace(actual, signs="", ranks="")
         outcomes = compare_profiles(expected, actual, weight.dtype)
-        if "scale" in expected.varies and self.law is None:
-            expected = Profile("random", "its scale differs from draw to draw")
-            outcomes = _test_shape(draws, actual, weight.dtype)
         reason = "" if outcomes else expected.reason
         sample = b"" if reason else _digest_sample(values)
+        variation = describe_variation(expected)
+        if variation:
+            reason = variation
+            expected = Profile("random", reason)  # of which no deviation is known
         return Comparison(weight, self, actual, expected, outcomes, reason, sample=sample)
 
     def _test_fixed(self, weight: Subject, expected: Profile) -> Comparison:
@@ -350,27 +342,6 @@ def _map_generators(initializer: Any, seed: int) -> dict[int, Any]:
             if isinstance(value, keras.random.SeedGenerator):
                 generators[id(value)] = keras.random.SeedGenerator(seed)
     return generators
-
-
-def _test_shape(draws: Sequence[Profile], actual: Profile, dtype: DType) -> tuple[Outcome, ...]:
-    """Test values whose scale differs from draw to draw, without the scale.
-
-    Their shape may differ from draw to draw too, more than the shape of independent values does.
-    """
-    standardized = [_standardize(draw) for draw in draws]
-    pairs = itertools.combinations(standardized, 2)
-    excess = max(1.0, _UNSURE * max(measure_excess_of_shape(*pair) for pair in pairs))
-    expected, actual = merge_draws(standardized), _standardize(actual)
-    expected = replace(expected, independent=expected.independent / excess**2)
-    actual = replace(actual, independent=actual.independent / excess**2)
-    outcomes = compare_profiles(expected, actual, dtype)
-    return tuple(outcome for outcome in outcomes if outcome.verdict in _WITHOUT_SCALE)
-
-
-def _standardize(profile: Profile) -> Profile:
-    if profile.kind != "random" or not profile.std:
-        return profile
-    return profile.with_moments(0.0, 1.0)
 
 
 def _digest_sample(values: Array) -> bytes:

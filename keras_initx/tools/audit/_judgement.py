@@ -1,8 +1,7 @@
-"""The expectation of a weight, tests of several weights, and the judgement of all at once.
+"""The expectation of a weight, tests of weights beside others, and the judgement of all at once.
 
     Expectation   what a weight should be; `test` makes a Comparison of a weight
     Comparison    a weight with the Outcomes of its tests
-    JointTest     an Outcome of several weights: they are equal, or have one scale
     JudgedWeight  a Comparison with those Outcomes that failed
 
 A test fails if its p-value, corrected for the number of all tests of all weights, is at most
@@ -12,14 +11,12 @@ a model of any size.
 
 import abc
 import functools
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from keras_initx._similar_paths import group_similar
 from keras_initx._typing import DType
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.tools.audit._contract_lines import WeightContract
@@ -28,7 +25,7 @@ from keras_initx.tools.audit._equal_values import (
     are_opposite,
     estimate_chance_of_equal_weights,
 )
-from keras_initx.tools.audit._probabilities import holm, variance_ratio_p_value
+from keras_initx.tools.audit._probabilities import holm
 from keras_initx.tools.audit._profile import Profile, Scale, estimate_scale
 from keras_initx.tools.audit._property_test import (
     ONCE,
@@ -146,30 +143,10 @@ class Comparison:
 
 # The normal quantile of 95 %, the probability with which a factor "would be seen".
 _POWER = 1.645
-# Weights of one name have one scale unless one differs from their mean by so many errors.
-_APART = 4
-# All weights of a name fail if the others show it too, without the one that is farthest, with a
-# smaller probability.
-_WITHOUT_FARTHEST = 1e-3
 # A factor that is nearer to 1 is not named.
 _NEAR_ONE = 0.01
 # Values with a larger mean, in deviations, may follow from others by more than a factor.
 _SHIFTED = 0.25
-
-
-@dataclass(frozen=True)
-class JointTest:
-    """A test of several weights.
-
-    Attributes:
-        paths: The paths of the weights that differ if the test fails.
-        outcome: The outcome.
-        scale: Their common scale, if it tests that.
-    """
-
-    paths: tuple[str, ...]
-    outcome: Outcome
-    scale: Scale | None = None
 
 
 @dataclass(frozen=True)
@@ -179,14 +156,12 @@ class JudgedWeight:
     Attributes:
         comparison: The weight.
         failed: The outcomes of the tests that failed.
-        joint_scale: The common scale of the weights of its name in several layers, if there is one.
         resolution: The smallest factor of the scale that the tests would report in 95 of 100 cases,
             if the expectation was measured.
     """
 
     comparison: Comparison
     failed: tuple[Outcome, ...]
-    joint_scale: Scale | None
     resolution: float | None
 
     @property
@@ -210,8 +185,8 @@ class SharedValues:
 
 def find_changed_equality(
     comparisons: Sequence[Comparison], actual: SharedValues, expected: SharedValues, count: int
-) -> Iterator[JointTest]:
-    """Test weights that have values in common and should not, or the reverse.
+) -> dict[str, list[Outcome]]:
+    """Test weights that have values in common and should not, or the reverse, by their paths.
 
     Args:
         comparisons: The weights. New weights are not among them, because two buffers may be equal
@@ -220,6 +195,7 @@ def find_changed_equality(
         expected: The groups of weights that should have values in common.
         count: The number of all weights. Each could have the values by chance.
     """
+    outcomes: dict[str, list[Outcome]] = {}
     equal = set()
     for weight, other, are_together in _find_regrouped(comparisons, actual.equal, expected.equal):
         assert weight.expected is not None
@@ -231,7 +207,7 @@ def find_changed_equality(
             if other.weight.shape != weight.weight.shape:
                 evidence = f"the values of {other.path!r} in another shape"
             chance = count * estimate_chance_of_equal_weights(weight.actual)
-        yield _equality_test(weight, evidence, chance)
+        outcomes.setdefault(weight.path, []).append(_equality_outcome(evidence, chance))
     regrouped = _find_regrouped(comparisons, actual.one_draw, expected.one_draw)
     for weight, other, are_together in regrouped:
         if weight.path in equal:
@@ -239,7 +215,9 @@ def find_changed_equality(
         evidence = f"no longer one draw with {other.path!r}"
         if are_together:
             evidence = _describe_one_draw(weight, other)
-        yield _equality_test(weight, evidence, count * CHANCE)
+        outcome = _equality_outcome(evidence, count * CHANCE)
+        outcomes.setdefault(weight.path, []).append(outcome)
+    return outcomes
 
 
 class _Regrouped(NamedTuple):
@@ -309,157 +287,42 @@ def _estimate_factor(ours: Profile, theirs: Profile) -> float:
     return ours.spot_values[0] / theirs.spot_values[0]
 
 
-def _equality_test(weight: Comparison, evidence: str, chance: float) -> JointTest:
-    return JointTest((weight.path,), Outcome("equal weights", evidence, p=min(1.0, chance)))
-
-
-def group_by_name(
-    comparisons: Sequence[Comparison], actual: SharedValues, expected: SharedValues
-) -> list[list[Comparison]]:
-    """Group weights with known scales that have the same name in several layers.
-
-    Args:
-        comparisons: The weights.
-        actual: Which are equal, or one draw.
-        expected: Which should be, by their expected paths.
-    """
-    repeated_now, repeated_before = _list_repeated(actual), _list_repeated(expected)
-    independent = []
-    for weight in comparisons:
-        is_repeated = weight.path in repeated_now or weight.expected_path in repeated_before
-        # Frames have an exact scale.
-        has_error = weight.scale is not None and weight.scale.error
-        if has_error and not (weight.is_proven or is_repeated):
-            independent.append(weight)
-    groups = group_similar(
-        independent,
-        lambda weight: weight.path,
-        lambda weight: (weight.weight.shape, weight.weight.dtype),
-    )
-    return [group for group in groups if len(group) > 1]
-
-
-def _list_repeated(shared: SharedValues) -> set[str]:
-    # All but the first of a group say nothing new.
-    repeated: set[str] = set()
-    for paths in (*shared.equal, *shared.one_draw):
-        repeated.update(paths[1:])
-    return repeated
-
-
-def _test_jointly(group: Sequence[Comparison]) -> JointTest | None:
-    """Test the common scale of several weights, `None` if they have none."""
-    scales = [weight.scale for weight in group if weight.scale is not None]
-    if len(scales) < 2:
-        return None
-    common = _average_scales(scales)
-    if any(abs(scale.log - common.log) > _APART * scale.error for scale in scales):
-        return None
-    outcome = Outcome(
-        "scale",
-        f"{math.exp(common.log):.3g} times the expected standard deviation, in {len(group)} layers "
-        "together",
-        p=_compute_p_value(common),
-        deviation=abs(common.log) - 2 * common.error,
-    )
-    return JointTest(tuple(weight.path for weight in group), outcome, common)
-
-
-def _average_scales(scales: Sequence[Scale]) -> Scale:
-    mean = np.average(
-        [scale.log for scale in scales], weights=[scale.error**-2 for scale in scales]
-    )
-    # The logarithm of a variance is a little less exact than the variance.
-    return Scale(
-        float(mean),
-        sum(max(scale.expected_degrees - 1, 1) for scale in scales),
-        sum(max(scale.actual_degrees - 1, 1) for scale in scales),
-    )
-
-
-def _compute_p_value(scale: Scale) -> float:
-    return variance_ratio_p_value(
-        math.exp(2 * scale.log), scale.actual_degrees, scale.expected_degrees
-    )
-
-
-def _is_shared_by_others(group: Sequence[Comparison], common: Scale) -> bool:
-    """Return whether the other weights differ too, without the farthest weight."""
-    _, *others = sorted(
-        (weight.scale for weight in group if weight.scale is not None),
-        key=lambda scale: -math.copysign(scale.log / scale.error, scale.log * common.log),
-    )
-    return _compute_p_value(_average_scales(others)) < _WITHOUT_FARTHEST
+def _equality_outcome(evidence: str, chance: float) -> Outcome:
+    return Outcome("equal weights", evidence, p=min(1.0, chance))
 
 
 def judge(
-    comparisons: Sequence[Comparison],
-    joint: Sequence[JointTest],
-    groups: Sequence[Sequence[Comparison]],
-    alpha: float,
+    comparisons: Sequence[Comparison], equality: Mapping[str, Sequence[Outcome]], alpha: float
 ) -> list[JudgedWeight]:
     """Select the tests that failed, for all weights at once.
 
     Args:
         comparisons: The weights.
-        joint: The tests of several of them.
-        groups: Weights whose scales are tested together. If the scale of a weight fails alone, it
-            is no evidence against the others.
+        equality: The outcomes of `find_changed_equality`.
         alpha: The probability of any failure by chance.
     """
-    outcomes = [joint_test.outcome for joint_test in joint]
+    outcomes = [*itertools.chain.from_iterable(equality.values())]
     for weight in comparisons:
         outcomes += weight.outcomes
     # What is proven cannot fail by chance: proofs of one kind count as one test.
     tested = [outcome for outcome in outcomes if not outcome.proof]
     count = len(tested) + len({outcome.proof for outcome in outcomes if outcome.proof})
-    improbable_alone = _select_improbable(tested, count + len(groups), alpha)
-    failed_alone: set[int] = set()
-    joint = [*joint]
-    for group in groups:
-        off = [weight for weight in group if _fails_by_scale(weight, improbable_alone)]
-        others = [weight for weight in group if not _fails_by_scale(weight, improbable_alone)]
-        test_of_off = _test_jointly(off)
-        if test_of_off is not None:  # each of them is off already, and this is its best estimate
-            failed_alone.add(id(test_of_off.outcome))
-            joint.append(test_of_off)
-        test_of_others = _test_jointly(others)
-        if test_of_others is not None and test_of_others.scale is not None:
-            count += 1
-            if _is_shared_by_others(others, test_of_others.scale):
-                tested.append(test_of_others.outcome)
-                joint.append(test_of_others)
-    improbable = _select_improbable(tested, count, alpha) | failed_alone
+    improbable = _select_improbable(tested, count, alpha)
     # Of the normal distribution, a little high.
     quantile = math.sqrt(2 * math.log(max(count, 1) / alpha))
-    tests_by_path: dict[str, list[JointTest]] = {}
-    for joint_test in joint:
-        for path in joint_test.paths:
-            tests_by_path.setdefault(path, []).append(joint_test)
     judged = []
     for weight in comparisons:
         smallest = smallest_effect(weight.dtypes)
-        joint_tests = tests_by_path.get(weight.path, [])
         failed = []
-        for outcome in (*weight.outcomes, *(joint_test.outcome for joint_test in joint_tests)):
+        for outcome in (*weight.outcomes, *equality.get(weight.path, [])):
             if id(outcome) in improbable and outcome.deviation > smallest:
                 failed.append(outcome)
-        scales = [joint_test.scale for joint_test in joint_tests if joint_test.scale]
         resolution = None
         if weight.expectation.is_measured and weight.scale is not None:
             factor = math.exp((quantile + _POWER) * weight.scale.error)
             resolution = max(factor, 1 + smallest)
-        joint_scale = scales[0] if scales else None
-        judged.append(JudgedWeight(weight, tuple(failed), joint_scale, resolution))
+        judged.append(JudgedWeight(weight, tuple(failed), resolution))
     return judged
-
-
-def _fails_by_scale(weight: Comparison, improbable: set[int]) -> bool:
-    smallest = smallest_effect(weight.dtypes)
-    return any(
-        outcome.verdict == "scale" and id(outcome) in improbable and outcome.deviation > smallest
-        for outcome in weight.outcomes
-    )
 
 
 def _select_improbable(tested: Sequence[Outcome], count: int, alpha: float) -> set[int]:

@@ -14,7 +14,7 @@ merged from the profiles of all, by the rule of each field.
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -45,8 +45,6 @@ class Reading:
     Attributes:
         values: All of them, in float32 or float64.
         dtype: The dtype that they were rounded to.
-        largest_share: The share of the most frequent value that is expected, `None` if it is not
-            known.
         zeros: The share of zeros.
         sample: Some of the values that count for the moments, in float64: without outliers, and
             without zeros if there are many.
@@ -58,7 +56,6 @@ class Reading:
 
     values: Array
     dtype: DType
-    largest_share: float | None
     zeros: float
     sample: Array
     ordered: Array
@@ -72,7 +69,7 @@ class Reading:
         return self.zeros > SHARE_OF_ZEROS
 
 
-def make_reading(values: Array, dtype: DType, largest_share: float | None = None) -> Reading:
+def make_reading(values: Array, dtype: DType) -> Reading:
     """Choose the measurements for values that are not all equal. See `Reading`."""
     zeros = 1 - np.count_nonzero(values) / values.size
     is_sparse = zeros > SHARE_OF_ZEROS
@@ -88,7 +85,7 @@ def make_reading(values: Array, dtype: DType, largest_share: float | None = None
             outliers -= values.size - int(np.count_nonzero(values))
         sample = sample[np.abs(sample - median) <= reach]
         ordered = ordered[np.abs(ordered - median) <= reach]
-    return Reading(values, dtype, largest_share, zeros, sample, ordered, outliers, median, reach)
+    return Reading(values, dtype, zeros, sample, ordered, outliers, median, reach)
 
 
 def compute_reach(low: float, high: float) -> float:
@@ -289,7 +286,6 @@ class Profile:
         kurtosis: Their fourth moment, in standard deviations.
         total: The number of all values.
         zeros: The share of zeros among all values.
-        zeros_at: A digest of the positions of zeros, if they are the same in all draws.
         connections: The number of values along the first axis, and of values along the last, that
             are not zero for each index; -1 if it varies, or if hardly any are zero.
         outliers: The number of outliers among all values.
@@ -302,19 +298,13 @@ class Profile:
         frames: For orthonormal values, the number of orthonormal blocks next to each other along
             the last axis (1 if the whole is orthonormal), and the axis of the orthonormal vectors:
             `"first"` or `"last"`. Otherwise `None`.
-        norms: Slices that all have one norm, in words, empty if there are none; `None` if it
-            differs from draw to draw, or is not known.
         repeated: Equal values within the weight: `"copies"` or `"equal slices"`, and their
             position. Both are empty if there are none; `None` if it differs from draw to draw, or
             is not known.
-        crowded: The slices with a value that is too frequent, see `find_crowded`. Empty and `None`
-            have the same meaning as in `repeated`.
         signs: The signs of the first values of one draw, see `encode_signs`.
         ranks: The order of the first values of one draw, see `encode_ranks`.
-        varies: The moments that vary more from draw to draw than for independent values: `"scale"`,
-            `"mean"`.
-        has_levels: Whether several draws repeat the same values, such as -0.1 and 0.1. Then equal
-            values are independent, and no copies.
+        varies: Whether the scale or the mean varies more from draw to draw than for independent
+            values, `None` if that is not known.
         law: The law, if an initializer states one.
     """
 
@@ -330,7 +320,6 @@ class Profile:
     kurtosis: float = _profile_field(3.0, _merge_mean)
     total: int = _profile_field(0, sum)
     zeros: float = _profile_field(0.0, _merge_mean)
-    zeros_at: str | None = _profile_field(None, _merge_equal)
     connections: tuple[int, ...] = _profile_field((-1, -1), _merge_equal_by_position)
     outliers: int = _profile_field(0, sum)
     lowest: float = _profile_field(-math.inf, min)
@@ -340,13 +329,10 @@ class Profile:
     parts: tuple[Parts, ...] = _profile_field((), _merge_by_position)
     ends: tuple[Ends, ...] = _profile_field((), _merge_by_position)
     frames: tuple[int, str] | None = _profile_field(None, _merge_equal)
-    norms: str | None = _profile_field(None, _merge_equal)
     repeated: tuple[str, str] | None = _profile_field(None, _merge_equal)
-    crowded: tuple[str, str] | None = _profile_field(None, _merge_equal)
     signs: str = _profile_field("")
     ranks: str = _profile_field("")
-    varies: tuple[str, ...] = _profile_field(())
-    has_levels: bool = _profile_field(False)
+    varies: bool | None = _profile_field(False)
     law: IndependentLaw | None = None
 
     @property
@@ -383,43 +369,6 @@ class Profile:
         # Of normal values, the degrees of freedom are their number (Box, 1953).
         degrees = 2 * self.independent / max(self.kurtosis - 1, 0.1)
         return 1 / math.sqrt(2 * max(degrees, 1.0))
-
-    def with_moments(self, mean: float, std: float) -> "Profile":
-        """Shift and scale all facts about the values to another mean and standard deviation."""
-        factor = std / self.std if self.std else 1.0
-
-        def move(values: Sequence[float]) -> tuple[float, ...]:
-            return tuple(mean + factor * (value - self.mean) for value in values)
-
-        def scale(values: Sequence[float]) -> tuple[float, ...]:
-            return tuple(factor * value for value in values)
-
-        moved_parts = []
-        for parts in self.parts:
-            moved_parts.append(replace(parts, means=move(parts.means), stds=scale(parts.stds)))
-        moved_ends = []
-        for ends in self.ends:
-            low, high = move((ends.means.low, ends.means.high))
-            means = ends.means._replace(low=low, high=high)
-            low, high = scale((ends.stds.low, ends.stds.high))
-            stds = ends.stds._replace(low=low, high=high)
-            moved_ends.append(replace(ends, means=means, stds=stds))
-        lowest, highest = move((self.lowest, self.highest))
-        return replace(
-            self,
-            mean=mean,
-            std=std,
-            lowest=lowest,
-            highest=highest,
-            spot_values=move(self.spot_values),
-            quantiles=move(self.quantiles),
-            parts=tuple(moved_parts),
-            ends=tuple(moved_ends),
-        )
-
-    def with_levels(self) -> "Profile":
-        """Count equal values as independent, because the law has few levels."""
-        return replace(self, has_levels=True, independent=float(self.size))
 
     @property
     def root_mean_square(self) -> float:
@@ -510,24 +459,16 @@ _ADDED_IF_LAW = 64, 3.0
 _ADDED_OTHERWISE = 32, 9.0
 
 
-@dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """The ratio of a standard deviation to the expected one.
 
     Attributes:
-        log: Its logarithm, without bias.
-        expected_degrees: The degrees of freedom of the expected variance; infinite if it is exact.
-        actual_degrees: The degrees of freedom of the actual variance; infinite if it is exact.
+        log: Its logarithm.
+        error: The standard error of the logarithm, 0 for frames.
     """
 
     log: float
-    expected_degrees: float
-    actual_degrees: float
-
-    @property
-    def error(self) -> float:
-        """The standard error of the logarithm, 0 for frames."""
-        return compute_error_of_ratio(self.expected_degrees, self.actual_degrees)
+    error: float
 
 
 class Degrees(NamedTuple):
@@ -539,13 +480,8 @@ class Degrees(NamedTuple):
 
 def estimate_scale(expected: Profile, actual: Profile) -> Scale:
     """Compare two known standard deviations."""
-    degrees = estimate_degrees(expected, actual)
-    log = math.log(estimate_variance(actual) / estimate_variance(expected))
-    # The mean of the logarithm of a variance is lower than that of the variance:
-    # E log(s**2) is nearly log(sigma**2) - 1 / n - 1 / (3 * n**2), with n degrees of freedom.
-    for sign, n in ((-1, degrees.expected), (1, degrees.actual)):
-        log += sign * (1 / n + 1 / (3 * n**2))
-    return Scale(log / 2, *degrees)
+    log = math.log(estimate_variance(actual) / estimate_variance(expected)) / 2
+    return Scale(log, compute_error_of_ratio(*estimate_degrees(expected, actual)))
 
 
 def compute_error_of_ratio(first: float, second: float) -> float:
@@ -573,17 +509,17 @@ def estimate_degrees(expected: Profile, actual: Profile) -> Degrees:
     """
     if expected.frames and actual.frames:
         return Degrees(math.inf, math.inf)
-    factor = 2 / (estimate_kurtosis(expected, actual) - 1)
+    factor = 2 / (estimate_kurtosis((expected, actual)) - 1)
     return Degrees(
         max(factor * (expected.independent - 1), 2.0), max(factor * (actual.independent - 1), 2.0)
     )
 
 
-def estimate_kurtosis(expected: Profile, actual: Profile) -> float:
-    """Estimate the kurtosis of the law of both samples together."""
-    added, kurtosis = _ADDED_IF_LAW if expected.laws else _ADDED_OTHERWISE
+def estimate_kurtosis(profiles: Sequence[Profile]) -> float:
+    """Estimate the kurtosis of the law of all samples. The first tells whether a law is known."""
+    added, kurtosis = _ADDED_IF_LAW if profiles[0].laws else _ADDED_OTHERWISE
     size, total = float(added), kurtosis * added
-    for profile in (expected, actual):
+    for profile in profiles:
         count = max(profile.size, 2)
         size += count
         # Of n normal values it is 3 * (n - 1) / (n + 1) on average.

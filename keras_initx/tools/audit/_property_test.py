@@ -35,7 +35,6 @@ _VERDICTS = (
     "equal slices",
     "copies",
     "orthonormality",
-    "equal norms",
     "scale",
     "parts",
     "bounds",
@@ -125,21 +124,21 @@ def find_known(expected: Profile, actual: Profile) -> Known:
 
 
 def property_test(
-    needs: Known = Known.VALUES, unless_varying: tuple[str, ...] = ()
+    needs: Known = Known.VALUES, *, unless_varying: bool = False
 ) -> Callable[[PropertyTest], PropertyTest]:
     """Make a decorator for a test of a property, which then returns `None` if it does not apply.
 
     Args:
         needs: The level of facts that both sides must have.
-        unless_varying: The test does not apply if one of these, `"scale"` or `"mean"`, varies from
-            draw to draw, see `Profile.varies`.
+        unless_varying: Whether the test does not apply if the scale or the mean varies from draw to
+            draw, or may vary, see `Profile.varies`.
     """
 
     def decorate(test: PropertyTest) -> PropertyTest:
         @functools.wraps(test)
         def apply(expected: Profile, actual: Profile) -> Outcome | None:
-            varies = {*expected.varies, *actual.varies}
-            if find_known(expected, actual) < needs or not varies.isdisjoint(unless_varying):
+            may_vary = expected.varies is not False or actual.varies is not False
+            if find_known(expected, actual) < needs or (unless_varying and may_vary):
                 return None
             return test(expected, actual)
 

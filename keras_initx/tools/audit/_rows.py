@@ -180,7 +180,7 @@ def _find_own_causes(
         count: The same number; without branches, the number of weights in its group. If rules
             differ by the root of this number, they scale by the depth.
     """
-    scale = judged.joint_scale or judged.comparison.scale
+    scale = judged.comparison.scale
     if scale is None:
         return []
     # Four times the error of the standard deviation, and of what is rounded.

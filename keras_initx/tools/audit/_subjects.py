@@ -30,7 +30,7 @@ from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._pairing import Pairs, canonical_weight_paths
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.sampling._conversion import NORMAL_REACH
-from keras_initx.tools.audit._distribution import find_equal_norms, make_parts_of_law, measure_parts
+from keras_initx.tools.audit._distribution import make_parts_of_law, measure_parts
 from keras_initx.tools.audit._equal_values import (
     count_bits,
     count_independent,
@@ -38,7 +38,7 @@ from keras_initx.tools.audit._equal_values import (
     encode_signs,
     find_repeated,
 )
-from keras_initx.tools.audit._extremes import find_crowded, measure_ends
+from keras_initx.tools.audit._extremes import measure_ends
 from keras_initx.tools.audit._profile import (
     INFINITE,
     LEVELS,
@@ -53,7 +53,6 @@ from keras_initx.tools.audit._profile import (
 )
 from keras_initx.tools.audit._zeros import (
     count_connections,
-    digest_zero_positions,
     find_frames,
     get_frame_axis,
 )
@@ -62,15 +61,12 @@ from keras_initx.tools.initialize._digest import array_digest
 # What is measured of random values, by the fields of a profile.
 _MEASURES: dict[str, Callable[[Reading], Any]] = {
     "independent": count_independent,
-    "zeros_at": digest_zero_positions,
     "connections": count_connections,
     "bits": count_bits,
     "parts": measure_parts,
     "ends": measure_ends,
     "frames": find_frames,
-    "norms": find_equal_norms,
     "repeated": find_repeated,
-    "crowded": find_crowded,
     "signs": encode_signs,
     "ranks": encode_ranks,
 }
@@ -106,13 +102,12 @@ def _to_floats(array: Array) -> Array:
     return np.asarray(array, "float32")
 
 
-def profile_values(values: Array, dtype: DType, share: float | None = None) -> Profile:
+def profile_values(values: Array, dtype: DType) -> Profile:
     """Measure one number or more. The profile has no digest.
 
     Args:
         values: An array in float32 or float64.
         dtype: The dtype that they were rounded to.
-        share: The expected share of the most frequent value, if it is known.
     """
     lowest = float(values.min())
     highest = float(values.max())
@@ -121,7 +116,7 @@ def profile_values(values: Array, dtype: DType, share: float | None = None) -> P
         return Profile("unknown", reason)
     if lowest == highest:
         return Profile("constant", value=lowest + 0.0, size=values.size, std=0.0)  # not -0
-    reading = make_reading(values, dtype, share)
+    reading = make_reading(values, dtype)
     sample = reading.sample
     profile: Profile = round_numbers(
         Profile(
@@ -171,7 +166,6 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
         total=int(_ENDLESS),
         bits=round(-math.log2(epsilon(dtype))),
         repeated=NOTHING,
-        crowded=NOTHING,
     )
     if isinstance(law, FrameLaw):
         return replace(endless, frames=(law.blocks, get_frame_axis(law)))
@@ -196,7 +190,6 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
         highest=high,
         quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
         parts=make_parts_of_law(law.mean, law.std, int(_ENDLESS), shape),
-        norms="",
         law=law,
     )
 

@@ -24,12 +24,12 @@ def test_a_file_and_its_errors(yesterday, tmp_path):
         assert_initialized(today(1, kernel="zeros"), like=path)
 
 
-@pytest.mark.parametrize("version", [2, None])
+@pytest.mark.parametrize("version", [1, 3, None])
 def test_a_file_of_another_version_is_to_be_recorded_anew(yesterday, tmp_path, version):
     yesterday.save(tmp_path / "other.json")
     content = json.loads((tmp_path / "other.json").read_text())
     (tmp_path / "other.json").write_text(json.dumps({**content, "version": version}))
-    with pytest.raises(ValueError, match=f"has version {version}, and this package reads 1: record it again"):
+    with pytest.raises(ValueError, match=f"has version {version}, and this package reads 2: record it again"):
         Contract.load(tmp_path / "other.json")
 
 
@@ -75,63 +75,37 @@ def edited(contract, path, number, **changes):
     return Contract.load(path)
 
 
-def kernel(law, std, shape=(64, 64), mean=0.0):
-    rng = np.random.default_rng(5)
-    values = rng.normal(size=shape) if law == "normal" else rng.uniform(-(3**0.5), 3**0.5, shape)
-    return (mean + std * values).astype("float32")
-
-
 @pytest.mark.parametrize(
-    ("changes", "law", "std", "mean"),
+    ("changes", "message"),
     [
-        ({"std": 0.25}, "uniform", 0.25, 0.0),
-        ({"mean": 0.3}, "uniform", 0.125, 0.3),
-        ({"values": "normal"}, "normal", 0.125, 0.0),
-        ({"values": "normal", "std": 0.01, "mean": None}, "normal", 0.01, 0.0),
+        ({"std": 0.25}, "'std' is 0.25, which does not follow from its numbers"),
+        ({"mean": 0.3}, "'mean' is 0.3, which does not follow"),
+        ({"std": None}, "'std' is None, which does not follow"),
+        ({"zeros": 0.25}, "'zeros' is 0.25, which does not follow"),
+        ({"values": "normal"}, "'values' is 'normal', which does not follow"),
+        ({"values": "fixed"}, "KeyError: 'digest'"),
+        ({"values": "constant", "value": 1}, "'mean' is .* which does not follow"),
+        ({"stdev": 0.2}, "'stdev' is 0.2, which does not follow"),
+        ({"values": "constant"}, "KeyError: 'value'"),
+        ({"values": None}, "KeyError: 'values'"),
     ],
 )
-def test_what_a_person_changes_in_a_line_counts(yesterday, tmp_path, changes, law, std, mean):
-    was, now = kernel("uniform", 0.125), kernel(law, std, mean=mean)
-    contract = edited(yesterday, tmp_path / "a.json", 2, **changes)
-    assert contract.rows[2].path == "hidden_1/kernel"
-    assert keras_initx.audit({"hidden_1/kernel": was}, like=contract)["hidden_1/kernel"].verdict
-    row = keras_initx.audit({"hidden_1/kernel": now}, like=contract)["hidden_1/kernel"]
-    assert (row.verdict, row.reason) == ("", "")
-    contract.save(tmp_path / "again.json")
-    assert Contract.load(tmp_path / "again.json").rows == contract.rows
+def test_an_edited_line_is_refused(yesterday, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=f"at weight 3, 'hidden_1/kernel': .*{message}"):
+        edited(yesterday, tmp_path / "a.json", 2, **changes)
 
 
-def test_another_constant_shape_dtype_or_share_of_zeros_in_a_line_counts(yesterday, tmp_path):
+def test_another_constant_shape_or_dtype_in_a_line_counts(yesterday, tmp_path):
     model, path = today(1), tmp_path / "a.json"
     for number, changes, expected in (
         (3, {"value": 0.5}, "values"),
-        (3, {"values": "normal", "std": 0.5, "value": None}, "constant"),
-        (2, {"values": "constant", "value": 1}, "values"),
         (2, {"shape": [64, 40]}, "reshaped"),
         (2, {"dtype": "float16"}, "dtype"),
-        (2, {"zeros": 0.25}, "zeros"),
     ):
         contract = edited(yesterday, path, number, **changes)
         changed = contract.rows[number].path
         assert off_with_causes(keras_initx.audit(model, like=contract)).keys() == {changed}, changes
         assert keras_initx.audit(model, like=contract)[changed].verdict == expected
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"values": "cauchy"}, "'values' is 'cauchy', and must be one of"),
-        ({"stdev": 0.2}, "'stdev' is none of"),
-        ({"std": -0.2}, "std=-0.2 and zeros=0.0 of random values"),
-        ({"std": "much"}, "TypeError"),
-        ({"values": "normal", "std": None}, "KeyError: 'std'"),
-        ({"values": "constant"}, "KeyError: 'value'"),
-        ({"values": None}, "KeyError: 'values'"),
-    ],
-)
-def test_a_line_that_says_nothing_that_can_be_is_refused(yesterday, tmp_path, changes, message):
-    with pytest.raises(ValueError, match=f"at weight 3, 'hidden_1/kernel': .*{message}"):
-        edited(yesterday, tmp_path / "a.json", 2, **changes)
 
 
 def test_a_line_without_numbers_and_numbers_without_a_line_are_refused(yesterday, tmp_path):
@@ -175,33 +149,5 @@ def test_a_weight_of_one_number_beside_zeros_is_read_again(draws, tmp_path):
     again = Contract.load(tmp_path / "a.json")
     assert again.rows == contract.rows
     assert keras_initx.audit({"bias": alike_beside_zeros()}, like=again).ok
-    moved = edited(contract, tmp_path / "a.json", 0, mean=2.0)
-    assert (moved.rows[0].profile.mean, moved.rows[0].profile.std) == (2, 0)
-    with pytest.raises(ValueError, match=r"std=0\.5 and zeros=0\.75 of equal values"):
+    with pytest.raises(ValueError, match=r"'std' is 0\.5, which does not follow from its numbers"):
         edited(contract, tmp_path / "a.json", 0, std=0.5)
-
-
-def test_no_deviation_of_random_values_is_refused(yesterday, tmp_path):
-    for changes in ({"values": "normal", "std": 0}, {"std": 0.0}, {"zeros": 30}, {"zeros": -0.5}):
-        with pytest.raises(ValueError, match=r"at weight 3, 'hidden_1/kernel': .* of random values"):
-            edited(yesterday, tmp_path / "a.json", 2, **changes)
-    with pytest.raises(ValueError, match="KeyError: 'std'"):
-        edited(yesterday, tmp_path / "a.json", 2, std=None)
-
-
-def test_the_mean_that_a_person_gives_a_fixed_weight_counts(tmp_path):
-    table = kernel("normal", 1.0)
-    contract = keras_initx.contract(lambda: {"table": table}, draws=2)
-    assert contract.rows[0].kind == "fixed"
-    moved = edited(contract, tmp_path / "a.json", 0, mean=0.5)
-    assert keras_initx.audit({"table": table}, like=contract).ok
-    assert keras_initx.audit({"table": table}, like=moved)["table"].verdict
-
-
-def test_a_stated_law_is_known_as_exactly_in_parts_as_one_draw_says(yesterday, tmp_path):
-    contract = edited(yesterday, tmp_path / "a.json", 2, values="normal")
-    stated = contract.rows[2].profile
-    measured = keras_initx.contract(lambda: {"a": kernel("normal", 0.125)}, draws=1).rows[0].profile
-    assert stated.parts
-    sizes = {part.axis: part.size for part in measured.parts}
-    assert {part.axis: part.size for part in stated.parts} == {part.axis: sizes[part.axis] for part in stated.parts}

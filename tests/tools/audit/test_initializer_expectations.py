@@ -87,26 +87,21 @@ def test_an_initializer_that_tells_nothing_is_unknown(initializer, reason):
     assert row.reason.startswith(reason)
 
 
-def test_of_draws_with_scales_of_their_own_only_the_shape_is_compared():
+def test_draws_with_scales_of_their_own_are_not_compared():
     rules = {"hidden/kernel": Own(of_another_scale_each_time)}
-    report = keras_initx.audit(network(keras.initializers.RandomNormal(stddev=20.0)), rules)
-    assert report.ok
-    assert report.not_compared == []
-    assert report.rows[0].ratio is None
-    assert off(keras_initx.audit(network("random_uniform"), rules)) == {"hidden/kernel": "shape"}
-    (row,) = audit({"a": np.ones(4) + np.arange(4)}, {"a": Own(of_another_scale_each_time)}).not_compared
-    assert row.reason == "its scale differs from draw to draw"
+    for kernel in (keras.initializers.RandomNormal(stddev=20.0), "random_uniform"):
+        report = keras_initx.audit(network(kernel), rules)
+        assert report.ok
+        (row,) = report.not_compared
+        assert (row.path, row.reason, row.ratio) == ("hidden/kernel", "another scale or mean in each draw", None)
+    assert off(keras_initx.audit(network("zeros"), rules)) == {"hidden/kernel": "constant"}
 
 
-@pytest.mark.rare
-def test_rows_with_scales_of_their_own_have_another_shape_in_each_draw():
-    def drawn_by_row(generator, shape):
-        scales = keras.random.normal((shape[0], 1), seed=generator)
-        return scales * keras.random.normal(shape, seed=generator) * next(SCALES)
-
-    own = Own(drawn_by_row)
-    keras.utils.set_random_seed(0)
-    assert all(keras_initx.audit(network(own), {"hidden/kernel": own}).ok for _ in range(20))
+def test_weights_are_equal_whatever_the_scale_of_their_draws():
+    own = Own(of_another_scale_each_time)
+    model = keras.Sequential([keras.Input((48,)), *[layers.Dense(48, name=name) for name in "ab"]])
+    model.get_layer("b").kernel.assign(model.get_layer("a").kernel)
+    assert off(keras_initx.audit(model, {"*kernel": own})) == {"b/kernel": "equal weights"}
 
 
 def test_values_that_a_law_bounds_from_below_raise_no_alarm():

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from audited import audit, off
 from faulty_weights import FAULTS, RNG, RULES, audit_with, contract_of, model_of
 from modes import often, to_numpy
 
@@ -83,20 +84,6 @@ def test_another_number_of_orthonormal_blocks_is_told_of(expected, actual, evide
     assert row.evidence.startswith(evidence)
 
 
-def test_as_many_zeros_in_other_positions_are_told_of():
-    def masked(seed):
-        is_zero = np.random.default_rng(seed).permutation(4096).reshape(64, 64) < 1024
-        return {"kernel": np.where(is_zero, 0, RNG.normal(size=(64, 64)))}
-
-    contract = keras_initx.contract(lambda: masked(seed=0), draws=2)
-    assert keras_initx.audit(masked(seed=0), like=contract).ok
-    (row,) = keras_initx.audit(masked(seed=1), like=contract).problems
-    assert (row.verdict, row.evidence) == (
-        "zeros",
-        "other values are 0 than the expected ones: a share of 0.25, expected 0.25",
-    )
-
-
 @pytest.mark.parametrize(("units", "is_told"), [(9, False), (14, True)])
 def test_equal_numbers_of_connections_count_if_they_are_no_chance(units, is_told):
     def sparse():
@@ -120,3 +107,8 @@ def test_zeros_that_a_law_does_not_draw_are_counted():
         model.layers[0].kernel.assign(values)
         report = keras_initx.audit(model, {"*kernel": keras_initx.RandomNormal(stddev=0.125)})
         assert [row.evidence for row in report.problems] == evidence
+
+
+def test_a_frame_is_called_orthonormal():
+    values = to_numpy(keras_initx.Orthogonal(seed=0)((64, 64)))
+    assert off(audit({"a": values}, {"a": keras_initx.RandomNormal(stddev=1 / 8)})) == {"a": "orthonormality"}

@@ -28,5 +28,4 @@ def test_the_first_axis_and_the_last_come_before_others():
 
 
 def test_of_all_slices_the_fewest_come_first_and_those_along_several_axes_have_a_minimum_of_values():
-    assert [slices.number for slices in slice_axes_and_groups(VALUES)] == [2, 3, 4, 5, 6, 20, 24, 60]
-    assert [slices.number for slices in slice_axes_and_groups(VALUES, fewest=6)] == [2, 3, 4, 5, 6, 20]
+    assert [slices.number for slices in slice_axes_and_groups(VALUES)] == [2, 3, 4, 5, 6]
