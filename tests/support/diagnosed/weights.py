@@ -14,7 +14,6 @@ from diagnosed.networks import (
     classes,
     dense,
     drawn,
-    encoder,
     gru,
     headed,
     in_precision,
@@ -22,7 +21,6 @@ from diagnosed.networks import (
     lstm,
     made,
     of,
-    own_attention,
     padded,
     recurrent,
     regression,
@@ -210,17 +208,6 @@ FAULTY = {
         lambda repaired: dense(bias_initializer=Constant(0.0 if repaired else -10.0)),
         ["dead units"],
         "bias_initializer=keras_initx.ReLUBias(0.01)",
-    ),
-    # Attention.
-    "attention, queries and keys times sqrt 30": Case(
-        lambda repaired: without_targets(encoder(2, factor=None if repaired else 30**0.5)),
-        ["focused attention"],
-        "smaller kernels of queries and keys: keras_initx.GlorotUniform()",
-    ),
-    "attention of its own, scores not divided": Case(
-        lambda repaired: without_targets(own_attention(8.0 if repaired else 1.0)),
-        ["focused attention"],
-        "divide scores by the square root of the size of a head",
     ),
     # Signals and gradients in depth.
     "tanh, deviation 0.01, 7 layers": Case(

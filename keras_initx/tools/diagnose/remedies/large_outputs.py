@@ -46,7 +46,7 @@ def propose_smaller_inputs(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy
     if layer.layer in diagnosis.probe(NormalizedProbe).layers:
         return None
     before = list_layers_until(layer, diagnosis)[:-1]
-    smaller_weights = propose_smaller_rows(before) or _propose_smaller_biases(before)
+    smaller_weights = _propose_smaller_rows(before) or _propose_smaller_biases(before)
     if smaller_weights is not None:
         return smaller_weights
     remedy = Remedy(f"add keras.layers.LayerNormalization() before {layer.title}")
@@ -56,7 +56,7 @@ def propose_smaller_inputs(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy
     return small_branches.otherwise(remedy, "; or ")
 
 
-def propose_smaller_rows(layers: Sequence[MeasuredLayer]) -> Remedy | None:
+def _propose_smaller_rows(layers: Sequence[MeasuredLayer]) -> Remedy | None:
     """Propose smaller rows of embeddings among some layers, `None` if no rows are too large."""
     tables = []
     for weight in list_weights(layers):

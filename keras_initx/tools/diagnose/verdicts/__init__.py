@@ -9,7 +9,6 @@ folder above, proposals of several rules in `remedies/`.
 Read `dropped_output.py` first: a whole verdict in forty lines.
 """
 
-from keras_initx.tools.diagnose._attention import AttentionProbe
 from keras_initx.tools.diagnose._diagnosis import Probe
 from keras_initx.tools.diagnose._first_inputs import DifferenceProbe, InputProbe
 from keras_initx.tools.diagnose._lost_signals import LostProbe
@@ -28,7 +27,6 @@ from keras_initx.tools.diagnose.verdicts import (
     equal_units,
     exchanged_axes,
     exploding,
-    focused_attention,
     large_first_loss,
     linear_layers,
     memory,
@@ -82,7 +80,6 @@ RULES = (
     saturated.saturated,
     dead_units.dead_units,
     vanishing.vanishing,
-    focused_attention.focused_attention,
     large_first_loss.large_first_loss,
     rare_labels.rare_labels,
     # The gradients.
@@ -100,7 +97,6 @@ PROBES: tuple[type[Probe], ...] = (
     InputProbe,
     DifferenceProbe,
     NormalizedProbe,
-    AttentionProbe,
     SingleValueProbe,
     TableProbe,
     LostProbe,

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import keras
 
 from keras_initx.inspection._batch import list_tensors, to_array
-from keras_initx.tools.diagnose._attention import AttentionProbe
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._first_inputs import (
     COMPARED,
@@ -180,7 +179,7 @@ def _are_alike_along(head: OutputHead, axis: int) -> bool:
 
 def _is_held_back(diagnosis: Diagnosis) -> bool:
     """Return whether a layer passes on no differences between examples, or no gradients."""
-    if has_single_values(diagnosis) or diagnosis.probe(AttentionProbe).of_one:
+    if has_single_values(diagnosis):
         return True
     return bool(unreached_layers(diagnosis).cut_off) or only_idle_layers_read(diagnosis)
 
