@@ -74,12 +74,9 @@ NAMES = {
     "optimizer: settings and precision": {"rate"},
     "regularization: too strong": {"dropped output"},
 }
-# Faults that source texts name (zeros and equal values, saturation, dead units, vanishing, exploding, the number of
-# inputs in 1/sqrt(n)), whose verdicts stay whatever the record says.
-TEXTBOOK = {
-    *{"equal units", "twin tensors", "saturated", "dead units", "vanishing", "vanishing gradient", "exploding"},
-    "wrong fan",
-}
+# Faults that source texts name (zeros and equal values, saturation, dead units, vanishing, exploding), whose verdicts
+# stay whatever the record says.
+TEXTBOOK = {"equal units", "twin tensors", "saturated", "dead units", "vanishing", "vanishing gradient", "exploding"}
 # Examples in a batch: some losses of pairs and triplets take gigabytes for more.
 SMALL = {"batch_size": 128}
 # In fewer programs that it could be told of, nothing is known of a verdict.

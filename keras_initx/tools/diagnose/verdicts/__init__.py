@@ -46,7 +46,6 @@ from keras_initx.tools.diagnose.verdicts import (
     untracked_weights,
     vanishing,
     vanishing_gradient,
-    wrong_fan,
 )
 
 # All rules, in the order in which they are asked: causes before effects.
@@ -69,7 +68,6 @@ RULES = (
     untracked_weights.untracked_weights,
     equal_units.equal_units,
     twin_tensors.twin_tensors,
-    wrong_fan.wrong_fan,
     linear_layers.linear_layers,
     # What holds back signals or gradients, whatever the weights are.
     memory.memory,
