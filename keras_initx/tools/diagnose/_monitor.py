@@ -3,14 +3,12 @@
 import math
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_initx._checks import check_count, check_flag
-from keras_initx._extras import import_optional
 from keras_initx._typing import KerasCallback
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import Data, first_batch, make_batch
@@ -25,9 +23,6 @@ from keras_initx.tools.diagnose._diagnose import (
 from keras_initx.tools.diagnose._report import DiagnosisReport
 from keras_initx.tools.diagnose._steps import LEAST_STEPS
 from keras_initx.tools.diagnose.losses.known import LossLike
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class SignalMonitor(KerasCallback):
@@ -234,18 +229,6 @@ class SignalMonitor(KerasCallback):
             self._record()
         self.model.stop_training = True
         warnings.warn(self.stopped, stacklevel=2)
-
-    def plot(self, path: str | Path | None = None) -> "Figure":
-        """Plot the statistics over the training steps, as `DiagnosisReport.plot` does for layers.
-
-        You see lines for the first, the middle and the last layer with weights. The shaded range
-        covers all layers.
-        """
-        import_optional("matplotlib", "plot")
-        from keras_initx.tools.diagnose._plot import plot_history
-
-        layers = {step: report.rows for step, report in self.history.items()}
-        return plot_history(layers, path)
 
     def __repr__(self) -> str:
         return f"<SignalMonitor of {len(self.history)} reports, every {self.every} steps>"
