@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from keras_initx._checks import check_choice, truncate
 from keras_initx._extras import import_optional
-from keras_initx._typing import Array, InitializerLike
+from keras_initx._typing import InitializerLike
 from keras_initx.initializers._as_ours import check_initializer
 from keras_initx.initializers._description import description
 from keras_initx.inspection._weights import ModelWeight, is_frozen
@@ -21,12 +19,6 @@ from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column, Table, columns_with_values, legend
 from keras_initx.report._text import format_count, format_number, join_names
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._histogram_axis import (
-    choose_linear_limit,
-    choose_range,
-    compute_bin_edges,
-    is_far,
-)
 from keras_initx.tools.diagnose._layer_report import LayerReport
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, measured_layers
 from keras_initx.tools.diagnose._remedy import Remedy
@@ -44,10 +36,9 @@ if TYPE_CHECKING:
 class DiagnosisReport(Judgement, Tabular[LayerReport]):
     """The result of `diagnose`: statistics of each layer of your model, verdicts and remedies.
 
-    Print it to see the table and the verdicts. In a notebook, you also see a small histogram of
-    each layer, all on one axis. `plot` shows the standard deviation of each layer, the norm of its
-    gradient if it was measured, and histograms of layers with a problem. `to_csv` has a row for
-    each layer.
+    Print it to see the table and the verdicts. `plot` shows the standard deviation of each layer,
+    the norm of its gradient if it was measured, and histograms of layers with a problem. `to_csv`
+    has a row for each layer.
 
     Attributes:
         rows: A `LayerReport` for each layer that has weights or an activation, in the order of
@@ -206,14 +197,14 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
             (title, evidence), (_, remedy) = verdict.paragraphs()
             lines = [html.escape(evidence), f"Remedy: {html.escape(remedy)}"]
             parts.append(folding(title, "".join(f"<p>{line}</p>" for line in lines)))
-        table = Table.of(columns_with_values(self._page_columns(), self.rows), self.rows).as_html()
+        table = Table.of(columns_with_values(self._columns(), self.rows), self.rows).as_html()
         heading = format_count(len(self.rows), "layer")
         parts.append(folding(heading, table, is_open=len(self.rows) <= _MOST_OPEN))
         return "".join(parts)
 
     def _legend(self) -> list[str]:
         mark = "!: a layer with a problem."
-        return [f"{mark} {legend(columns_with_values(self._page_columns(), self.rows))}"]
+        return [f"{mark} {legend(columns_with_values(self._columns(), self.rows))}"]
 
     def _columns(self) -> list[Column[LayerReport]]:
         marked = self._marked
@@ -223,22 +214,6 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
             return f"{mark} {layer.title}"
 
         return [Column("  layer", marked_title, is_text=True, is_name=True), *_COLUMNS]
-
-    def _page_columns(self) -> list[Column[LayerReport]]:
-        """Return the columns, with a histogram in addition: other fonts draw blocks with gaps."""
-        linear = choose_linear_limit(self.rows)
-        limits = choose_range(self.rows, linear)
-        edges = compute_bin_edges(limits, linear, _BARS)
-        note = "outputs other than 0, on one axis for all layers; its ends have those beyond"
-        if is_far(limits, linear):
-            note += f", and it is logarithmic beyond {format_number(linear)}"
-        histogram = _make_column(
-            f"histogram,\n{format_number(limits[0])} to {format_number(limits[1])}",
-            lambda layer: layer.after,
-            note,
-            lambda signal: _draw_histogram(signal, edges),
-        )
-        return [*self._columns(), histogram]
 
 
 def _check_measured(weights: Sequence[ModelWeight], report: DiagnosisReport) -> None:
@@ -369,21 +344,6 @@ def _format_share(value: float) -> str:
     return ">99%"
 
 
-def _draw_histogram(signal: Signal, edges: Array) -> str:
-    """Draw the values other than 0 with blocks of text, values beyond the bins in the end blocks.
-
-    The values of a bin are spread over it evenly.
-    """
-    below = np.cumsum([0, *signal.heights()])
-    inner = np.interp(edges[1:-1], signal.edges, below)
-    heights = np.diff([0, *inner, below[-1]])
-    highest = heights.max()
-    if not highest:
-        return ""
-    levels = np.ceil(heights / highest * len(_BLOCKS)).astype(int)
-    return "".join(_BLOCKS[max(level - 1, 0)] for level in levels)
-
-
 def _make_column(
     header: str,
     value: Callable[[LayerReport], Any],
@@ -466,5 +426,3 @@ _COLUMNS = (
     ),
 )
 _MOST_OPEN = 30  # layers in a table that a page shows at once
-_BARS = 11  # of a histogram; one is in the middle
-_BLOCKS = "▁▂▃▄▅▆▇█"

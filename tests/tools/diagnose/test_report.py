@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 from leveled import INPUTS, layer_named
-from reported import X, drawn_in_text, report_of
+from reported import X, report_of
 
 import keras_initx
 from keras_initx.tools.diagnose import _report
@@ -159,10 +159,6 @@ def test_a_notebook_shows_a_table(faulty):
     assert page.count("<tr>") == 3
     assert "<b>1 problem found.</b>" in page
     assert "<summary>equal units (error)</summary>" in page
-
-
-def test_a_notebook_shows_what_saturates_as_a_histogram():
-    assert drawn_in_text(1.0, 1) == (["█▁▁▁▁▁▁▁▁▁█"], "-1.1 to 1.1")
 
 
 def test_a_notebook_folds_the_table_alone_without_verdicts():
