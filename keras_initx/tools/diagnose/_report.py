@@ -1,7 +1,6 @@
 """The report of `diagnose`, and its views: data, text, and HTML for a notebook."""
 
 import dataclasses
-import functools
 import html
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,6 @@ from keras_initx.tools.diagnose._rules import LEVELS, Level, Verdict
 from keras_initx.tools.diagnose._signal import Signal
 from keras_initx.tools.diagnose._signal_probe import input_signal
 from keras_initx.tools.diagnose._steps import steps_taken
-from keras_initx.tools.diagnose.verdicts import COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -138,8 +136,6 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         }
         for name in _MEASURES:
             data[name] = _convert_to_data(getattr(layer, name))
-        for column in COLUMNS:
-            data[column.header.replace(" ", "_")] = layer.shown.get(column.header)
         return data
 
     def _content(self) -> dict[str, Any]:
@@ -254,19 +250,14 @@ def _describe_rules(rules: Mapping[str, InitializerLike]) -> str:
 
 
 def make_report(diagnosis: Diagnosis, verdicts: list[Verdict]) -> DiagnosisReport:
-    rows = [_make_layer_report(layer, diagnosis) for layer in measured_layers(diagnosis)]
+    rows = [_make_layer_report(layer) for layer in measured_layers(diagnosis)]
     taken = steps_taken(diagnosis)
     return DiagnosisReport(
         rows, input_signal(diagnosis), verdicts, [] if taken is None else list(taken.losses)
     )
 
 
-def _make_layer_report(layer: MeasuredLayer, diagnosis: Diagnosis) -> LayerReport:
-    shown = {}
-    for column in COLUMNS:
-        text = column.text(diagnosis, layer)
-        if text is not None:
-            shown[column.header] = text
+def _make_layer_report(layer: MeasuredLayer) -> LayerReport:
     return LayerReport(
         name=layer.name,
         path=layer.path,
@@ -282,7 +273,6 @@ def _make_layer_report(layer: MeasuredLayer, diagnosis: Diagnosis) -> LayerRepor
         gradient=layer.gradient,
         gain=layer.gain,
         weights=[weight.report for weight in layer.weights],
-        shown=shown,
     )
 
 
@@ -361,19 +351,6 @@ def _make_column(
     return Column(header, cell, note=note, is_optional=header not in _ALWAYS)
 
 
-def _make_further_columns() -> list[Column[LayerReport]]:
-    """Return the columns that rules add."""
-    columns = []
-    for column in COLUMNS:
-        shown = functools.partial(_read_shown, column.header)
-        columns.append(_make_column(column.header, shown, column.note, str))
-    return columns
-
-
-def _read_shown(header: str, layer: LayerReport) -> str | None:
-    return layer.shown.get(header)
-
-
 _ALWAYS = {"activation", "std", "sat.", "dead", "gradient"}  # also in a narrow table
 _COLUMNS = (
     _make_column("activation", lambda layer: layer.activation, "", str),
@@ -413,7 +390,6 @@ _COLUMNS = (
         lambda layer: layer.gain,
         "factor by which the kernel scales its inputs, std * sqrt(fan-in)",
     ),
-    *_make_further_columns(),
     _make_column(
         "gradient",
         lambda layer: layer.gradient.norm if layer.gradient else None,

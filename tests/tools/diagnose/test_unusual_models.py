@@ -135,6 +135,4 @@ class WithoutBias(layers.Layer):
 
 def test_a_cell_of_ones_own_needs_no_bias():
     model = keras.Sequential([keras.Input((5, 8)), layers.RNN(WithoutBias()), layers.Dense(2)])
-    report = keras_initx.diagnose(model, np.random.default_rng(0).normal(size=(16, 5, 8)))
-    assert report.ok
-    assert "gate bias" not in report.rows[0].shown
+    assert keras_initx.diagnose(model, np.random.default_rng(0).normal(size=(16, 5, 8))).ok

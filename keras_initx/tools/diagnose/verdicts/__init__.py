@@ -100,5 +100,3 @@ PROBES: tuple[type[Probe], ...] = (
     LostProbe,
     *(probe for rule in RULES for probe in rule.probes),
 )
-# What rules add to the table.
-COLUMNS = tuple(column for rule in RULES for column in rule.columns)
