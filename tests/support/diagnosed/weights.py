@@ -151,7 +151,7 @@ GATES = keras_initx.GRUUpdateBias(3.0)
 LONG_SERIES = drawn(16, 150, 8)
 
 FAULTY = {
-    "-inf behind an exponential": Case(decay, ["not finite"], "for decay/A_log, use another initializer than Constant"),
+    "-inf behind an exponential": Case(decay, ["not finite"], "give decay/A_log finite values"),
     # Units that are the same.
     "kernels of zeros": Case(
         lambda repaired: dense(kernel="he_normal" if repaired else "zeros"),
