@@ -271,7 +271,7 @@ FAULTY = {
     "tied embedding, deviation 1.4": Case(
         lambda repaired: language_model(0.02 if repaired else 1.4),
         ["large first loss"],
-        "smaller rows of embedding/embeddings: keras_initx.RandomNormal(64 ** -0.5)",
+        "smaller weights in embedding/embeddings, which the last layer shares: keras_initx.GlorotUniform()",
     ),
     "regression, targets of 1000": Case(
         lambda repaired: regression(0.0 if repaired else 1000.0),

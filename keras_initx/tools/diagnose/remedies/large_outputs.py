@@ -7,7 +7,6 @@ from typing import Literal
 import keras
 
 from keras_initx._checks import summarize_names
-from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._variance_named import GlorotUniform
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._first_inputs import has_large_inputs, standardize_inputs_first
@@ -20,8 +19,6 @@ from keras_initx.tools.diagnose._measured_layers import (
 )
 from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._redrawing import (
-    Choice,
-    find_larger_weights,
     list_untried,
     make_choice,
     propose_redraw,
@@ -30,7 +27,6 @@ from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import exceeds, list_titles
 from keras_initx.tools.diagnose._signal import compute_signal_rms
 from keras_initx.tools.diagnose._suitable_initializers import choose_for_weight
-from keras_initx.tools.diagnose._tied_tables import tied_tables
 from keras_initx.tools.diagnose.remedies.branches import propose_smaller_branches
 
 # Size above which inputs of the last layer, rows or biases are too large. A network that keeps the
@@ -112,25 +108,6 @@ def propose_smaller_last_layer(layers: Sequence[MeasuredLayer], diagnosis: Diagn
     if all(kernel.is_frozen for kernel in kernels):
         remedy = remedy.otherwise(Remedy(describe_smaller_factor("after", layers[0])), "; or ")
     return standardize_inputs_first(diagnosis, remedy)
-
-
-def propose_smaller_table(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy | None:
-    """Propose smaller rows of the embedding whose rows make an output, `None` if there is none.
-
-    With a standard deviation of one over the root of the length of a row, the products of a row and
-    standardized inputs have size 1.
-    """
-    table = tied_tables(diagnosis).get(layer)
-    if table is None:
-        return None
-    size = table.own.shape[-1]
-    small = Choice(RandomNormal(stddev=size**-0.5), f"keras_initx.RandomNormal({size} ** -0.5)")
-    if not find_larger_weights([small], [table]):
-        return None
-    remedy = propose_redraw([small], [table], f"draw smaller rows of {table.path}: ")
-    if table.is_frozen:
-        remedy = remedy.otherwise(Remedy(describe_smaller_factor("after", layer)), "; or ")
-    return remedy
 
 
 def describe_smaller_factor(preposition: Literal["in", "after"], layer: MeasuredLayer) -> str:

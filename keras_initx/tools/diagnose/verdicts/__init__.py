@@ -15,7 +15,6 @@ from keras_initx.tools.diagnose._lost_signals import LostProbe
 from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._signal_probe import SignalProbe
 from keras_initx.tools.diagnose._single_values import SingleValueProbe
-from keras_initx.tools.diagnose._tied_tables import TableProbe
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
 from keras_initx.tools.diagnose.verdicts import (
     alike,
@@ -96,7 +95,6 @@ PROBES: tuple[type[Probe], ...] = (
     DifferenceProbe,
     NormalizedProbe,
     SingleValueProbe,
-    TableProbe,
     LostProbe,
     *(probe for rule in RULES for probe in rule.probes),
 )
