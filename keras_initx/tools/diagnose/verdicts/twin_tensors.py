@@ -78,8 +78,8 @@ def _propose_separate_draws(weights: Sequence[MeasuredWeight]) -> Remedy:
         rules[weight.path], text = choice
         texts.append(text)
     return Remedy(
-        "use a separate initializer for each weight, without a seed or with different seeds, and "
-        f"make layers one by one, not as copies: write {texts[0]} in each layer",
+        "make layers one by one, not as copies, and use a separate initializer for each weight, "
+        f"without a seed or with different seeds: write {texts[0]} in each layer",
         rules,
     )
 
