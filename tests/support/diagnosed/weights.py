@@ -249,7 +249,7 @@ FAULTY = {
         exploding_gates, ["exploding"], "recurrent_initializer=keras_initx.Orthogonal(blocks=3)"
     ),
     "frozen layers of deviation 0.01": Case(
-        frozen_below, ["vanishing"], "backbone/dense, backbone/dense_1 and 4 more, which are frozen"
+        frozen_below, ["vanishing"], "backbone/dense/kernel, backbone/dense_1/kernel and 4 more, which are frozen"
     ),
     "float16, kernels times 1e5": Case(
         lambda repaired: in_precision(
