@@ -67,7 +67,7 @@ class WeightReport:
 class LayerReport:
     """The measurements of one layer of your model.
 
-    `DiagnosisReport.to_dict` has the measurements that you see in the table and the plot.
+    `DiagnosisReport.to_json` has the measurements that you see in the table and the plot.
 
     Attributes:
         name: Names of the layer and of those around it, as Keras has them: `"encoder/dense_3"`.

@@ -113,14 +113,13 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
             by_path[weight.path] = rules.get(weight.path, Left(reason, is_final=True))
         return WeightRules(by_path, tuple(notes))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as dicts, lists, strings and numbers.
-
-        Numbers that are not finite are `None`.
-        """
+    def _content(self) -> dict[str, Any]:
+        verdicts = []
+        for verdict in self.verdicts:
+            verdicts.append({**vars(verdict), "remedy": str(verdict.remedy)})
         content: dict[str, Any] = {
             "ok": self.ok,
-            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+            "verdicts": verdicts,
             "inputs": _convert_signal(self.inputs),
             "layers": [self._layer_as_dict(layer) for layer in self.rows],
             "losses": list(self.losses),
@@ -137,9 +136,6 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         for name in _MEASURES:
             data[name] = _convert_to_data(getattr(layer, name))
         return data
-
-    def _content(self) -> dict[str, Any]:
-        return self.to_dict()
 
     def _records(self) -> list[dict[str, Any]]:
         return [_flatten_measures(self._layer_as_dict(layer)) for layer in self.rows]
@@ -277,7 +273,7 @@ def _make_layer_report(layer: MeasuredLayer) -> LayerReport:
 
 
 _STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
-# Attributes of a layer that `to_dict` has.
+# Attributes of a layer that the JSON has.
 _MEASURES = (
     "kind",
     "activation",

@@ -9,7 +9,7 @@ import itertools
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 from keras_initx._checks import summarize_names
 from keras_initx.report._terminal import line_width
@@ -71,10 +71,6 @@ class Verdict:
             (f"{self.problem} ({self.level})", f"{self.evidence}."),
             ("Remedy", f"{self.remedy}."),
         ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the verdict as strings and a tuple of strings."""
-        return {**vars(self), "remedy": str(self.remedy)}
 
     def __str__(self) -> str:
         width = line_width()

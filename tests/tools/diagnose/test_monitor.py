@@ -20,11 +20,11 @@ def test_records_every_few_steps():
 
 def test_records_are_of_the_weights_of_their_step():
     model = network()
-    before = keras_initx.diagnose(model, BATCH, Y).to_dict()
+    before = keras_initx.diagnose(model, BATCH, Y).to_json()
     monitor = keras_initx.SignalMonitor(BATCH, Y, every=6)
     fit(model, monitor)
-    assert monitor.history[0].to_dict() == before
-    assert monitor.history[6].to_dict() != before
+    assert monitor.history[0].to_json() == before
+    assert monitor.history[6].to_json() != before
     last = monitor.history[12].rows[0]
     assert last.weights[0].norm == pytest.approx(np.linalg.norm(to_numpy(model.layers[0].kernel)), rel=1e-6)
 
