@@ -21,8 +21,6 @@ TESTED_THROUGH = {
     "cli/_inputs.py": "cli/test_diagnose_command.py",
     "cli/_ports.py": "cli/test_port_command.py",
     "cli/_models.py": "cli/test_diagnose_command.py",
-    "tools/diagnose/_attention.py": "tools/diagnose/verdicts/test_focused_attention.py",
-    "tools/diagnose/_single_values.py": "tools/diagnose/verdicts/test_no_gradient.py",
     "tools/diagnose/_gradient_flow.py": "tools/diagnose/test_nan_origins.py",
     "tools/diagnose/remedies/large_outputs.py": "tools/diagnose/verdicts/test_saturated.py",
     "tools/diagnose/remedies/output_heads.py": "tools/diagnose/verdicts/test_unsuitable_labels.py",

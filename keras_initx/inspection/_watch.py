@@ -62,7 +62,7 @@ class Call:
         output: The first tensor in `outputs` if it has floats, or `None`.
         is_seen: Whether `output` comes from a layer with weights or an activation. A layer around
             others counts if it has weights itself, or if the others cannot be observed.
-        first_inside: The first layer inside the call with `is_seen`, or the layer itself.
+        is_around_seen: Whether another call inside this one has `is_seen`.
     """
 
     operation: keras.Operation
@@ -75,7 +75,7 @@ class Call:
     outputs: Any = None
     output: Tensor | None = None
     is_seen: bool = False
-    first_inside: keras.Layer | None = None
+    is_around_seen: bool = False
 
     @functools.cached_property
     def values(self) -> Array:
@@ -262,12 +262,10 @@ class Watch:
                 operation, call.inputs, list_tensors(call.outputs), is_origin=is_origin
             )
             call.output = first_float(call.outputs)
-            is_around_others = is_container and call.first_inside is not None
+            is_around_others = is_container and call.is_around_seen
             call.is_seen = is_origin and not is_around_others and call.output is not None
-            if call.is_seen:
-                call.first_inside = operation
-            if self.calls and self.calls[-1].first_inside is None:
-                self.calls[-1].first_inside = call.first_inside
+            if self.calls:
+                self.calls[-1].is_around_seen |= call.is_seen or call.is_around_seen
             if call.is_seen and is_activation and arguments:
                 for watcher in self._watchers:
                     watcher.activated(operation, function, arguments[0], call.output)

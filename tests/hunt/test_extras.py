@@ -51,19 +51,12 @@ def hide(monkeypatch):
     return hide
 
 
-def monitored(folder, out):
-    monitor = keras_initx.SignalMonitor(X, every=1)
-    build().fit(X, Y, verbose=0, callbacks=[monitor])
-    monitor.plot(out / "course.png")
-
-
 # What a feature needs, and the feature.
 FEATURES = {
     "the picture of a report": (
         {"matplotlib"},
         lambda folder, out: keras_initx.diagnose(build(), X).plot(out / "a.png"),
     ),
-    "the picture of a monitor": ({"matplotlib"}, monitored),
     "the plot of a study": ({"matplotlib"}, lambda folder, out: study(folder).plot(out / "study.png")),
     "the table of a study": (set(), lambda folder, out: str(study(folder))),
     "a data frame": ({"pandas"}, lambda folder, out: study(folder).to_pandas()),

@@ -56,7 +56,7 @@ NAMES = {
     "last layer: softmax of one unit, or along a wrong axis": {"single class", "no probabilities"},
     "classes: rare": {"rare labels"},
     "weights: zero, equal or twins": {"equal units", "twin tensors"},
-    "weights: too large": {"exploding", "saturated", "large first loss", "focused attention"},
+    "weights: too large": {"exploding", "saturated", "large first loss"},
     "weights: too small": {"vanishing", "vanishing gradient", "alike"},
     "activation: saturated": {"saturated", "alike", "vanishing gradient"},
     "activation: dead units": {"dead units"},
@@ -67,19 +67,16 @@ NAMES = {
     "weights: not in the model": {"untracked weights"},
     "normalization: misused": {"no gradient", "alike", "unscaled inputs"},
     "recurrence: memory": {"memory", "vanishing gradient"},
-    "attention: mask or scale": {"focused attention", "alike"},
+    "attention: mask or scale": {"alike"},
     "optimizer: rate too large": {"rate"},
     "optimizer: rate too small": {"rate"},
     "optimizer: sign": {"rate"},
     "optimizer: settings and precision": {"rate"},
     "regularization: too strong": {"dropped output"},
 }
-# Faults that source texts name (zeros and equal values, saturation, dead units, vanishing, exploding, the number of
-# inputs in 1/sqrt(n)), whose verdicts stay whatever the record says.
-TEXTBOOK = {
-    *{"equal units", "twin tensors", "saturated", "dead units", "vanishing", "vanishing gradient", "exploding"},
-    "wrong fan",
-}
+# Faults that source texts name (zeros and equal values, saturation, dead units, vanishing, exploding), whose verdicts
+# stay whatever the record says.
+TEXTBOOK = {"equal units", "twin tensors", "saturated", "dead units", "vanishing", "vanishing gradient", "exploding"}
 # Examples in a batch: some losses of pairs and triplets take gigabytes for more.
 SMALL = {"batch_size": 128}
 # In fewer programs that it could be told of, nothing is known of a verdict.

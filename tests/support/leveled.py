@@ -25,9 +25,5 @@ def images(*stack):
     return keras.Sequential([keras.Input((8, 8, 16)), *stack])
 
 
-def depthwise(**arguments):
-    return layers.DepthwiseConv2D(3, depthwise_initializer="he_normal", name="depthwise", **arguments)
-
-
 def layer_named(name, kernel="glorot_uniform", activation=None, units=16):
     return layers.Dense(units, activation, kernel_initializer=kernel, name=name)

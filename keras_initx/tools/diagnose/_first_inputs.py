@@ -202,31 +202,20 @@ class DifferenceProbe(Probe):
         differences: Dict from a layer to the difference of its inputs between examples in its last
             call. Inputs that are all 0 and single examples have no entry.
         last: Dict from a module of torch to the difference of the inputs of its last kernel.
-        along: Dict from a layer to a dict from an axis of positions and their number to the
-            deviation along this axis, relative to the root mean square of the inputs.
     """
 
     def __init__(self, diagnosis: Diagnosis) -> None:
         super().__init__(diagnosis)
         self.differences: dict[keras.Layer, float] = {}
         self.last: dict[keras.Layer, float] = {}
-        self.along: dict[keras.Layer, dict[tuple[int, int], float]] = {}
 
     def before(self, call: Call) -> None:
         layer = call.operation
         if not _multiplies_alone(call, self.diagnosis) or isinstance(layer, keras.layers.Embedding):
             return
         tensor = call.kernel_input
-        if tensor is None:
-            return
-        _note_difference(self.differences, layer, tensor)
-        values = to_array(tensor[:COMPARED])
-        size = compute_rms(values)
-        self.along[layer] = {}
-        for axis in range(1, values.ndim - 1):
-            if size and values.shape[axis] > 1:
-                ratio = measure_spread(values, axis) / size
-                self.along[layer][axis, values.shape[axis]] = ratio
+        if tensor is not None:
+            _note_difference(self.differences, layer, tensor)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -252,12 +241,6 @@ def _note_difference(
     size = compute_rms(values)
     if len(values) > 1 and size:
         differences[layer] = spread(values) / size
-
-
-def measure_spread(values: Array, axis: int) -> float:
-    """Return the standard deviation of values along an axis. It is NaN if one is not finite."""
-    with np.errstate(invalid="ignore"):
-        return float(np.sqrt(values.var(axis=axis, dtype="float64").mean()))
 
 
 # Layers that add noise in training mode. Those that drop whole channels are subclasses.
@@ -291,18 +274,12 @@ def _probe_without_noise(diagnosis: Diagnosis) -> DifferenceProbe:
     # A layer may be called in only one of the modes.
     probe.differences = in_training.differences | probe.differences
     probe.last = in_training.last | probe.last
-    probe.along = in_training.along | probe.along
     return probe
 
 
 def input_differences(diagnosis: Diagnosis) -> dict[keras.Layer, float]:
     """Return the differences of the inputs of kernels, see `DifferenceProbe.differences`."""
     return _probe_without_noise(diagnosis).differences
-
-
-def position_differences(diagnosis: Diagnosis) -> dict[keras.Layer, dict[tuple[int, int], float]]:
-    """Return the differences of the inputs of kernels along axes, see `DifferenceProbe.along`."""
-    return _probe_without_noise(diagnosis).along
 
 
 def last_kernel_differences(diagnosis: Diagnosis) -> dict[keras.Layer, float]:

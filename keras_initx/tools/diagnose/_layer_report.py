@@ -1,6 +1,5 @@
 """The rows of a report: numbers and words on a layer and its weights, no object of Keras."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from keras_initx._typing import Shape
@@ -68,7 +67,7 @@ class WeightReport:
 class LayerReport:
     """The measurements of one layer of your model.
 
-    `DiagnosisReport.to_dict` has the measurements that you see in the table and the plot.
+    `DiagnosisReport.to_json` has the measurements that you see in the table and the plot.
 
     Attributes:
         name: Names of the layer and of those around it, as Keras has them: `"encoder/dense_3"`.
@@ -89,7 +88,6 @@ class LayerReport:
         gain: Factor between the inputs and outputs of the first kernel, `None` without one or if
             quantized.
         weights: A `WeightReport` for each weight.
-        shown: Texts of further columns of the table, by the header of the column.
 
     See Also:
         `DiagnosisReport.rows`.
@@ -109,7 +107,6 @@ class LayerReport:
     gradient: GradientReport | None
     gain: float | None
     weights: list[WeightReport]
-    shown: Mapping[str, str]
 
     def __repr__(self) -> str:
         return f"<LayerReport of {self.name}, {self.kind}: output {self.after or 'not seen'}>"

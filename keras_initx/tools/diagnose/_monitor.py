@@ -3,18 +3,15 @@
 import math
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_initx._checks import check_count, check_flag
-from keras_initx._extras import import_optional
 from keras_initx._typing import KerasCallback
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import Data, first_batch, make_batch
-from keras_initx.inspection._optimizers import scales_loss
 from keras_initx.report._terminal import set_verbosity
 from keras_initx.tools.diagnose._diagnose import (
     check_call,
@@ -25,9 +22,6 @@ from keras_initx.tools.diagnose._diagnose import (
 from keras_initx.tools.diagnose._report import DiagnosisReport
 from keras_initx.tools.diagnose._steps import LEAST_STEPS
 from keras_initx.tools.diagnose.losses.known import LossLike
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class SignalMonitor(KerasCallback):
@@ -104,54 +98,32 @@ class SignalMonitor(KerasCallback):
         self.history: dict[int, DiagnosisReport] = {}
         self.stopped: str | None = None
         self._steps = 0
-        self._steps_before_epoch = 0
         self._epochs = 0  # that are over
-        self._updates_before = 0
-        self._first_of_call: int | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Clear the history of an earlier `fit`, and make the first report."""
         self.history = {}
         self.stopped = None
         self._steps = 0
-        self._updates_before = self._count_updates() or 0
         self._epochs = 0
         check_call(self.model)
         # Only the model says how `x` is a batch.
         self.x, self.y = drop_sample_weights(make_batch(self.model, self.x, self.y)), None
         self._record()
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remember the number of steps so far, because batches are counted from 0 again."""
-        self._steps_before_epoch = self._steps
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remember the first step of a call."""
-        self._first_of_call = batch
-
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Make a report if it is due or the loss is not finite, and stop training in this case."""
-        last = batch
-        # Keras before 3.11 tells the first step of a call, later versions the last.
-        if batch == self._first_of_call:
-            last = batch + self._steps_per_call() - 1
         before = self._steps
-        self._steps = self._steps_before_epoch + last + 1
-        # One call may cover several steps.
-        if self._is_due(before):
-            self._correct_steps()
-        if self._is_due(before):
+        # One call may cover several steps. The last call of an epoch counts in full, too.
+        self._steps += getattr(self.model, "steps_per_execution", 1)
+        if self._steps // self.every > before // self.every:
             self._record()
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
             self._stop("the loss")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Correct the number of steps, and add the problems of the last report to `logs`.
-
-        The last call of an epoch may have had fewer batches.
-        """
-        self._correct_steps()
+        """Add the problems of the last report to `logs`."""
         self._epochs += 1
         if logs is None or not self.history:
             return
@@ -159,40 +131,6 @@ class SignalMonitor(KerasCallback):
         logs["problems"] = float(len(report.problems))
         if self.log_layers:
             logs.update(_list_measures(report))
-
-    def _is_due(self, before: int) -> bool:
-        return self._steps // self.every > before // self.every
-
-    def _steps_per_call(self) -> int:
-        return getattr(self.model, "steps_per_execution", 1)
-
-    def _correct_steps(self) -> None:
-        """Correct the number of steps if the last call has found fewer batches than planned."""
-        most = self._steps_per_call()
-        if most == 1:
-            return
-        updates = self._count_updates()
-        if updates is not None:
-            made = updates - self._updates_before
-            if self._steps - most < made <= self._steps:
-                self._steps = made
-                return
-        # The optimizer does not update the weights once in each step.
-        planned: Any = getattr(self, "params", None) or {}
-        if planned.get("steps"):
-            self._steps = min(self._steps, self._steps_before_epoch + planned["steps"])
-
-    def _count_updates(self) -> int | None:
-        """Return how often the optimizer got gradients, or `None` if it does not count this."""
-        optimizer = getattr(self.model, "optimizer", None)
-        # An optimizer that scales the loss does not count the steps with gradients that overflow.
-        if optimizer is None or scales_loss(optimizer):
-            return None
-        # `iterations` does not count the steps that only accumulate gradients.
-        counters = [variable for variable in optimizer.variables if variable.name == "iteration"]
-        if not counters:
-            return None
-        return int(keras.ops.convert_to_numpy(counters[0]))
 
     def _record(self) -> None:
         # Keras writes present weights to the variables when `self.model` is read.
@@ -234,18 +172,6 @@ class SignalMonitor(KerasCallback):
             self._record()
         self.model.stop_training = True
         warnings.warn(self.stopped, stacklevel=2)
-
-    def plot(self, path: str | Path | None = None) -> "Figure":
-        """Plot the statistics over the training steps, as `DiagnosisReport.plot` does for layers.
-
-        You see lines for the first, the middle and the last layer with weights. The shaded range
-        covers all layers.
-        """
-        import_optional("matplotlib", "plot")
-        from keras_initx.tools.diagnose._plot import plot_history
-
-        layers = {step: report.rows for step, report in self.history.items()}
-        return plot_history(layers, path)
 
     def __repr__(self) -> str:
         return f"<SignalMonitor of {len(self.history)} reports, every {self.every} steps>"

@@ -11,7 +11,6 @@ from keras_initx._typing import InitializerLike
 from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.initializers._laws import SLACK, Law
-from keras_initx.initializers._variance_named import HeNormal
 from keras_initx.tools.diagnose._measured_layers import MeasuredWeight
 from keras_initx.tools.diagnose._remedy import SCALED, Remedy
 
@@ -93,6 +92,17 @@ def list_untried(choices: Iterable[Choice], weights: Iterable[MeasuredWeight]) -
     return untried
 
 
+def list_frozen_others(
+    choices: Collection[Choice], weights: Iterable[MeasuredWeight]
+) -> list[MeasuredWeight]:
+    """Return the frozen weights that do not follow any of the choices."""
+    others = []
+    for weight in weights:
+        if weight.is_frozen and not any(_may_be_drawn_by(choice, weight) for choice in choices):
+            others.append(weight)
+    return others
+
+
 def _may_be_drawn_by(choice: Choice, weight: MeasuredWeight) -> bool:
     law = _adapt_law(weight, choice.initializer)
     return law is not None and law.fits(weight.values)
@@ -104,15 +114,14 @@ def find_larger_weights(
     """Return the weights that are larger than each of some choices would make them."""
     larger = []
     for weight in weights:
-        if all(compute_relative_size(weight, [choice]) > 1 + SLACK for choice in choices):
+        if all(_compute_relative_size(weight, choice) > 1 + SLACK for choice in choices):
             larger.append(weight)
     return larger
 
 
-def compute_relative_size(weight: MeasuredWeight, choices: Sequence[Choice]) -> float:
-    """Return the ratio of the deviation of a weight to that by the first choice; 1 if unknown."""
-    initializer = choices[0].initializer if choices else HeNormal()
-    law = _adapt_law(weight, initializer)
+def _compute_relative_size(weight: MeasuredWeight, choice: Choice) -> float:
+    """Return the ratio of the deviation of a weight to that by a choice; 1 if unknown."""
+    law = _adapt_law(weight, choice.initializer)
     if law is None or not law.std:
         return 1.0
     size = weight.report.std / law.std

@@ -1,17 +1,14 @@
 """The report of `diagnose`, and its views: data, text, and HTML for a notebook."""
 
 import dataclasses
-import functools
 import html
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from keras_initx._checks import check_choice, truncate
 from keras_initx._extras import import_optional
-from keras_initx._typing import Array, InitializerLike
+from keras_initx._typing import InitializerLike
 from keras_initx.initializers._as_ours import check_initializer
 from keras_initx.initializers._description import description
 from keras_initx.inspection._weights import ModelWeight, is_frozen
@@ -21,12 +18,6 @@ from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column, Table, columns_with_values, legend
 from keras_initx.report._text import format_count, format_number, join_names
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._histogram_axis import (
-    choose_linear_limit,
-    choose_range,
-    compute_bin_edges,
-    is_far,
-)
 from keras_initx.tools.diagnose._layer_report import LayerReport
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, measured_layers
 from keras_initx.tools.diagnose._remedy import Remedy
@@ -34,7 +25,6 @@ from keras_initx.tools.diagnose._rules import LEVELS, Level, Verdict
 from keras_initx.tools.diagnose._signal import Signal
 from keras_initx.tools.diagnose._signal_probe import input_signal
 from keras_initx.tools.diagnose._steps import steps_taken
-from keras_initx.tools.diagnose.verdicts import COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,10 +34,9 @@ if TYPE_CHECKING:
 class DiagnosisReport(Judgement, Tabular[LayerReport]):
     """The result of `diagnose`: statistics of each layer of your model, verdicts and remedies.
 
-    Print it to see the table and the verdicts. In a notebook, you also see a small histogram of
-    each layer, all on one axis. `plot` shows the standard deviation of each layer, the norm of its
-    gradient if it was measured, and histograms of layers with a problem. `to_csv` has a row for
-    each layer.
+    Print it to see the table and the verdicts. `plot` shows the standard deviation of each layer,
+    the norm of its gradient if it was measured, and histograms of layers with a problem. `to_csv`
+    has a row for each layer.
 
     Attributes:
         rows: A `LayerReport` for each layer that has weights or an activation, in the order of
@@ -124,14 +113,13 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
             by_path[weight.path] = rules.get(weight.path, Left(reason, is_final=True))
         return WeightRules(by_path, tuple(notes))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as dicts, lists, strings and numbers.
-
-        Numbers that are not finite are `None`.
-        """
+    def _content(self) -> dict[str, Any]:
+        verdicts = []
+        for verdict in self.verdicts:
+            verdicts.append({**vars(verdict), "remedy": str(verdict.remedy)})
         content: dict[str, Any] = {
             "ok": self.ok,
-            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+            "verdicts": verdicts,
             "inputs": _convert_signal(self.inputs),
             "layers": [self._layer_as_dict(layer) for layer in self.rows],
             "losses": list(self.losses),
@@ -147,12 +135,7 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         }
         for name in _MEASURES:
             data[name] = _convert_to_data(getattr(layer, name))
-        for column in COLUMNS:
-            data[column.header.replace(" ", "_")] = layer.shown.get(column.header)
         return data
-
-    def _content(self) -> dict[str, Any]:
-        return self.to_dict()
 
     def _records(self) -> list[dict[str, Any]]:
         return [_flatten_measures(self._layer_as_dict(layer)) for layer in self.rows]
@@ -206,14 +189,14 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
             (title, evidence), (_, remedy) = verdict.paragraphs()
             lines = [html.escape(evidence), f"Remedy: {html.escape(remedy)}"]
             parts.append(folding(title, "".join(f"<p>{line}</p>" for line in lines)))
-        table = Table.of(columns_with_values(self._page_columns(), self.rows), self.rows).as_html()
+        table = Table.of(columns_with_values(self._columns(), self.rows), self.rows).as_html()
         heading = format_count(len(self.rows), "layer")
         parts.append(folding(heading, table, is_open=len(self.rows) <= _MOST_OPEN))
         return "".join(parts)
 
     def _legend(self) -> list[str]:
         mark = "!: a layer with a problem."
-        return [f"{mark} {legend(columns_with_values(self._page_columns(), self.rows))}"]
+        return [f"{mark} {legend(columns_with_values(self._columns(), self.rows))}"]
 
     def _columns(self) -> list[Column[LayerReport]]:
         marked = self._marked
@@ -223,22 +206,6 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
             return f"{mark} {layer.title}"
 
         return [Column("  layer", marked_title, is_text=True, is_name=True), *_COLUMNS]
-
-    def _page_columns(self) -> list[Column[LayerReport]]:
-        """Return the columns, with a histogram in addition: other fonts draw blocks with gaps."""
-        linear = choose_linear_limit(self.rows)
-        limits = choose_range(self.rows, linear)
-        edges = compute_bin_edges(limits, linear, _BARS)
-        note = "outputs other than 0, on one axis for all layers; its ends have those beyond"
-        if is_far(limits, linear):
-            note += f", and it is logarithmic beyond {format_number(linear)}"
-        histogram = _make_column(
-            f"histogram,\n{format_number(limits[0])} to {format_number(limits[1])}",
-            lambda layer: layer.after,
-            note,
-            lambda signal: _draw_histogram(signal, edges),
-        )
-        return [*self._columns(), histogram]
 
 
 def _check_measured(weights: Sequence[ModelWeight], report: DiagnosisReport) -> None:
@@ -279,19 +246,14 @@ def _describe_rules(rules: Mapping[str, InitializerLike]) -> str:
 
 
 def make_report(diagnosis: Diagnosis, verdicts: list[Verdict]) -> DiagnosisReport:
-    rows = [_make_layer_report(layer, diagnosis) for layer in measured_layers(diagnosis)]
+    rows = [_make_layer_report(layer) for layer in measured_layers(diagnosis)]
     taken = steps_taken(diagnosis)
     return DiagnosisReport(
         rows, input_signal(diagnosis), verdicts, [] if taken is None else list(taken.losses)
     )
 
 
-def _make_layer_report(layer: MeasuredLayer, diagnosis: Diagnosis) -> LayerReport:
-    shown = {}
-    for column in COLUMNS:
-        text = column.text(diagnosis, layer)
-        if text is not None:
-            shown[column.header] = text
+def _make_layer_report(layer: MeasuredLayer) -> LayerReport:
     return LayerReport(
         name=layer.name,
         path=layer.path,
@@ -307,12 +269,11 @@ def _make_layer_report(layer: MeasuredLayer, diagnosis: Diagnosis) -> LayerRepor
         gradient=layer.gradient,
         gain=layer.gain,
         weights=[weight.report for weight in layer.weights],
-        shown=shown,
     )
 
 
 _STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
-# Attributes of a layer that `to_dict` has.
+# Attributes of a layer that the JSON has.
 _MEASURES = (
     "kind",
     "activation",
@@ -369,21 +330,6 @@ def _format_share(value: float) -> str:
     return ">99%"
 
 
-def _draw_histogram(signal: Signal, edges: Array) -> str:
-    """Draw the values other than 0 with blocks of text, values beyond the bins in the end blocks.
-
-    The values of a bin are spread over it evenly.
-    """
-    below = np.cumsum([0, *signal.heights()])
-    inner = np.interp(edges[1:-1], signal.edges, below)
-    heights = np.diff([0, *inner, below[-1]])
-    highest = heights.max()
-    if not highest:
-        return ""
-    levels = np.ceil(heights / highest * len(_BLOCKS)).astype(int)
-    return "".join(_BLOCKS[max(level - 1, 0)] for level in levels)
-
-
 def _make_column(
     header: str,
     value: Callable[[LayerReport], Any],
@@ -399,19 +345,6 @@ def _make_column(
         return write(measurement)
 
     return Column(header, cell, note=note, is_optional=header not in _ALWAYS)
-
-
-def _make_further_columns() -> list[Column[LayerReport]]:
-    """Return the columns that rules add."""
-    columns = []
-    for column in COLUMNS:
-        shown = functools.partial(_read_shown, column.header)
-        columns.append(_make_column(column.header, shown, column.note, str))
-    return columns
-
-
-def _read_shown(header: str, layer: LayerReport) -> str | None:
-    return layer.shown.get(header)
 
 
 _ALWAYS = {"activation", "std", "sat.", "dead", "gradient"}  # also in a narrow table
@@ -453,7 +386,6 @@ _COLUMNS = (
         lambda layer: layer.gain,
         "factor by which the kernel scales its inputs, std * sqrt(fan-in)",
     ),
-    *_make_further_columns(),
     _make_column(
         "gradient",
         lambda layer: layer.gradient.norm if layer.gradient else None,
@@ -466,5 +398,3 @@ _COLUMNS = (
     ),
 )
 _MOST_OPEN = 30  # layers in a table that a page shows at once
-_BARS = 11  # of a histogram; one is in the middle
-_BLOCKS = "▁▂▃▄▅▆▇█"

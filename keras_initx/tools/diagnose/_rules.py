@@ -9,7 +9,7 @@ import itertools
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 from keras_initx._checks import summarize_names
 from keras_initx.report._terminal import line_width
@@ -72,10 +72,6 @@ class Verdict:
             ("Remedy", f"{self.remedy}."),
         ]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the verdict as strings and a tuple of strings."""
-        return {**vars(self), "remedy": str(self.remedy)}
-
     def __str__(self) -> str:
         width = line_width()
         lines = []
@@ -103,21 +99,6 @@ class Finding:
     level: Level = "warning"
 
 
-@dataclass(frozen=True)
-class LayerColumn:
-    """One more column of the table.
-
-    Attributes:
-        header: Its header.
-        note: Its explanation, for the legend.
-        text: Function of a diagnosis and a layer that returns the text, `None` for an empty one.
-    """
-
-    header: str
-    note: str
-    text: Callable[[Diagnosis, MeasuredLayer], str | None]
-
-
 # A function of a diagnosis, and of the layers that it may report.
 _Check: TypeAlias = Callable[[Diagnosis, list[MeasuredLayer]], Iterator[Finding]]
 
@@ -136,7 +117,6 @@ class Rule:
         beside: Causes that hide the problem for the layers that they affect.
         until: Causes that hide the problem from the first layer on that they affect.
         probes: The probes of its own file that it reads.
-        columns: Columns that it adds to the table of a report.
         hides_all: Whether its problem hides all later problems.
         check: The function. The sections `Reported if`, `Level`, `Why`, `Typical causes` and `Fix`
             of its docstring are Markdown for the documentation. The name of a threshold is replaced
@@ -148,7 +128,6 @@ class Rule:
     beside: Sequence[str]
     until: Sequence[str]
     probes: Sequence[type[Probe]]
-    columns: Sequence[LayerColumn]
     hides_all: bool
     check: _Check
 
@@ -166,7 +145,6 @@ def rule(
     beside: Sequence[str] = (),
     until: Sequence[str] = (),
     probes: Sequence[type[Probe]] = (),
-    columns: Sequence[LayerColumn] = (),
     hides_all: bool = False,
 ) -> Callable[[_Check], Rule]:
     """Return a decorator that turns a function into a `Rule` with these attributes."""
@@ -178,7 +156,6 @@ def rule(
             beside=beside,
             until=until,
             probes=probes,
-            columns=columns,
             hides_all=hides_all,
             check=check,
         )

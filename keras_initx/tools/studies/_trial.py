@@ -231,7 +231,9 @@ def _diagnosis_of_first_batch(model: keras.Model, job: Job, seed: int) -> Record
     verdicts = []
     for verdict in report.verdicts:
         # A list, as it comes back from JSON.
-        verdicts.append({**verdict.to_dict(), "layers": list(verdict.layers)})
+        verdicts.append(
+            {**vars(verdict), "remedy": str(verdict.remedy), "layers": list(verdict.layers)}
+        )
     return {"verdicts": verdicts}
 
 

@@ -49,7 +49,6 @@ SOFT = np.exp(X[:, :10]) / np.exp(X[:, :10]).sum(axis=-1, keepdims=True)
 COUNTS = LABELS[:, None].astype("float32")
 IMAGES = drawn(16, 8, 8, 3)
 SERIES = drawn(32, 12, 8)
-LONG = drawn(16, 12, 64)
 TOKENS = np.random.default_rng(0).integers(0, 50, (16, 13))
 BEFORE, AFTER = TOKENS[:, :-1], TOKENS[:, 1:]
 
@@ -207,14 +206,10 @@ def forecast(factor=1.0, **options):
 # Transformers: 12 of 50 tokens.
 
 
-def attended(hidden, source, *, factor=None, grouped=False, **options):
-    """Return the outputs of an attention layer, whose queries and keys have a deviation of `factor` if it is given."""
+def attended(hidden, source, *, grouped=False, **options):
+    """Return the outputs of an attention layer."""
     layer = layers.GroupQueryAttention(8, 4, 2) if grouped else layers.MultiHeadAttention(4, 8)
-    outputs = layer(hidden, source, **options)
-    for weight in layer.weights if factor else ():
-        if weight.path.split("/")[-2] in ("query", "key") and weight.name == "kernel":
-            weight.assign(small(factor * 32**-0.5)(weight.shape))
-    return outputs
+    return layer(hidden, source, **options)
 
 
 def blocks(hidden, count, *, post=False, activation="gelu", norm=LAYER, **options):
@@ -269,29 +264,6 @@ def language_model(stddev=0.02):
     embedding = layers.Embedding(50, 64, embeddings_initializer=small(stddev))
     hidden = blocks(embedding(inputs), 2, use_causal_mask=True)
     return keras.Model(inputs, Tied(embedding)(hidden)), BEFORE, AFTER, CLASSES
-
-
-class OwnAttention(layers.Layer):
-    """Attend with one head of 64 numbers, in code of its own."""
-
-    def __init__(self, divisor):
-        super().__init__()
-        self.divisor = divisor
-        self.query, self.key, self.value = (layers.Dense(64) for _ in range(3))
-
-    def build(self, shape):
-        for part in (self.query, self.key, self.value):
-            part.build(shape)
-
-    def call(self, inputs):
-        scores = ops.matmul(self.query(inputs), ops.transpose(self.key(inputs), (0, 2, 1)))
-        return ops.matmul(ops.softmax(scores / self.divisor), self.value(inputs))
-
-
-def own_attention(divisor=8.0):
-    inputs = keras.Input((12, 64))
-    hidden = OwnAttention(divisor)(LAYER()(inputs))
-    return classes(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))), LONG)
 
 
 # Other forms of networks.

@@ -14,7 +14,6 @@ from diagnosed.networks import (
     classes,
     dense,
     drawn,
-    encoder,
     gru,
     headed,
     in_precision,
@@ -22,7 +21,6 @@ from diagnosed.networks import (
     lstm,
     made,
     of,
-    own_attention,
     padded,
     recurrent,
     regression,
@@ -153,7 +151,7 @@ GATES = keras_initx.GRUUpdateBias(3.0)
 LONG_SERIES = drawn(16, 150, 8)
 
 FAULTY = {
-    "-inf behind an exponential": Case(decay, ["not finite"], "for decay/A_log, use another initializer than Constant"),
+    "-inf behind an exponential": Case(decay, ["not finite"], "give decay/A_log finite values"),
     # Units that are the same.
     "kernels of zeros": Case(
         lambda repaired: dense(kernel="he_normal" if repaired else "zeros"),
@@ -211,17 +209,6 @@ FAULTY = {
         ["dead units"],
         "bias_initializer=keras_initx.ReLUBias(0.01)",
     ),
-    # Attention.
-    "attention, queries and keys times sqrt 30": Case(
-        lambda repaired: without_targets(encoder(2, factor=None if repaired else 30**0.5)),
-        ["focused attention"],
-        "smaller kernels of queries and keys: keras_initx.GlorotUniform()",
-    ),
-    "attention of its own, scores not divided": Case(
-        lambda repaired: without_targets(own_attention(8.0 if repaired else 1.0)),
-        ["focused attention"],
-        "divide scores by the square root of the size of a head",
-    ),
     # Signals and gradients in depth.
     "tanh, deviation 0.01, 7 layers": Case(
         lambda repaired: dense("tanh", "glorot_uniform" if repaired else of(0.01), 7),
@@ -262,7 +249,7 @@ FAULTY = {
         exploding_gates, ["exploding"], "recurrent_initializer=keras_initx.Orthogonal(blocks=3)"
     ),
     "frozen layers of deviation 0.01": Case(
-        frozen_below, ["vanishing"], "backbone/dense, backbone/dense_1 and 4 more, which are frozen"
+        frozen_below, ["vanishing"], "backbone/dense/kernel, backbone/dense_1/kernel and 4 more, which are frozen"
     ),
     "float16, kernels times 1e5": Case(
         lambda repaired: in_precision(
@@ -284,7 +271,7 @@ FAULTY = {
     "tied embedding, deviation 1.4": Case(
         lambda repaired: language_model(0.02 if repaired else 1.4),
         ["large first loss"],
-        "smaller rows of embedding/embeddings: keras_initx.RandomNormal(64 ** -0.5)",
+        "smaller weights in embedding/embeddings, which the last layer shares: keras_initx.GlorotUniform()",
     ),
     "regression, targets of 1000": Case(
         lambda repaired: regression(0.0 if repaired else 1000.0),

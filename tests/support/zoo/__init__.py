@@ -9,7 +9,6 @@ from keras_initx._keras import list_layers
 
 GENERATOR = np.random.default_rng(0)
 CLASSES = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-WRONG_FAN = {("wrong fan", "note")}
 ZEROS = {("equal units", "note")}
 
 

@@ -113,7 +113,7 @@ NETWORKS = {
     ),
     "large rows": (
         lambda: attending(embeddings_initializer=normal(30.0)),
-        ["focused attention", "large first loss"],
+        ["large first loss"],
         "smaller rows of table/embeddings: ",
     ),
     "large biases": (

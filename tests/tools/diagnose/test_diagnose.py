@@ -42,9 +42,9 @@ def test_only_the_first_examples_are_used(dense):
     model = sequential(*dense)
     report = keras_initx.diagnose(model, X, Y, loss="mse", batch_size=20)
     assert report.rows[0].shape == (20, 6)
-    assert report.to_dict() == keras_initx.diagnose(model, X[:20], Y[:20], loss="mse").to_dict()
+    assert report.to_json() == keras_initx.diagnose(model, X[:20], Y[:20], loss="mse").to_json()
     tensors = keras.ops.convert_to_tensor(X), keras.ops.convert_to_tensor(Y)
-    assert report.to_dict() == keras_initx.diagnose(model, *tensors, loss="mse", batch_size=20).to_dict()
+    assert report.to_json() == keras_initx.diagnose(model, *tensors, loss="mse", batch_size=20).to_json()
 
 
 def test_integers_are_inputs_too():
@@ -82,7 +82,7 @@ def test_rows_of_a_shuffled_frame_keep_their_order(dense):
     x, y = pandas.DataFrame(X).iloc[order], pandas.DataFrame(Y).iloc[order]
     model = sequential(*dense)
     shuffled = keras_initx.diagnose(model, x, y, loss="mse", batch_size=20)
-    assert shuffled.to_dict() == keras_initx.diagnose(model, X[order], Y[order], loss="mse", batch_size=20).to_dict()
+    assert shuffled.to_json() == keras_initx.diagnose(model, X[order], Y[order], loss="mse", batch_size=20).to_json()
 
 
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (2.5, TypeError)])

@@ -94,5 +94,5 @@ def test_a_report_can_be_pickled_and_holds_no_model():
     assert reference() is None
     assert not report.ok
     copied = pickle.loads(pickle.dumps(report))
-    assert copied.to_dict() == report.to_dict()
+    assert copied.to_json() == report.to_json()
     assert str(copied) == str(report)

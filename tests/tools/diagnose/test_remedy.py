@@ -5,7 +5,6 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from asked import alone
 from diagnosed import FAULTY, HEALTHY
 from diagnosed.networks import in_precision
 from keras import layers
@@ -200,32 +199,6 @@ def test_a_mask_that_a_layer_drops_is_not_advised():
     model = keras.Sequential([keras.Input((60,)), table, drops, layers.LSTM(16), layers.Dense(1)])
     (verdict,) = keras_initx.diagnose(model, tokens).problems
     assert verdict.remedy.text == "pad sequences in front, not at the end"
-
-
-# Sentences about numbers.
-
-
-def transposed(strides):
-    return layers.Conv2DTranspose(16, 4, strides, kernel_initializer="he_normal")
-
-
-@pytest.mark.parametrize(
-    ("layer", "std", "expected"),
-    [
-        # The square root of 2 over the 128 inputs of a unit, and twice that with the strides.
-        *((transposed((1, 4)), std, expected) for std, expected in ((0.05, "0.125"), (0.2, None), (1.0, "0.25"))),
-        (transposed(1), 0.2, "0.125"),
-        (layers.DepthwiseConv2D(4, depthwise_initializer="he_normal"), 0.2, "0.354"),
-    ],
-    ids=["less", "between", "more", "no strides", "depthwise"],
-)
-def test_deviation_that_an_initializer_intends(layer, std, expected):
-    layer.build((None, 8, 8, 8))
-    kernel = layer.weights[0]
-    kernel.assign(np.resize([std, -std], kernel.shape))
-    found = [one for one in keras_initx.diagnose(*alone(layer, (8, 8, 8))).verdicts if one.problem == "wrong fan"]
-    assert len(found) == (expected is not None)
-    assert all(f"has standard deviation {std:g}; its initializer intends {expected} " in one.evidence for one in found)
 
 
 @pytest.mark.rare

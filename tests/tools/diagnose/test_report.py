@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 from leveled import INPUTS, layer_named
-from reported import X, drawn_in_text, report_of
+from reported import X, report_of
 
 import keras_initx
 from keras_initx.tools.diagnose import _report
@@ -71,7 +71,7 @@ def test_names_of_keras_stand_in_parentheses_where_a_path_ends_otherwise(monkeyp
     row = str(report).splitlines()[-3]
     assert row.startswith(f"  dense ({name})  ")
     assert f"dense ({name})" in report._repr_html_().replace("<wbr>", "")
-    data = report.to_dict()["layers"][-1]
+    data = json.loads(report.to_json())["layers"][-1]
     assert (data["name"], data["path"]) == (name, "dense")
     assert report.rows[2].title.startswith("attention/dense_2 (dense_")
     assert attention(name="last")[1].rows[-1].title == "last"
@@ -136,9 +136,8 @@ def test_a_wide_terminal_shows_everything(healthy, monkeypatch):
     header = str(healthy).splitlines()[0]
     assert header.split() == [
         *("layer", "activation", "before", "mean", "std", "zeros", "sat.", "dead", "gain"),
-        *("gate", "bias", "gradient", "ratio"),
+        *("gradient", "ratio"),
     ]
-    assert "forget 1" in str(healthy)
 
 
 def test_columns_without_anything_are_left_out(faulty, monkeypatch):
@@ -161,10 +160,6 @@ def test_a_notebook_shows_a_table(faulty):
     assert "<summary>equal units (error)</summary>" in page
 
 
-def test_a_notebook_shows_what_saturates_as_a_histogram():
-    assert drawn_in_text(1.0, 1) == (["█▁▁▁▁▁▁▁▁▁█"], "-1.1 to 1.1")
-
-
 def test_a_notebook_folds_the_table_alone_without_verdicts():
     page = report_of(keras.Sequential([keras.Input((8,)), layers.Dense(3)]))._repr_html_()
     assert "<b>No problem found.</b>" in page
@@ -179,15 +174,13 @@ def test_names_are_escaped_in_a_notebook():
 
 def test_json_has_everything(healthy):
     data = json.loads(healthy.to_json())
-    assert data == healthy.to_dict()
     assert data["ok"] is True
-    tanh, _, lstm = data["layers"]
+    tanh, *_ = data["layers"]
     assert (tanh["name"], tanh["activation"], tanh["shape"]) == ("tanh", "tanh", [64, 6])
     assert sum(tanh["after"]["histogram"]["counts"]) == tanh["after"]["size"] == 64 * 6
     assert len(tanh["after"]["histogram"]["edges"]) == len(tanh["after"]["histogram"]["counts"]) + 1
     assert tanh["weights"][0]["fan_in"] == 8
     assert tanh["gradient"]["norm"] > 0
-    assert lstm["gate_bias"] == "forget 1"
 
 
 def test_json_has_no_number_for_what_is_not_finite_and_csv_says_what_it_is():
@@ -204,12 +197,11 @@ def test_csv_has_a_row_for_each_layer(healthy):
     assert rows[0]["shape"] == "64x6"
     assert float(rows[0]["after_std"]) == healthy.rows[0].after.std
     assert rows[2]["before_mean"] == ""
-    assert rows[2]["gate_bias"] == "forget 1"
 
 
 def test_csv_has_all_that_json_has_but_histograms_and_weights(healthy):
-    (row, *_), layers_in_json = csv.DictReader(io.StringIO(healthy.to_csv())), healthy.to_dict()["layers"]
-    for layer in layers_in_json:
+    row, *_ = csv.DictReader(io.StringIO(healthy.to_csv()))
+    for layer in json.loads(healthy.to_json())["layers"]:
         for name in layer.keys() - {"weights"}:
             parts = layer[name] if isinstance(layer[name], dict) else {}
             columns = {f"{name}_{part}" for part in parts.keys() - {"histogram"}} or {name}
@@ -220,7 +212,7 @@ def test_a_model_without_weights_has_an_empty_report():
     report = report_of(keras.Sequential([keras.Input((8,)), layers.Flatten()]))
     assert report.rows == []
     assert str(report).endswith("No problem found.")
-    assert report.to_dict()["layers"] == []
+    assert json.loads(report.to_json())["layers"] == []
     assert report.to_csv() == "\n"
     assert report.plot().axes
 

@@ -595,9 +595,9 @@ def test_gradients_are_measured_in_inference_mode_too():
     import torch
 
     model = keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu"), layers.Dense(3)])
-    expected = keras_initx.diagnose(model, X, Y, loss="mse").to_dict()
+    expected = keras_initx.diagnose(model, X, Y, loss="mse").to_json()
     with torch.inference_mode():
-        assert keras_initx.diagnose(model, X, Y, loss="mse").to_dict() == expected
+        assert keras_initx.diagnose(model, X, Y, loss="mse").to_json() == expected
         assert torch.is_inference_mode_enabled()
 
 

@@ -1,5 +1,7 @@
 """Models are diagnosed whatever becomes of their layers: quantized, adapted, taken apart."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -63,7 +65,7 @@ def test_weights_and_activation_of_a_layer_that_is_not_called():
     assert lender.before.std > 0
     assert lender.weights[0].gradient > 0
     assert "lender" in str(report)
-    assert report.to_dict()["layers"][-1]["after"] is None
+    assert json.loads(report.to_json())["layers"][-1]["after"] is None
 
 
 def test_adapters_have_zeros_on_purpose():
@@ -135,6 +137,4 @@ class WithoutBias(layers.Layer):
 
 def test_a_cell_of_ones_own_needs_no_bias():
     model = keras.Sequential([keras.Input((5, 8)), layers.RNN(WithoutBias()), layers.Dense(2)])
-    report = keras_initx.diagnose(model, np.random.default_rng(0).normal(size=(16, 5, 8)))
-    assert report.ok
-    assert "gate bias" not in report.rows[0].shown
+    assert keras_initx.diagnose(model, np.random.default_rng(0).normal(size=(16, 5, 8))).ok

@@ -346,8 +346,8 @@ def test_problems_of_first_batches_are_counted_without_notes():
         ]
         return recorded("diverged", [{"epoch": 0, "val_accuracy": 0.1}], diagnosis={"verdicts": verdicts})
 
-    dead, vanishing, fan = ("dead units", "warning"), ("vanishing", "error"), ("wrong fan", "note")
-    shown = study({"good": GOOD}, others={("lost", 1): lost(1, dead), ("lost", 2): lost(2, fan, vanishing, dead)})
+    dead, vanishing, equal = ("dead units", "warning"), ("vanishing", "error"), ("equal units", "note")
+    shown = study({"good": GOOD}, others={("lost", 1): lost(1, dead), ("lost", 2): lost(2, equal, vanishing, dead)})
     shown.settings["initializers"]["lost"] = None
     found = [(row.problem, row.trials, row.evidence) for row in shown.problems]
     assert found == [("dead units", 2, "seen in 1"), ("vanishing", 1, "seen in 2")]

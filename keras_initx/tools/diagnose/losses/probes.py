@@ -373,7 +373,6 @@ class LossProbe(Probe):
         heads: An `OutputHead` for each loss of Keras whose inputs the code understands.
         other_heads: An `OutputHead` for each other loss of Keras that is no crossentropy, for
             distances whose targets have another shape, and for users' losses without a value.
-        repeatable: The losses of the outputs, of any kind.
         crossed: Dict from a layer to the loss of its output, if this is a user's loss that compares
             each output with the targets of all examples, because the shapes differ.
     """
@@ -387,7 +386,6 @@ class LossProbe(Probe):
         self.mean: float | None = None
         self.heads: list[OutputHead] = []
         self.other_heads: list[OutputHead] = []
-        self.repeatable: list[RepeatableLoss] = []
         self.crossed: dict[keras.Layer, RepeatableLoss] = {}
         self._outputs = diagnosis.probe(OutputProbe)
 
@@ -401,10 +399,9 @@ class LossProbe(Probe):
         # The compiled loss builds itself at its first call, which is not possible while gradients
         # are traced.
         calls = list_loss_calls(model, diagnosis.loss, y, outputs)
-        self.repeatable = list_repeatable_losses(
+        for repeatable in list_repeatable_losses(
             model, calls, y, outputs, functools.partial(diagnosis.objective, x)
-        )
-        for repeatable in self.repeatable:
+        ):
             layer = self._outputs.find_maker(repeatable.output)
             if layer is not None and repeatable.crosses_examples:
                 self.crossed[layer] = repeatable

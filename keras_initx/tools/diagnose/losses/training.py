@@ -72,7 +72,7 @@ class RepeatableLoss:
         random = np.random.default_rng(0)
         # Outputs that are all the same would tell nothing. Probabilities stay probabilities.
         noise = random.uniform(size=output_shape) * max(float(targets.std()), 1.0)
-        moved = self._to_output(0.8 * outputs + 0.1 * noise)
+        moved = keras.ops.convert_to_tensor(0.8 * outputs + 0.1 * noise, self.output.dtype)
         permuted = targets[random.permutation(output_shape[0])]
 
         def depends_on_order(shape: Shape, tolerance: float) -> bool:
@@ -86,13 +86,6 @@ class RepeatableLoss:
             return not depends_on_order(target_shape, 1e-5) and depends_on_order(output_shape, 1e-3)
         except Exception:  # a loss may refuse other shapes
             return False
-
-    def compute_with(self, outputs: Array) -> float:
-        """Compute the loss for other outputs."""
-        return self.compute(self.targets, self._to_output(outputs))
-
-    def _to_output(self, values: Array) -> Tensor:
-        return keras.ops.convert_to_tensor(values, self.output.dtype)
 
 
 def list_repeatable_losses(

@@ -5,14 +5,18 @@ from collections.abc import Sequence
 from keras_initx.initializers._activations import activation_facts
 from keras_initx.initializers._variance_named import GlorotUniform
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._frozen import propose_for_frozen
 from keras_initx.tools.diagnose._measured_layers import (
     MeasuredLayer,
     list_biases,
     list_kernels,
     measured_layers,
 )
-from keras_initx.tools.diagnose._redrawing import list_untried, make_choice, propose_redraw
+from keras_initx.tools.diagnose._redrawing import (
+    list_frozen_others,
+    list_untried,
+    make_choice,
+    propose_redraw,
+)
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._suitable_initializers import (
     choose_initializers,
@@ -25,9 +29,6 @@ def propose_for_depth(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> 
     """Propose another initializer, activation or normalization for `layers`, or branches around."""
     activation = find_common_activation(layers)
     choices = choose_initializers(layers, activation, is_deep=True)
-    for_frozen = propose_for_frozen(layers, choices)
-    if for_frozen is not None:
-        return for_frozen
     other_scale = propose_other_scale(layers, diagnosis)
     if other_scale is not None:
         return other_scale
@@ -50,6 +51,9 @@ def propose_for_depth(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> 
     untried = list_untried(choices, kernels)
     have_large_biases = any(layer.has_large_bias for layer in layers)
     if choices and not untried and not have_large_biases:
+        frozen = list_frozen_others(choices, kernels)
+        if frozen:
+            return propose_redraw(choices, frozen, after=" in all layers")
         if _are_normalized(layers):
             return Remedy("add residual branches, x + f(x), around these layers")
         return Remedy(f"add {normalization} each activation")

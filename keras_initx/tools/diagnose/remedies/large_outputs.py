@@ -7,7 +7,6 @@ from typing import Literal
 import keras
 
 from keras_initx._checks import summarize_names
-from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._variance_named import GlorotUniform
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._first_inputs import has_large_inputs, standardize_inputs_first
@@ -20,8 +19,6 @@ from keras_initx.tools.diagnose._measured_layers import (
 )
 from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._redrawing import (
-    Choice,
-    find_larger_weights,
     list_untried,
     make_choice,
     propose_redraw,
@@ -30,7 +27,6 @@ from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import exceeds, list_titles
 from keras_initx.tools.diagnose._signal import compute_signal_rms
 from keras_initx.tools.diagnose._suitable_initializers import choose_for_weight
-from keras_initx.tools.diagnose._tied_tables import tied_tables
 from keras_initx.tools.diagnose.remedies.branches import propose_smaller_branches
 
 # Size above which inputs of the last layer, rows or biases are too large. A network that keeps the
@@ -46,7 +42,7 @@ def propose_smaller_inputs(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy
     if layer.layer in diagnosis.probe(NormalizedProbe).layers:
         return None
     before = list_layers_until(layer, diagnosis)[:-1]
-    smaller_weights = propose_smaller_rows(before) or _propose_smaller_biases(before)
+    smaller_weights = _propose_smaller_rows(before) or _propose_smaller_biases(before)
     if smaller_weights is not None:
         return smaller_weights
     remedy = Remedy(f"add keras.layers.LayerNormalization() before {layer.title}")
@@ -56,7 +52,7 @@ def propose_smaller_inputs(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy
     return small_branches.otherwise(remedy, "; or ")
 
 
-def propose_smaller_rows(layers: Sequence[MeasuredLayer]) -> Remedy | None:
+def _propose_smaller_rows(layers: Sequence[MeasuredLayer]) -> Remedy | None:
     """Propose smaller rows of embeddings among some layers, `None` if no rows are too large."""
     tables = []
     for weight in list_weights(layers):
@@ -112,25 +108,6 @@ def propose_smaller_last_layer(layers: Sequence[MeasuredLayer], diagnosis: Diagn
     if all(kernel.is_frozen for kernel in kernels):
         remedy = remedy.otherwise(Remedy(describe_smaller_factor("after", layers[0])), "; or ")
     return standardize_inputs_first(diagnosis, remedy)
-
-
-def propose_smaller_table(layer: MeasuredLayer, diagnosis: Diagnosis) -> Remedy | None:
-    """Propose smaller rows of the embedding whose rows make an output, `None` if there is none.
-
-    With a standard deviation of one over the root of the length of a row, the products of a row and
-    standardized inputs have size 1.
-    """
-    table = tied_tables(diagnosis).get(layer)
-    if table is None:
-        return None
-    size = table.own.shape[-1]
-    small = Choice(RandomNormal(stddev=size**-0.5), f"keras_initx.RandomNormal({size} ** -0.5)")
-    if not find_larger_weights([small], [table]):
-        return None
-    remedy = propose_redraw([small], [table], f"draw smaller rows of {table.path}: ")
-    if table.is_frozen:
-        remedy = remedy.otherwise(Remedy(describe_smaller_factor("after", layer)), "; or ")
-    return remedy
 
 
 def describe_smaller_factor(preposition: Literal["in", "after"], layer: MeasuredLayer) -> str:

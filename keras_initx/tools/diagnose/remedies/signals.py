@@ -7,7 +7,6 @@ import keras
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._first_inputs import find_largest_inputs
-from keras_initx.tools.diagnose._frozen import propose_for_frozen
 from keras_initx.tools.diagnose._measured_layers import (
     MeasuredLayer,
     list_biases,
@@ -18,7 +17,7 @@ from keras_initx.tools.diagnose._measured_layers import (
 from keras_initx.tools.diagnose._nan_origins import describe_origin, first_lost_output
 from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._recurrence import gates
-from keras_initx.tools.diagnose._redrawing import list_untried, propose_redraw
+from keras_initx.tools.diagnose._redrawing import list_frozen_others, list_untried, propose_redraw
 from keras_initx.tools.diagnose._remedy import LSUV, Remedy
 from keras_initx.tools.diagnose._rules import write_count
 from keras_initx.tools.diagnose._signal import Signal
@@ -84,16 +83,14 @@ def propose_for_signal(
     choices = choose_initializers(layers, activation, is_deep=is_deep)
     untried = list_untried(choices, kernels)
     are_all_tried = bool(choices) and not untried
-    for_frozen = propose_for_frozen(layers, choices, hit)
     if inputs is not None and inputs.nonfinite:
         return _propose_finite_inputs(diagnosis)
     if inputs is not None:
         text = _describe_standardization(inputs)
-        if are_all_tried or for_frozen is not None:
+        # Frozen kernels come from a training with other inputs.
+        if are_all_tried or any(kernel.is_frozen for kernel in kernels):
             return Remedy(text)
         return propose_redraw(untried, kernels).after(text)
-    if for_frozen is not None:
-        return for_frozen
     if layer in gates(diagnosis) and layer.has_large_bias:
         return propose_open_gates(diagnosis, [layer])
     other_scale = propose_other_scale([layer], diagnosis)
@@ -104,6 +101,9 @@ def propose_for_signal(
         return propose_orthogonal_recurrence(growing)
     have_large_biases = any(earlier.has_large_bias for earlier in layers)
     if are_all_tried and not have_large_biases:
+        frozen = list_frozen_others(choices, kernels)
+        if frozen:
+            return propose_redraw(choices, frozen, after=" in this and all earlier layers")
         # LSUV would give steep activations the size that makes noise.
         is_any_steep = any(earlier.is_steep for earlier in layers)
         return Remedy("use a smaller factor in the activation") if is_any_steep else LSUV

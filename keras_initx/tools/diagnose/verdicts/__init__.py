@@ -9,14 +9,12 @@ folder above, proposals of several rules in `remedies/`.
 Read `dropped_output.py` first: a whole verdict in forty lines.
 """
 
-from keras_initx.tools.diagnose._attention import AttentionProbe
 from keras_initx.tools.diagnose._diagnosis import Probe
 from keras_initx.tools.diagnose._first_inputs import DifferenceProbe, InputProbe
 from keras_initx.tools.diagnose._lost_signals import LostProbe
 from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._signal_probe import SignalProbe
 from keras_initx.tools.diagnose._single_values import SingleValueProbe
-from keras_initx.tools.diagnose._tied_tables import TableProbe
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
 from keras_initx.tools.diagnose.verdicts import (
     alike,
@@ -28,7 +26,6 @@ from keras_initx.tools.diagnose.verdicts import (
     equal_units,
     exchanged_axes,
     exploding,
-    focused_attention,
     large_first_loss,
     linear_layers,
     memory,
@@ -48,7 +45,6 @@ from keras_initx.tools.diagnose.verdicts import (
     untracked_weights,
     vanishing,
     vanishing_gradient,
-    wrong_fan,
 )
 
 # All rules, in the order in which they are asked: causes before effects.
@@ -71,7 +67,6 @@ RULES = (
     untracked_weights.untracked_weights,
     equal_units.equal_units,
     twin_tensors.twin_tensors,
-    wrong_fan.wrong_fan,
     linear_layers.linear_layers,
     # What holds back signals or gradients, whatever the weights are.
     memory.memory,
@@ -82,7 +77,6 @@ RULES = (
     saturated.saturated,
     dead_units.dead_units,
     vanishing.vanishing,
-    focused_attention.focused_attention,
     large_first_loss.large_first_loss,
     rare_labels.rare_labels,
     # The gradients.
@@ -100,11 +94,7 @@ PROBES: tuple[type[Probe], ...] = (
     InputProbe,
     DifferenceProbe,
     NormalizedProbe,
-    AttentionProbe,
     SingleValueProbe,
-    TableProbe,
     LostProbe,
     *(probe for rule in RULES for probe in rule.probes),
 )
-# What rules add to the table.
-COLUMNS = tuple(column for rule in RULES for column in rule.columns)

@@ -12,7 +12,7 @@ from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule, write_count
 from keras_initx.tools.diagnose._signal import LEAST_VALUES, Signal
 from keras_initx.tools.diagnose._signal_probe import input_signal, target_signal
-from keras_initx.tools.diagnose._single_values import has_single_values
+from keras_initx.tools.diagnose._single_values import SingleValueProbe
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 
@@ -93,7 +93,7 @@ def _are_repeated(diagnosis: Diagnosis) -> bool:
 def _report_zeros(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report layers that get zeros alone from outside the model."""
     # A normalization over a single value, which makes zeros, has its own verdict.
-    if has_single_values(diagnosis) or not _have_different_targets(diagnosis):
+    if diagnosis.probe(SingleValueProbe).paths or not _have_different_targets(diagnosis):
         return
     hit = []
     for layer in layers:

@@ -7,13 +7,11 @@ from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, measured_
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import FIRST_LOSS, Finding, rule, write_count
 from keras_initx.tools.diagnose._signal import Signal, compute_signal_rms
-from keras_initx.tools.diagnose._tied_tables import tied_tables
 from keras_initx.tools.diagnose.remedies.large_outputs import (
     describe_smaller_factor,
     misses_targets,
     propose_smaller_inputs,
     propose_smaller_last_layer,
-    propose_smaller_table,
     propose_standardized_targets,
 )
 
@@ -94,12 +92,6 @@ def _find_unit(layer: MeasuredLayer) -> float:
 def _explain(layer: MeasuredLayer, diagnosis: Diagnosis) -> tuple[str, Remedy]:
     """Find the cause: return its evidence and its remedy."""
     details, output = "", layer.output
-    smaller_rows = propose_smaller_table(layer, diagnosis)
-    if smaller_rows is not None:
-        table = tied_tables(diagnosis)[layer]
-        deviation = f"whose standard deviation is {table.report.std:.3g}"
-        details = f"; they are products with rows of {table.path}, {deviation}"
-        return details, smaller_rows
     smaller_inputs = propose_smaller_inputs(layer, diagnosis)
     if smaller_inputs is not None:
         details = f", and its inputs have a root mean square of {output.input_size:.3g}"

@@ -9,7 +9,6 @@ from keras_initx._typing import InitializerLike
 from keras_initx.initializers._gates import lstm_gates, overwrites_forget_bias
 from keras_initx.initializers._recurrent import LSTMForgetBias
 from keras_initx.inspection._batch import to_array
-from keras_initx.report._text import format_number
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight
 from keras_initx.tools.diagnose._recurrence import (
@@ -23,7 +22,6 @@ from keras_initx.tools.diagnose._recurrence import (
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import (
     Finding,
-    LayerColumn,
     list_titles,
     rule,
     write_count,
@@ -40,20 +38,7 @@ REMEMBERED = 10
 SHUT_GATE = 0.05
 
 
-def describe_gate_bias(diagnosis: Diagnosis, layer: MeasuredLayer) -> str | None:
-    """Describe the gate of a layer and the range of its bias, `None` without any: "forget 1"."""
-    if layer not in gates(diagnosis):
-        return None
-    gate, bias, _ = gates(diagnosis)[layer]
-    low, high = format_number(bias.min()), format_number(bias.max())
-    return f"{gate} {low}" if low == high else f"{gate} {low}...{high}"
-
-
-@rule(
-    "memory",
-    probes=[RecurrenceProbe],
-    columns=[LayerColumn("gate bias", "bias of the forget or update gates", describe_gate_bias)],
-)
+@rule("memory", probes=[RecurrenceProbe])
 def memory(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report recurrent layers that lose the steps that they have read.
 

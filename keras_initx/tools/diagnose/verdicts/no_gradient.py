@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 import keras
 
 from keras_initx._checks import summarize_names
-from keras_initx.tools.diagnose._attention import AttentionProbe
 from keras_initx.tools.diagnose._dead_ends import dead_ends, ending_calls, zero_gradient_flow
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
@@ -22,7 +21,11 @@ from keras_initx.tools.diagnose._rules import (
     rule,
     write_count,
 )
-from keras_initx.tools.diagnose._single_values import SingleValueProbe, has_single_values
+from keras_initx.tools.diagnose._single_values import (
+    SingleValueProbe,
+    has_single_values,
+    list_query_key_pairs,
+)
 from keras_initx.tools.diagnose._unreached_layers import (
     UnreachedLayers,
     only_idle_layers_read,
@@ -71,7 +74,7 @@ def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
         - Use a smooth operation.
         - Add a loss for each output that you want to train.
     """
-    if has_single_values(diagnosis) or diagnosis.probe(AttentionProbe).of_one:
+    if has_single_values(diagnosis):
         yield _report_single_values(diagnosis, layers)
         return
     if _is_frozen(diagnosis):
@@ -100,11 +103,11 @@ def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
             text = "add a loss for each output of the model that should learn"
         yield Finding(group, evidence, Remedy(text), level)
     # Layers that get zeros alone were not left out, and neither were keys of queries of zeros.
-    began, pairs = lost_signals(diagnosis).began, diagnosis.probe(AttentionProbe).pairs
-    idle = []
-    for layer in layers:
-        if layer in unreached.idle and began.isdisjoint(pairs.get(layer.layer, (layer.layer,))):
-            idle.append(layer)
+    zeros = set(lost_signals(diagnosis).began)
+    for pair in list_query_key_pairs(diagnosis):
+        if not zeros.isdisjoint(pair):
+            zeros.update(pair)
+    idle = [layer for layer in layers if layer in unreached.idle and layer.layer not in zeros]
     if any(layer.shape is not None for layer in idle) and _vanishes_later(idle, diagnosis):
         # Their output is too small to change the loss, which has its own verdict.
         idle = [layer for layer in idle if layer.shape is None]
@@ -143,12 +146,12 @@ def _is_frozen(diagnosis: Diagnosis) -> bool:
 
 def _report_single_values(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Finding:
     """Report normalizations and softmaxes over a single value."""
-    paths = diagnosis.probe(SingleValueProbe).paths
+    probe = diagnosis.probe(SingleValueProbe)
+    paths = probe.paths
     trained = [weight for weight in list_weights(layers) if weight.report.gradient is not None]
     unreached = [weight.layer for weight in trained if weight.report.gradient == 0]
-    of_one = diagnosis.probe(AttentionProbe).of_one
-    attention = [layer for layer in layers if layer.layer in of_one]
-    hit = [layer for layer in layers if layer in unreached or layer in attention]
+    before_softmax = [layer for layer in layers if layer.layer in probe.before_softmax]
+    hit = [layer for layer in layers if layer in unreached or layer in before_softmax]
     hit += [layer for layer in layers if layer.layer in paths]
     names = summarize_names(list(paths.values()))
     remedy = Remedy(
@@ -161,10 +164,8 @@ def _report_single_values(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> 
             "inputs, or only their sign"
         )
     else:
-        evidence = (
-            f"the softmax of {summarize_names(list_titles(attention))} gets a single value, and is "
-            "always 1"
-        )
+        titles = summarize_names(list_titles(before_softmax))
+        evidence = f"the softmax of {titles} gets a single value, and is always 1"
         remedy = Remedy("apply the softmax to several values, along another axis")
     if unreached:
         evidence += f"; {len(unreached)} of {len(trained)} trained weights get no gradient"

@@ -1,17 +1,9 @@
 """Weights, inputs and targets that are not finite."""
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 
-import keras
-import numpy as np
-
 from keras_initx._checks import summarize_names
-from keras_initx.backends._current import backend
-from keras_initx.inspection._hooks import LayerInitializer
-from keras_initx.inspection._layer_initializers import find_layer_initializers
-from keras_initx.inspection._weights import ModelWeight
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._lost_weights import LostWeight, lost_weights
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, trained_layers
@@ -55,7 +47,7 @@ def not_finite(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
     """
     certain = [lost for lost in lost_weights(diagnosis) if lost.is_certain]
     if certain:
-        hit, remedy = _list_layers(certain, layers), _propose_finite_source(certain)
+        hit, remedy = _list_layers(certain, layers), Remedy(_propose_finite_values(certain))
         yield Finding(hit, _describe_weights(certain), remedy, "error")
         return
     unclear = lost_weights(diagnosis)
@@ -63,7 +55,7 @@ def not_finite(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fi
         evidence = f"{_describe_weights(unclear)}. All numbers that this batch gives are finite"
         remedy = Remedy(
             "change nothing if this is intended, for example in a mask; if not, "
-            f"{_propose_finite_source(unclear)}"
+            f"{_propose_finite_values(unclear)}"
         )
         yield Finding(_list_layers(unclear, layers), evidence, remedy, "note")
     # A model may replace such inputs itself.
@@ -98,48 +90,9 @@ def _describe_weights(lost: Sequence[LostWeight]) -> str:
     return text
 
 
-def _propose_finite_source(lost: Sequence[LostWeight]) -> Remedy:
-    """Propose finite values from the source of each weight, in one clause for each source."""
-    weights = [lost_weight.weight for lost_weight in lost]
-    initializers = find_layer_initializers(weights)
-    paths_by_text: dict[str, list[str]] = {}
-    for weight in weights:
-        initializer, _ = initializers[weight.path]
-        text = _describe_source(weight, initializer)
-        paths_by_text.setdefault(text, []).append(weight.path)
-    clauses = []
-    for text, paths in paths_by_text.items():
-        clauses.append(f"for {summarize_names(paths)}, {text}")
-    return Remedy("; ".join(clauses))
-
-
-def _describe_source(weight: ModelWeight, initializer: LayerInitializer | None) -> str:
-    """Describe the source that has to give finite values, from the initializer of a weight."""
-    others = "a file, or an assignment"
-    if initializer is None:
-        return f"take finite values from its source: an initializer, {others}"
-    name = getattr(initializer, "__name__", type(initializer).__name__)
-    is_finite = _gives_finite_values(initializer, weight)
-    if is_finite is None:
-        return f"take finite values from its source: the initializer {name}, {others}"
-    if is_finite:
-        return f"take finite values from {others}: its initializer, {name}, gives finite ones"
-    return f"use another initializer than {name}, or other arguments: it gives such values"
-
-
-def _gives_finite_values(initializer: LayerInitializer, weight: ModelWeight) -> bool | None:
-    """Return whether an initializer gives finite values for a weight, `None` if it is unknown.
-
-    A function is not called, because it may draw from a generator of the user.
-    """
-    if not isinstance(initializer, keras.initializers.Initializer):
-        return None
-    try:
-        # A copy has generators of its own.
-        drawn = copy.deepcopy(initializer)(weight.shape, dtype=weight.dtype)
-        return bool(np.isfinite(backend.host_view(drawn)).all())
-    except Exception:  # a user's class may raise anything
-        return None
+def _propose_finite_values(lost: Sequence[LostWeight]) -> str:
+    names = summarize_names([lost_weight.weight.path for lost_weight in lost])
+    return f"give {names} finite values, from an initializer, a file or an assignment"
 
 
 def _describe_data(name: str, signal: Signal) -> str:

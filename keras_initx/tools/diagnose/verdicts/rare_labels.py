@@ -1,8 +1,4 @@
-"""Rare labels: outputs start at a half, although a bias would lower the loss.
-
-A binary crossentropy is computed from its logits here. Any other loss is computed again, with the
-outputs that a bias would give, by `LabelProbe`.
-"""
+"""Rare labels: outputs start at a half, although a bias would lower the loss."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,25 +7,20 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._typing import Array, Tensor
+from keras_initx._typing import Array
 from keras_initx.initializers._biases import PriorBias
 from keras_initx.inspection._batch import to_array
 from keras_initx.inspection._weights import is_quantized
-from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
+from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
 from keras_initx.tools.diagnose._redrawing import make_rules
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
 from keras_initx.tools.diagnose.losses.heads import LastOperation, OutputHead
-from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
-from keras_initx.tools.diagnose.losses.training import RepeatableLoss
+from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 # Factor by which the bias has to lower the first loss, and the loss of a guess of a half.
 FALL = 2
-# Factor by which a loss has to rise as outputs become ever more certain of the frequent label.
-RISE = 1.2
-# The logit of such outputs: float32 distinguishes its probability, 1 - 8e-7, well from 1.
-_FAR = 14.0
 # Probabilities are no nearer to 0 and 1, as in Keras.
 _LEAST = 1e-7
 # These change the shape of what they get, and nothing else.
@@ -54,76 +45,8 @@ class Prior(NamedTuple):
     last: keras.Layer | None
 
 
-class LabelProbe(Probe):
-    """Finds outputs that each have a label that is rarely 1, or rarely 0, whatever the loss is.
-
-    It computes the loss with the bias that suits them. It skips outputs of a binary crossentropy,
-    whose loss follows from the logits.
-
-    Attributes:
-        priors: Dict from a layer to the prior of the output that it makes.
-    """
-
-    def __init__(self, diagnosis: Diagnosis) -> None:
-        super().__init__(diagnosis)
-        self.priors: dict[keras.Layer, Prior] = {}
-        self._losses = diagnosis.probe(LossProbe)
-        self._outputs = diagnosis.probe(OutputProbe)
-
-    def finish(self, outputs: Tensor) -> None:
-        if self._losses.value is None:
-            return
-        known = {head.layer for head in self._losses.heads if _is_crossentropy(head)}
-        for loss in self._losses.repeatable:
-            layer = self._outputs.find_maker(loss.output)
-            if layer is None or layer in known or layer in self._losses.crossed:
-                continue
-            prior = _measure_prior(loss, self._outputs.list_last_operations(loss.output))
-            if prior is not None:
-                self.priors[layer] = prior
-
-
 def _is_crossentropy(head: OutputHead) -> bool:
     return head.loss.name == "binary_crossentropy" and head.form == "rows"
-
-
-def _measure_prior(loss: RepeatableLoss, operations: Sequence[LastOperation]) -> Prior | None:
-    """Measure any loss with a bias for the labels, `None` if it is not much less.
-
-    Args:
-        loss: The loss.
-        operations: The operations between the last kernel and the output that the loss gets.
-    """
-    outputs, labels = to_array(loss.output), to_array(loss.targets)
-    if labels.size != outputs.size or not _are_rare(labels):
-        return None
-    activations = _list_activations(operations)
-    is_in_range = bool(((outputs >= 0) & (outputs <= 1)).all())
-    # An unknown activation counts as a sigmoid if all outputs are in its range.
-    has_sigmoid = activations == ["sigmoid"] or (activations == [None] and is_in_range)
-    if not has_sigmoid and activations:
-        return None
-    frequency = float(labels.mean(dtype="float64"))
-    logits = _compute_logits(np.clip(outputs, _LEAST, 1 - _LEAST)) if has_sigmoid else outputs
-    last = _find_last_layer(operations, activations)
-    present_bias = _read_bias(last, outputs.shape[-1])
-    if present_bias is None:
-        present_bias = logits.mean()
-
-    def compute_loss(logits: Array) -> float:
-        logits = np.clip(logits, -_FAR, _FAR).astype("float32")
-        return loss.compute_with(1 / (1 + np.exp(-logits)) if has_sigmoid else logits)
-
-    # A loss without a logarithm would hardly learn the rare ones from such a start.
-    certain = np.full(outputs.shape, _FAR * np.sign(frequency - 0.5))
-    if not compute_loss(certain) > RISE * compute_loss(certain * 2 / 3):
-        return None
-    before = loss.compute_with(outputs)
-    after = compute_loss(logits + _compute_logits(frequency) - present_bias)
-    # False for NaN.
-    if 0 <= after * FALL < before:
-        return Prior(_round_frequency(frequency), frequency, before, after, last)
-    return None
 
 
 def _list_activations(operations: Sequence[LastOperation]) -> list[str | None]:
@@ -132,28 +55,24 @@ def _list_activations(operations: Sequence[LastOperation]) -> list[str | None]:
     for operation, activation in operations:
         if activation != "linear" and not isinstance(operation, _RESHAPING):
             activations.append(activation)
-    return activations if operations else [None]
+    return activations
 
 
-def _find_last_layer(
-    operations: Sequence[LastOperation], activations: list[str | None]
-) -> keras.Layer | None:
-    """Find the layer whose bias is added to the logits.
+def _find_last_layer(head: OutputHead) -> keras.Layer | None:
+    """Find the layer whose bias is added to the logits of an output.
 
-    It is `None` if something else than these activations may follow it.
+    It is `None` if something else than the activation of the loss may follow it.
     """
-    if not operations or activations not in ([], ["sigmoid"]):
+    expected = [] if head.loss.from_logits else ["sigmoid"]
+    if not head.last_operations or _list_activations(head.last_operations) != expected:
         return None
-    last = operations[0].operation
+    last = head.last_operations[0].operation
     return last if isinstance(last, keras.Layer) else None
 
 
 def _compute_prior(head: OutputHead) -> Prior | None:
     """Compute a binary crossentropy with a bias for the labels, `None` if it is not much less."""
-    activations = _list_activations(head.last_operations)
-    last = None
-    if activations == ([] if head.loss.from_logits else ["sigmoid"]):
-        last = _find_last_layer(head.last_operations, activations)
+    last = _find_last_layer(head)
     labels, logits = head.target_rows.astype("float32"), head.output_rows.astype("float32")
     if not _are_rare(labels):
         return None
@@ -226,17 +145,15 @@ def _compute_crossentropy(targets: Array, logits: Array) -> float:
         "saturated",
         "large first loss",
     ],
-    probes=[LabelProbe],
 )
 def rare_labels(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report labels whose frequency in the bias would lower the first loss.
 
     Reported if:
-        Each output has a label of 0 or 1, and ones or zeros are rare. With a bias of their
-        frequency, the loss would start at less than 1/{FALL} of its value. The loss may be a binary
-        crossentropy, a focal loss or your own. A loss without a logarithm does not count, for
-        example a squared error, because it does not rise as outputs become certain of the frequent
-        label.
+        The loss is a binary crossentropy of Keras, or your own with the same values. Each output
+        has a label of 0 or 1, and ones or zeros are rare. With a bias of their frequency, the loss
+        would start at less than 1/{FALL} of its value. Other losses are not looked at, for example
+        focal losses.
 
     Level:
         note
@@ -250,16 +167,13 @@ def rare_labels(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
         Rare events: frauds, defects, clicks, objects among many boxes.
 
     Fix:
-        Use `PriorBias` for the last layer.
+        Use `PriorBias` for the last layer, also with a focal loss.
     """
     losses = diagnosis.probe(LossProbe)
-    priors = {}
-    if losses.value is not None:
-        for layer, head in pair_with_heads(layers, losses.heads):
-            if _is_crossentropy(head):
-                priors[layer] = _compute_prior(head)
-    for layer in layers:
-        prior = priors.get(layer) or diagnosis.probe(LabelProbe).priors.get(layer.layer)
+    if losses.value is None:
+        return
+    for layer, head in pair_with_heads(layers, losses.heads):
+        prior = _compute_prior(head) if _is_crossentropy(head) else None
         if prior is None:
             continue
         last = next((other for other in layers if other.layer is prior.last), None)

@@ -11,7 +11,6 @@ from keras_initx.tools.diagnose._signal import compute_signal_rms
 from keras_initx.tools.diagnose.remedies.large_outputs import (
     propose_smaller_inputs,
     propose_smaller_last_layer,
-    propose_smaller_table,
 )
 from keras_initx.tools.diagnose.remedies.signals import propose_for_signal
 
@@ -88,7 +87,7 @@ def _report_saturated_output(
         f"{write_count(hit)}{_describe_inputs(worst)}. The loss starts far above a guess, and "
         "the first steps only undo this"
     )
-    remedy = propose_smaller_table(worst, diagnosis) or propose_smaller_inputs(worst, diagnosis)
+    remedy = propose_smaller_inputs(worst, diagnosis)
     if remedy is None:
         remedy = propose_smaller_last_layer(hit, diagnosis)
     yield Finding(hit, evidence, remedy, _choose_level(hit, diagnosis))

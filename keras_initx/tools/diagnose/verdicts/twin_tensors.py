@@ -12,7 +12,6 @@ from keras_initx._keras import argument_name
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._initializer import Initializer
-from keras_initx.inspection._layer_initializers import find_layer_initializers
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._kernel_values import kernel_values
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
@@ -78,38 +77,11 @@ def _propose_separate_draws(weights: Sequence[MeasuredWeight]) -> Remedy:
         choice = _choose_without_seed(present) or choose_for_weight(weight)
         rules[weight.path], text = choice
         texts.append(text)
-    if _are_copies(weights):
-        return Remedy(
-            "make layers one by one, and not as copies of one, which have its values; or draw "
-            f"other values for each: {texts[0]}",
-            rules,
-        )
     return Remedy(
-        "use a separate initializer for each weight, without a seed or with different seeds: write "
-        f"{texts[0]} in each layer",
+        "make layers one by one, not as copies, and use a separate initializer for each weight, "
+        f"without a seed or with different seeds: write {texts[0]} in each layer",
         rules,
     )
-
-
-def _are_copies(weights: Sequence[MeasuredWeight]) -> bool:
-    """Return whether layers were copied with their values, because no seed made these.
-
-    This holds for separate initializers without a seed, and for modules of torch.
-    """
-    by_path = find_layer_initializers([weight.own for weight in weights])
-    initializers = [by_path[weight.path][0] for weight in weights]
-    separate = {id(initializer) for initializer in initializers if initializer is not None}
-    if len(separate) < len(weights):
-        wrappers = [
-            isinstance(weight.own.layer, keras.layers.TorchModuleWrapper) for weight in weights
-        ]
-        return all(wrappers)
-    for initializer in initializers:
-        if not isinstance(initializer, keras.initializers.Initializer):
-            return False
-        if initializer.get_config().get("seed", 0) is not None:
-            return False
-    return True
 
 
 def _choose_without_seed(present: Any) -> Choice | None:

@@ -6,7 +6,7 @@ from asked import seen
 from judged import OF_KERNELS, OF_RELU, X, cured, found, mlp
 from keras import layers
 from last_layers import SIDE, problems
-from leveled import IMAGES, INPUTS, NORMALIZATIONS, depthwise, images, layer_named, levels_found
+from leveled import IMAGES, INPUTS, NORMALIZATIONS, images, layer_named, levels_found
 
 import keras_initx
 
@@ -151,15 +151,16 @@ def test_what_follows_is_seen_in_code_of_ones_own_and_through_models():
     class Block(layers.Layer):
         def __init__(self):
             super().__init__(name="block")
-            self.inner = keras.Sequential([keras.Input((8, 8, 16)), depthwise()])
-            self.outer = keras.Sequential([keras.Input((6, 6, 16)), layers.BatchNormalization()])
+            large = layer_named("large", keras.initializers.RandomNormal(stddev=1e4))
+            self.inner = keras.Sequential([keras.Input((8, 8, 16)), large])
+            self.outer = keras.Sequential([keras.Input((8, 8, 16)), layers.BatchNormalization()])
 
         def call(self, inputs):
             return self.outer(self.inner(inputs))
 
     ((problem, names),) = levels_found(images(Block()), IMAGES).items()
-    assert problem == ("wrong fan", "note")
-    assert names[0].endswith("/depthwise")
+    assert problem == ("exploding", "note")
+    assert names[0].endswith("/large")
 
 
 @pytest.mark.parametrize(

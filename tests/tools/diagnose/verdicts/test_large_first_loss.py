@@ -56,3 +56,51 @@ def test_a_model_may_scale_its_outputs_to_the_targets_but_not_beyond_them(unit, 
     y = unit / (1 + np.exp(-X[:, :5]))
     verdicts = keras_initx.diagnose(keras.Model(inputs, outputs), X, y, loss="mae").verdicts
     assert [verdict.problem for verdict in verdicts] == expected
+
+
+class LanguageModel(keras.Model):
+    """A model whose outputs are products with the rows of its embedding."""
+
+    def __init__(self, table, head):
+        super().__init__()
+        self.table, self.head = table, head
+        self.norm, self.hidden = keras.layers.LayerNormalization(), keras.layers.Dense(64)
+
+    def call(self, tokens):
+        return self.head(self.table, self.norm(self.hidden(self.table(tokens))))
+
+
+# Keras itself warns of the model.
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("kind", "head", "remedy"),
+    [
+        (
+            "Embedding",
+            lambda table, x: keras.ops.matmul(x, keras.ops.transpose(table.embeddings)),
+            "divide by the square root of the number of units",
+        ),
+        (
+            "ReversibleEmbedding",
+            lambda table, x: table(x, reverse=True),
+            "draw smaller weights in the last layer: keras_initx.GlorotUniform()",
+        ),
+    ],
+    ids=["product", "layer"],
+)
+def test_a_table_that_makes_the_outputs_too_may_have_too_large_rows(kind, head, remedy):
+    if not hasattr(keras.layers, kind):
+        pytest.skip("this Keras has no such layer")
+    keras.utils.set_random_seed(0)
+    table = getattr(keras.layers, kind)(50, 64, embeddings_initializer=keras_initx.RandomNormal(stddev=4.0))
+    model = LanguageModel(table, head)
+    tokens = np.random.default_rng(0).integers(0, 50, (16, 13))
+    model(tokens[:, :-1])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    report = keras_initx.diagnose(model, tokens[:, :-1], tokens[:, 1:], loss=loss)
+    (verdict,) = report.problems
+    assert verdict.problem == "large first loss"
+    assert remedy in verdict.remedy.text
+    if verdict.remedy.rules:
+        keras_initx.initialize(model, report, seed=0)
+        assert keras_initx.diagnose(model, tokens[:, :-1], tokens[:, 1:], loss=loss).ok

@@ -47,7 +47,7 @@ def test_a_number_beyond_the_range_of_float16_is_infinite():
     network = in_precision("float16", lambda: dense(depth=1, bias_initializer=Constant(7e4)))
     verdict = verdict_of(network)
     assert verdict.evidence == "dense/bias is not finite: 32 of 32 values are inf"
-    assert verdict.remedy.text.startswith("for dense/bias, use another initializer than Constant")
+    assert verdict.remedy.text == "give dense/bias finite values, from an initializer, a file or an assignment"
 
 
 def test_a_weight_in_bfloat16_is_found():
@@ -106,22 +106,6 @@ def test_steps_are_not_taken_and_blame_no_optimizer():
     report = keras_initx.diagnose(model, x, y, steps=20)
     assert [verdict.problem for verdict in report.verdicts] == ["not finite"]
     assert report.losses == []
-
-
-def made_by(initializer):
-    """Return the remedy for a layer of the model that has an initializer and a bias of NaN."""
-    network = dense(depth=1, bias_initializer=initializer)
-    network[0].layers[0].bias.assign(np.full(32, np.nan))
-    return verdict_of(network).remedy.text
-
-
-def test_the_remedy_says_what_is_known_of_the_initializer():
-    def of_numpy(shape, dtype=None):
-        return np.ones(shape)
-
-    assert made_by(Constant(np.nan)).startswith("for dense/bias, use another initializer than Constant")
-    assert made_by("ones").endswith("from a file, or an assignment: its initializer, Ones, gives finite ones")
-    assert made_by(of_numpy).endswith("from its source: the initializer of_numpy, a file, or an assignment")
 
 
 class Scores(layers.Layer):

@@ -82,7 +82,7 @@ def test_of_few_examples_a_frequency_is_not_known():
     assert note_on(ended(), RARE[1:100]) is None  # none at all
 
 
-@pytest.mark.parametrize("loss", ["mse", "squared_hinge"])
+@pytest.mark.parametrize("loss", ["mse", "squared_hinge", "binary_focal_crossentropy"])
 def test_other_losses_get_no_note(loss):
     assert note_on(ended(activation="sigmoid"), RARE, loss) is None
 
@@ -160,58 +160,3 @@ def test_what_a_mask_leaves_out_does_not_count():
     y[:, :4] = 0
     y[0, 0] = y[9, 2] = 1
     assert "PriorBias(0.0078)" in note_on(model, y, x=words).remedy.text
-
-
-ONE_OF_MANY = np.zeros((64, 64), "float32")
-ONE_OF_MANY[3, 7] = 1
-
-
-def focal(y_true, y_pred):
-    """A focal loss of one's own, over the number of ones."""
-    shares = ops.clip(y_pred, 1e-6, 1 - 1e-6)
-    of_ones = y_true * ops.square(1 - shares) * ops.log(shares)
-    of_zeros = (1 - y_true) * ops.square(shares) * ops.log(1 - shares)
-    return -ops.sum(of_ones + of_zeros) / ops.maximum(ops.sum(y_true), 1.0)
-
-
-def focal_of_logits(y_true, y_pred):
-    return focal(y_true, ops.sigmoid(y_pred))
-
-
-class Detector(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.out = layers.Dense(64, name="out")
-
-    def call(self, x):
-        return ops.sigmoid(self.out(x))
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return focal(y, y_pred)
-
-
-@pytest.mark.release_backends
-@pytest.mark.parametrize(
-    ("loss", "activation"),
-    [("binary_focal_crossentropy", "sigmoid"), (focal, "sigmoid"), (focal_of_logits, None), (None, None)],
-    ids=["of Keras", "own", "own of logits", "compute_loss"],
-)
-def test_labels_are_rare_whatever_the_loss_is(loss, activation):
-    model = Detector()
-    if loss is None:
-        model(X)
-        model.compile("adam")
-    else:
-        model = ended(64, activation)
-    note = note_on(model, ONE_OF_MANY, loss)
-    assert (note.problem, note.level) == ("rare labels", "note")
-    assert "0.02% of the labels" in note.evidence
-    assert "Lin and others, Focal loss, 2017" in note.evidence
-    assert "keras_initx.PriorBias(0.00024)" in str(note.remedy)
-    even = (np.random.default_rng(0).random((64, 64)) < 0.5).astype("float32")
-    assert note_on(model, even, loss) is None
-
-
-def test_a_bias_that_does_not_lower_a_loss_is_no_remedy():
-    report = keras_initx.diagnose(ended(64), X[:64], ONE_OF_MANY, loss="mse")
-    assert "rare labels" not in [verdict.problem for verdict in report.verdicts]
