@@ -8,7 +8,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
@@ -18,11 +18,8 @@ from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import line_width
 from keras_initx.report._text import choose_verb, format_count, join_clauses
-from keras_initx.tools.load_pretrained._load_report import LoadedWeight, load_columns, plot_loaded
+from keras_initx.tools.load_pretrained._load_report import LoadedWeight, load_columns
 from keras_initx.tools.loading._unwritten import BY_QUANTIZATION, COMPUTED, MISSED, NOT_KNOWN
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -139,9 +136,6 @@ class Loaded(Tabular[LoadedWeight], Judgement):
             line = f"Loaded: {truncate(groups)}."
             lines += textwrap.wrap(line, line_width(), subsequent_indent="    ")
         return lines
-
-    def _figure(self) -> "Figure":
-        return plot_loaded([row for row in self.rows if row.shape is not None])
 
 
 def _group_loaded(rows: Iterable[LoadedWeight]) -> list[str]:
