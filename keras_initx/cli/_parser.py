@@ -298,7 +298,7 @@ def _add_save(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "out",
         metavar="OUT",
-        help="a .safetensors file, or a folder for model.safetensors or the shards of --like",
+        help="a .safetensors file, or a folder for model.safetensors",
     )
     parser.add_argument(
         "--like",

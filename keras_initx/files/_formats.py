@@ -46,7 +46,6 @@ class Contents(dict[Any, LazyArray]):
         are_in_order: Whether arrays are in the order of the layers, which files of Keras 2 list.
         canonical_paths: The canonical paths by name, if the arrays are the weights of a model, see
             `inspection/_pairing.py`.
-        files: The file of each array, by name, if several files may have them.
         raw: The bytes of the arrays with a dtype that NumPy lacks, by name.
         metadata: The metadata of a safetensors file.
     """
@@ -56,7 +55,6 @@ class Contents(dict[Any, LazyArray]):
         self.layers: dict[str, str] = {}
         self.are_in_order = False
         self.canonical_paths: dict[str, str] = {}
-        self.files: dict[str, str] = {}
         self.raw: dict[str, LazyArray] = {}
         self.metadata: dict[str, str] = {}
 
