@@ -82,7 +82,6 @@ def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[Contents]:
                     raise _duplicate_error(argument, paths, f"{both} have {name!r}")
                 files[name] = path
             contents.update(arrays)
-            contents.raw.update(arrays.raw)
             contents.metadata.update(arrays.metadata)
             contents.layers.update(arrays.layers)
             contents.are_in_order = arrays.are_in_order

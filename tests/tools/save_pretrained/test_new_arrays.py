@@ -325,23 +325,36 @@ def test_equal_bits_in_a_file_are_a_note(tmp_path):
 # What is copied.
 
 
-def test_a_dtype_that_numpy_lacks_is_copied_as_bytes(tmp_path):
-    like = tmp_path / "like.safetensors"
+def write_like(path, dtype):
+    """Write a file with the arrays of `dense()`, and six bytes of a dtype."""
     head = {
         "__metadata__": {"format": "pt", "made by": "a test"},
-        "scale": {"dtype": "F8_E8M0", "shape": [2, 3], "data_offsets": [0, 6]},
+        "scale": {"dtype": dtype, "shape": [2, 3], "data_offsets": [0, 6]},
         "m.weight": {"dtype": "F32", "shape": [3, 4], "data_offsets": [6, 54]},
         "m.bias": {"dtype": "F32", "shape": [3], "data_offsets": [54, 66]},
     }
     text = json.dumps(head).encode()
-    like.write_bytes(len(text).to_bytes(8, "little") + text + b"\x01\x02\x03\x04\x05\xff" + bytes(60))
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\x01\x02\x03\x04\x05\x7e" + bytes(60))
+    return path
+
+
+def test_an_array_of_a_dtype_that_numpy_lacks_is_refused(tmp_path):
+    like = write_like(tmp_path / "like.safetensors", "F8_E8M0")
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(ValueError, match=r"dtypes that NumPy and .* have\. Received: 'scale' of dtype F8_E8M0"):
+        save_pretrained(change(dense()), path, like=like, layout="torch")
+    assert not path.exists()
+
+
+def test_arrays_of_float8_and_metadata_are_copied(tmp_path):
+    like = write_like(tmp_path / "like.safetensors", "F8_E4M3")
     path = tmp_path / "a.safetensors"
     save_pretrained(change(dense()), path, like=like, layout="torch")
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     written = json.loads(content[8 : 8 + length])
-    assert written["scale"] == {"dtype": "F8_E8M0", "shape": [2, 3], "data_offsets": [0, 6]}
-    assert content[8 + length :][:6] == b"\x01\x02\x03\x04\x05\xff"
+    assert written["scale"] == {"dtype": "F8_E4M3", "shape": [2, 3], "data_offsets": [0, 6]}
+    assert content[8 + length :][:6] == b"\x01\x02\x03\x04\x05\x7e"
     assert written["__metadata__"] == {"format": "pt", "made by": "a test"}
 
 
