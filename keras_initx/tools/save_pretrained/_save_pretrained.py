@@ -10,7 +10,7 @@ import keras
 from keras_initx._checks import DTYPES, check_choice, check_flag, truncate
 from keras_initx._typing import Array, DType
 from keras_initx.checkpoints._checkpoint import Checkpoint, is_weights_path
-from keras_initx.checkpoints._sources import LayoutName, find_overlap, find_ties, open_source
+from keras_initx.checkpoints._sources import LayoutName, find_ties, open_source
 from keras_initx.files._formats import Contents
 from keras_initx.files._local import check_local, replace_file
 from keras_initx.files._safetensors import write_safetensors
@@ -98,8 +98,8 @@ def save_pretrained(
         ValueError: If a weight has no array in `like`, has another shape there, is computed there
             of several arrays, reads rows in an order that is not known, or has a number beyond the
             range of the dtype; if two weights with one array differ; if layers are quantized or
-            have factors of LoRA; if arrays of a dict overlap in memory; if a folder has other
-            weights; or as in `load_pretrained`. Then nothing is written.
+            have factors of LoRA; if a folder has other weights; or as in `load_pretrained`. Then
+            nothing is written.
 
     Example:
         >>> import keras_initx
@@ -210,17 +210,11 @@ def _check_model(inventory: Inventory) -> None:
 
 
 def _check_like(like: Any) -> Like:
-    """Check that the argument `like` is files or a dict of arrays that do not overlap."""
+    """Check that the argument `like` is files or a dict of arrays."""
     if isinstance(like, keras.Model):
         raise TypeError(
             "`like` must be the path of a file, or a dict from names to arrays, such as the "
             f"`state_dict()` of a torch module. Received: like={like!r}"
-        )
-    overlap = find_overlap(like) if isinstance(like, Mapping) else None
-    if overlap is not None:
-        raise ValueError(
-            "`like` must have arrays that do not overlap in memory: pass copies of them. "
-            f"Received: {overlap[0]!r} and {overlap[1]!r}, which share a part of their memory"
         )
     checked: Like = like
     return checked
