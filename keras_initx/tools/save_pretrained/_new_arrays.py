@@ -142,7 +142,7 @@ class NewArrays:
             return _fail_row(
                 row,
                 f"torch computes it from {' and '.join(map(repr, row.arrays))} ({row.how}), and it "
-                "has changed: merge these in torch (`remove_parametrizations`, `prune.remove`) and "
+                "has changed: merge these in torch (`remove_parametrizations`) and "
                 "pass `like=module.state_dict()`",
             )
         # The way back through rounding, a sum or an inverse loses bits of `like`. So the arrays of
