@@ -5,8 +5,8 @@
     some or all           any        drawn by the plan, or left if the plan draws nothing
     none                  some       not known: a file may have NaN, or a cast changed the mark
 
-A weight that had no mark at the start is not known either. Weights that `quantize` computed or
-added have a status of their own.
+A weight that had no mark at the start is not known either. Neither is one that `quantize` made in
+the block, because it may be computed from values that nobody wrote.
 """
 
 import gc
@@ -21,7 +21,7 @@ import keras
 from keras_initx.backends._current import backend
 from keras_initx.inspection._former_values import FormerValues
 from keras_initx.inspection._inventory import Inventory, check_weights
-from keras_initx.inspection._kernels import FIRST_FACTORS, SECOND_FACTORS, is_adapter
+from keras_initx.inspection._kernels import FIRST_FACTORS, SECOND_FACTORS
 from keras_initx.inspection._names import list_sublayers, make_distinct
 from keras_initx.inspection._optimizers import list_optimizers
 from keras_initx.inspection._unwritten_mark import (
@@ -41,11 +41,8 @@ from keras_initx.tools.load_pretrained._load_report import LoadedWeight
 from keras_initx.tools.loading._marks import MarkedWeight, Marks, variable_key
 
 NOT_KNOWN = "not known"
-COMPUTED = "computed"
-# Weights that loading does not make.
-BY_QUANTIZATION = "made by quantization"
 # Weights of which a value was never written.
-MISSED = ("drawn", "left", COMPUTED)
+MISSED = ("drawn", "left")
 
 
 class _WeightState(NamedTuple):
@@ -55,23 +52,19 @@ class _WeightState(NamedTuple):
         weight: The weight.
         marked: Its mark, or `None` if it never had one.
         counts: How many of its values have the mark, or are another NaN.
-        is_computed: Whether its values were computed from a weight that was not written.
         is_older: Whether its layer was made before the block.
     """
 
     weight: ModelWeight
     marked: MarkedWeight | None
     counts: Count
-    is_computed: bool
     is_older: bool
 
     @property
-    def is_by_quantization(self) -> bool:
-        """Whether `quantize` has added it, such as a scale, and nothing has written it since."""
-        marked = self.marked
-        if marked is None or not marked.is_of_quantization:
-            return False
-        return self.weight.layer.quantization_mode is not None and marked.assignments <= 1
+    def is_by_quantize(self) -> bool:
+        """Whether `quantize` has made it in the block."""
+        is_quantized = self.weight.layer.quantization_mode is not None
+        return is_quantized and self.marked is not None and self.marked.is_added_later
 
     @property
     def is_known(self) -> bool:
@@ -177,21 +170,15 @@ def _list_states(
         weights = list(filter(can_be_marked, inventory.weights_and_buffers))
         counts = {weight.path: count_unwritten(weight.variable.value) for weight in weights}
         _count_reset_adapters(weights, counts)
-        computed_layers = _list_computed_layers(weights, marks)
         states = []
         for weight in weights:
             key = variable_key(weight.variable)
             if key in listed:
                 continue
             listed.add(key)
-            marked = marks.find(weight)
-            count = counts[weight.path]
-            is_computed = marked is not None and _is_computed(marked)
-            if weight.layer in computed_layers and marked is not None and marked.former is None:
-                # The scale of integers that were computed from NaN is NaN.
-                is_computed |= any(count) and not is_adapter(weight.name)
             is_older = new_layers is not None and weight.layer not in new_layers
-            states.append(_WeightState(weight, marked, count, is_computed, is_older))
+            marked = marks.find(weight)
+            states.append(_WeightState(weight, marked, counts[weight.path], is_older))
         states_by_model[model] = states
     return states_by_model
 
@@ -209,20 +196,6 @@ def _count_reset_adapters(weights: Iterable[ModelWeight], counts: dict[str, Coun
         if not any(backend.has_nonzero(factor.variable.value) for factor in factors):
             for factor in factors:
                 counts[factor.path] = Count(math.prod(factor.shape), 0)
-
-
-def _list_computed_layers(weights: Iterable[ModelWeight], marks: Marks) -> set[keras.Layer]:
-    layers = set()
-    for weight in weights:
-        marked = marks.find(weight)
-        if marked is not None and _is_computed(marked):
-            layers.add(weight.layer)
-    return layers
-
-
-def _is_computed(marked: MarkedWeight) -> bool:
-    # The first assignment is that of what `quantize` has computed.
-    return marked.is_computed and marked.assignments <= 1
 
 
 def _is_planned_for(preparation: Preparation, inventory: Inventory) -> bool:
@@ -272,13 +245,12 @@ def _fill_weight(
     variable = weight.variable
     size = math.prod(weight.shape)
     row = LoadedWeight(weight.shown, "loaded", "", weight.shape, weight.dtype, size)
-    if state.is_computed:
-        return replace(row, status=COMPUTED, how="from values that were not written", changed=0)
-    if state.is_by_quantization:
+    if state.is_by_quantize:
         assert state.marked is not None
         if state.counts.unwritten:
             variable.assign(state.marked.start())
-        return replace(row, status=BY_QUANTIZATION, changed=0)
+        how = "made by `quantize` in the block: quantize after it"
+        return replace(row, status=NOT_KNOWN, how=how)
     if not state.is_known:
         return replace(row, status=NOT_KNOWN, how=_explain_not_known(state))
     missed, nan = state.counts

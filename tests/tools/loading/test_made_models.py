@@ -349,42 +349,6 @@ def test_models_of_one_name_are_numbered():
     assert loaded.missed == ["a (2)/hid/kernel", "a (2)/hid/bias"]
 
 
-@pytest.mark.parametrize(
-    ("has_model", "kind"),
-    [
-        pytest.param(False, "int8", marks=pytest.mark.release_backends),
-        pytest.param(False, "int4", marks=[pytest.mark.every_backend, needs_int4]),
-        pytest.param(False, "float8", marks=pytest.mark.every_backend),
-        pytest.param(True, "int8", marks=pytest.mark.release_backends),
-        pytest.param(True, "int4", marks=[pytest.mark.release_backends, pytest.mark.rare, needs_int4]),
-        pytest.param(True, "float8", marks=[pytest.mark.release_backends, pytest.mark.rare]),
-    ],
-)
-def test_what_a_quantization_makes_is_not_missed(has_model, kind):
-    def build():
-        stack = [layers.Dense(8, name="hid"), layers.EinsumDense("ab,bc->ac", 4, bias_axes="c", name="head")]
-        return keras.Sequential([keras.Input((8,)), *stack])
-
-    def load(model):
-        model.set_weights([np.ones(weight.shape) for weight in model.weights])
-        for layer in model.layers:
-            layer.quantize(kind)
-
-    if has_model:
-        with keras_initx.loading(model := build(), strict=True) as loaded:
-            load(model)
-    else:
-        with keras_initx.loading(strict=True) as loaded:
-            load(model := build())
-    assert loaded.ok
-    made = [row.path for row in loaded.rows if row.status == "made by quantization"]
-    assert made
-    assert not any(path.endswith(("kernel", "bias")) for path in made)
-    assert f"{len(made)} made by quantization" in loaded.summary
-    for weight in model.weights:
-        assert np.isfinite(np.asarray(to_numpy(weight), "float32")).all()
-
-
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
 @pytest.mark.parametrize("kind", ["int8", pytest.param("int4", marks=[needs_int4, pytest.mark.rare])])
 def test_no_variable_is_listed_that_no_model_has_any_more(kind):
@@ -396,4 +360,4 @@ def test_no_variable_is_listed_that_no_model_has_any_more(kind):
         for layer in model.layers:
             layer.quantize(kind)
     assert sorted(f"m/{row.path}" for row in loaded.rows) == sorted(weight.path for weight in model.weights)
-    assert {path.split("/")[0] for path in loaded.missed} == {"head"}
+    assert loaded.missed == ["head/bias"]
