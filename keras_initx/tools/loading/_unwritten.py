@@ -36,7 +36,6 @@ from keras_initx.tools.initialize._initialize import Preparation, draw, prepare
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
 from keras_initx.tools.initialize._reset import find_new_optimizer_state
-from keras_initx.tools.initialize._rules import is_any_match
 from keras_initx.tools.load_pretrained._load_report import LoadedWeight
 from keras_initx.tools.loading._marks import MarkedWeight, Marks, variable_key
 
@@ -87,7 +86,7 @@ def fill_unwritten(
         models: Models without common layers. They may share weights. A shared weight is listed with
             its first model.
         marks: The marks from the start of the block.
-        rules: See `initialize`; a plan as itself.
+        rules: See `initialize`; a plan as itself. `None` for several models.
         seed: The root of all seeds.
         is_drawn: Whether the seed was drawn, and not given.
         preparations: The plans that were made for models before the block.
@@ -105,8 +104,7 @@ def fill_unwritten(
         if is_missed or rules is not None:
             preparation = (preparations or {}).get(model)
             if preparation is None or not _is_planned_for(preparation, inventories[model]):
-                own_rules = _select_rules(model, inventories, rules)
-                preparation = prepare(inventories[model], own_rules, seed_of_rules)
+                preparation = prepare(inventories[model], rules, seed_of_rules)
             for weight, planned in preparation.pairs():
                 planned_by_variable.setdefault(id(weight.variable), planned)
     drawn_seed = seed if is_drawn else None
@@ -202,32 +200,6 @@ def _is_planned_for(preparation: Preparation, inventory: Inventory) -> bool:
     # The block may have changed which weights the model has.
     planned = {id(weight.variable) for weight in preparation.inventory.weights}
     return planned == {id(weight.variable) for weight in inventory.weights}
-
-
-def _select_rules(
-    model: keras.Model, inventories: Mapping[keras.Model, Inventory], rules: Any
-) -> Any:
-    """Select the rules for one of several models: the rules that match one of its weights.
-
-    The first model also gets the rules that match no weight, for the error about them.
-    """
-    if len(inventories) == 1:
-        return rules
-    if isinstance(rules, list | tuple):
-        items = [_select_rules(model, inventories, item) for item in rules]
-        return [item for item in items if item != {}] or None
-    if not isinstance(rules, Mapping):
-        return rules
-    own = {}
-    for condition, value in rules.items():
-        matching = []
-        for other, inventory in inventories.items():
-            if is_any_match(condition, inventory.weights):
-                matching.append(other)
-        first = next(iter(inventories))
-        if model in matching or (not matching and model is first):
-            own[condition] = value
-    return own
 
 
 def _fill_weight(
