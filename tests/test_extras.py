@@ -4,7 +4,7 @@ import sys
 from typing import Any, NamedTuple
 
 import pytest
-from results import loaded, restart_study, study
+from results import loaded, lsuv, restart_study, study
 
 
 class Missing(NamedTuple):
@@ -20,7 +20,7 @@ class Missing(NamedTuple):
     Missing._fields,
     [
         Missing(make=loaded, method="to_pandas", module="pandas", extra="pandas"),
-        Missing(make=loaded, method="plot", module="matplotlib", extra="plot"),
+        Missing(make=lsuv, method="plot", module="matplotlib", extra="plot"),
         Missing(make=study, method="plot", module="matplotlib", extra="studies"),
         Missing(make=restart_study, method="plot", module="matplotlib", extra="studies"),
     ],

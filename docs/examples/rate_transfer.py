@@ -123,7 +123,6 @@ def studies(name, records, sizes, repeats, epochs):
             out=records / name / f"{parametrization}_{size}",
             title=f"{TITLES[name]}, {parametrization}, {size}",
             monitor="val_loss",
-            diagnosis=False,
         )
     return found
 

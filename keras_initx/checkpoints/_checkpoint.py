@@ -63,6 +63,7 @@ def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[Contents]:
             an array that an index promises; or if two files have arrays of one name.
     """
     contents = Contents()
+    files: dict[str, str] = {}  # by the name of an array
     with contextlib.ExitStack() as stack:
         for path, promised in _list_files(argument, paths).items():
             arrays = stack.enter_context(open_arrays(argument, path))
@@ -77,11 +78,10 @@ def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[Contents]:
                     del arrays[name]
             for name in arrays:
                 if name in contents:
-                    both = f"{contents.files[name]!r} and {path!r}"
+                    both = f"{files[name]!r} and {path!r}"
                     raise _duplicate_error(argument, paths, f"{both} have {name!r}")
-                contents.files[name] = path
+                files[name] = path
             contents.update(arrays)
-            contents.raw.update(arrays.raw)
             contents.metadata.update(arrays.metadata)
             contents.layers.update(arrays.layers)
             contents.are_in_order = arrays.are_in_order

@@ -6,13 +6,11 @@ The arrays of each source become `LazyArray` by name, which are read when they a
     a Keras model                                                      its weights, by path
     {"fc.weight": tensor}                                              arrays of any framework
 
-Two names may stand for one array in memory (`find_ties`), and two arrays may overlap there
-(`find_overlap`): torch makes views of one tensor. An array that shares memory with a weight is
-copied before the weight changes (`copy_shared`).
+Two names may stand for one array in memory (`find_ties`). An array that shares memory with a weight
+is copied before the weight changes (`copy_shared`).
 """
 
 import contextlib
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -152,24 +150,6 @@ def find_ties(arrays: Mapping[str, Any]) -> dict[str, str]:
         if other is not name:
             ties[name] = other
     return ties
-
-
-def find_overlap(arrays: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Find two arrays that share a part of their memory, `None` if none do.
-
-    Arrays that share all of it are the same array, see `find_ties`.
-    """
-    ties = find_ties(arrays)
-    spans = []
-    for name, value in arrays.items():
-        tensor = value.value if isinstance(value, keras.Variable) else value
-        if name not in ties and hasattr(tensor, "shape") and 0 not in tensor.shape:
-            spans.append((*_memory_span(tensor), name))
-    spans.sort()
-    for (_, end, name), (other_begin, _, other) in itertools.pairwise(spans):
-        if other_begin < end:
-            return name, other
-    return None
 
 
 def _memory_span(tensor: Any) -> tuple[int, int]:

@@ -179,13 +179,9 @@ def write_report(
     try:
         if arguments.json:
             report.to_json(arguments.json)
-        if arguments.csv:
-            report.to_csv(arguments.csv)
         if arguments.html:
             report.to_html(arguments.html, title=title)
         if arguments.markdown:
             report.to_markdown(arguments.markdown)
-        if arguments.plot:
-            report.plot(arguments.plot)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         parser.error(f"cannot write: {error}")

@@ -1,18 +1,14 @@
 """The entry point: read the arguments, run a command, and return an exit code."""
 
-import _thread
 import contextlib
 import difflib
 import importlib
 import io
 import os
 import pkgutil
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 from keras_initx import _startup
@@ -40,8 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         try:
-            with _keep_interrupts():
-                return _run(argv)
+            return _run(argv)
         finally:
             _flush(sys.stdout)
     except BrokenPipeError:
@@ -57,49 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         with contextlib.suppress(OSError):
             _flush(sys.stderr)
-
-
-@contextlib.contextmanager
-def _keep_interrupts() -> Iterator[None]:
-    """Let each Ctrl-C end the block with a `KeyboardInterrupt`.
-
-    While TensorFlow traces a program, it turns the interrupt into another error. Python drops an
-    interrupt in the callback of a weak reference, and JAX has many of these.
-    """
-    interrupts: list[int] = []
-    timers: list[threading.Timer] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        interrupts.append(number)
-        signal.default_int_handler(number, frame)
-
-    def raise_again(lost: "sys.UnraisableHookArgs") -> None:
-        if lost.exc_type is not KeyboardInterrupt:
-            report(lost)
-            return
-        # Later, because an error in here would be dropped too.
-        timers.append(threading.Timer(0.05, _thread.interrupt_main))
-        timers[-1].start()
-
-    in_main = threading.current_thread() is threading.main_thread()
-    # A process that ignores Ctrl-C, or handles it in its own way, goes on doing so.
-    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    report = sys.unraisablehook
-    sys.unraisablehook = raise_again
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    except Exception as error:
-        if interrupts:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        for timer in timers:
-            timer.cancel()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.unraisablehook = report
 
 
 def _prepare_streams() -> None:

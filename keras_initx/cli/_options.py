@@ -113,7 +113,6 @@ SEED = _number("integer in [0, 2**32)", int, lambda value: 0 <= value < 1 << 32)
 POSITIVE = _number("positive number", float, lambda value: 0 < value < math.inf, "X")
 INPUT: dict[str, Any] = {"type": input_path, "metavar": "FILE"}
 OUTPUT: dict[str, Any] = {"type": output_path, "metavar": "FILE"}
-PLOT: dict[str, Any] = {"type": plot_path, "metavar": "FILE"}
 
 
 def shape(text: str) -> tuple[int, ...]:

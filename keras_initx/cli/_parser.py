@@ -90,7 +90,10 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", **_options.SEED, help="seed, if --config has none; default: 0")
     parser.add_argument(
-        "--plot", **_options.PLOT, help="plot the values to a file; the suffix sets the format"
+        "--plot",
+        type=_options.plot_path,
+        metavar="FILE",
+        help="plot the values to a file; the suffix sets the format",
     )
 
 
@@ -164,16 +167,12 @@ def _add_files_of_report(parser: argparse.ArgumentParser, *markdown: str) -> Non
         markdown: Other names of the option `--markdown`.
     """
     parser.add_argument("--json", **_options.OUTPUT, help="write the report to a file as JSON")
-    parser.add_argument("--csv", **_options.OUTPUT, help="write the table to a file as CSV")
     parser.add_argument("--html", **_options.OUTPUT, help="write the report to a file as a page")
     parser.add_argument(
         "--markdown",
         *markdown,
         **_options.OUTPUT,
         help="write the report to a file as Markdown, for a pull request or a CI job",
-    )
-    parser.add_argument(
-        "--plot", **_options.PLOT, help="plot the report to a file; the suffix sets the format"
     )
 
 
@@ -298,7 +297,7 @@ def _add_save(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "out",
         metavar="OUT",
-        help="a .safetensors file, or a folder for model.safetensors or the shards of --like",
+        help="a .safetensors file, or a folder for model.safetensors",
     )
     parser.add_argument(
         "--like",

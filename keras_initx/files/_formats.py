@@ -46,8 +46,6 @@ class Contents(dict[Any, LazyArray]):
         are_in_order: Whether arrays are in the order of the layers, which files of Keras 2 list.
         canonical_paths: The canonical paths by name, if the arrays are the weights of a model, see
             `inspection/_pairing.py`.
-        files: The file of each array, by name, if several files may have them.
-        raw: The bytes of the arrays with a dtype that NumPy lacks, by name.
         metadata: The metadata of a safetensors file.
     """
 
@@ -56,8 +54,6 @@ class Contents(dict[Any, LazyArray]):
         self.layers: dict[str, str] = {}
         self.are_in_order = False
         self.canonical_paths: dict[str, str] = {}
-        self.files: dict[str, str] = {}
-        self.raw: dict[str, LazyArray] = {}
         self.metadata: dict[str, str] = {}
 
 
@@ -99,9 +95,8 @@ def open_arrays(argument: str, path: str) -> Iterator[Contents]:
     with contextlib.ExitStack() as stack:
         with _name_file_in_errors(argument, path):
             contents = stack.enter_context(FORMATS[suffix(path)](path))
-        for arrays in (contents, contents.raw):
-            for name, array in arrays.items():
-                arrays[name] = wrap_errors(array)
+        for name, array in contents.items():
+            contents[name] = wrap_errors(array)
         yield contents
 
 
@@ -226,9 +221,6 @@ def _open_safetensors(path: str) -> Iterator[Contents]:
     for name, entry in header.arrays.items():
         if entry.dtype not in DTYPES_OF_NUMPY:
             contents[name] = LazyArray(entry.shape, entry.dtype, _refuse_dtype)
-            size = entry.end - entry.begin
-            reader = _RowReader(open_file, entry.begin, (size,), np.dtype("uint8"))
-            contents.raw[name] = reader.make_array()
             continue
         dtype = np.dtype(DTYPES_OF_NUMPY[entry.dtype]).newbyteorder("<")
         contents[name] = _RowReader(open_file, entry.begin, entry.shape, dtype).make_array()

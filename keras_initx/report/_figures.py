@@ -36,7 +36,6 @@ _INITIALIZERS = {
     "small_normal": "#000000",
 }
 _OTHERS = ("#d7263d", "#c93a9e", "#0090a5", "#6a5bff")
-_MARKERS = "o^sDvP"  # used in turn for initializers of the same color
 # The distance of zeros from other values on a logarithmic axis, as a share of the range of these.
 _ROOM = 0.12
 _MOST_TICKS = 8
@@ -55,21 +54,6 @@ def choose_color(name: str) -> str:
             return _INITIALIZERS[known]
     checksum = zlib.crc32(key.encode())
     return _OTHERS[checksum % len(_OTHERS)]
-
-
-def choose_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Return the color and the marker of each initializer in one plot.
-
-    Initializers of the same color have different markers.
-    """
-    styles: dict[str, tuple[str, str]] = {}
-    used: list[str] = []
-    for name in names:
-        color = choose_color(name)
-        marker = _MARKERS[used.count(color) % len(_MARKERS)]
-        styles[name] = (color, marker)
-        used.append(color)
-    return styles
 
 
 def new_figure(title: str = "", *, size: tuple[float, float], extra: str = "plot") -> "Figure":

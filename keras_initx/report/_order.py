@@ -28,22 +28,10 @@ class Points(NamedTuple):
         values: Their values by index, 0 for the first weight or layer of the model. Values that are
             not finite are not drawn.
         color: Their color.
-        marker: Their marker.
     """
 
     values: Mapping[int, float]
     color: str
-    marker: str = "o"
-
-
-def make_points(rows: Sequence[Any], attribute: str, color: str) -> Points:
-    """Return the points of an attribute, for the rows that have a value."""
-    values = {}
-    for index, row in enumerate(rows):
-        value = getattr(row, attribute)
-        if value is not None:
-            values[index] = value
-    return Points(values, color)
 
 
 def plot_in_order(
@@ -91,7 +79,7 @@ def _draw(axis: "Axes", label: str, points: Points, size: int) -> None:
         axis.plot(
             list(finite),
             list(finite.values()),
-            points.marker,
+            "o",
             color=points.color,
             markersize=size,
             label=label,

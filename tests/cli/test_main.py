@@ -3,11 +3,8 @@
 import importlib
 import importlib.util
 import os
-import signal
 import subprocess
 import sys
-import time
-import weakref
 
 import pytest
 import streams
@@ -116,34 +113,4 @@ def test_an_interrupt_ends_a_command_with_one_line(capsys, monkeypatch):
 
     monkeypatch.setattr(keras_initx.Sparse, "__call__", interrupted)
     assert cli.main(["show", "sparse"]) == 130
-    assert capsys.readouterr().err == "python -m keras_initx: interrupted\n"
-
-
-def as_another_error(*arguments, **options):
-    """Interrupt, and raise an error as TensorFlow does while it traces a program."""
-    try:
-        signal.raise_signal(signal.SIGINT)
-    except KeyboardInterrupt as error:
-        raise RuntimeError from error
-
-
-def in_the_callback_of_a_weak_reference(*arguments, **options):
-    """Interrupt where Python drops the error, as it does in JAX."""
-    referred = set()
-    reference = weakref.ref(referred, lambda reference: signal.raise_signal(signal.SIGINT))
-    del referred
-    assert reference() is None
-    for _ in range(1000):
-        time.sleep(0.01)
-
-
-@pytest.mark.parametrize("interrupt", [as_another_error, in_the_callback_of_a_weak_reference])
-def test_an_interrupt_that_becomes_another_error_or_is_dropped_ends_a_command_too(capsys, monkeypatch, interrupt):
-    monkeypatch.setattr(keras_initx.Sparse, "__call__", interrupt)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        assert cli.main(["show", "sparse"]) == 130
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "python -m keras_initx: interrupted\n"

@@ -114,7 +114,7 @@ def test_two_outputs_are_two_files_in_any_spelling(capsys, inputs, spelling):
     [
         "initialize in.keras --out new.keras --plan ./in.keras",
         "initialize in.keras --dry-run --rules rules.keras --html rules.keras",
-        "diagnose in.keras --data in.keras --labels x.npy --csv x.npy",
+        "diagnose in.keras --data in.keras --labels x.npy --json x.npy",
         "audit in.keras --html in.keras",
     ],
 )
@@ -125,7 +125,7 @@ def test_an_output_is_no_input(capsys, inputs, arguments):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is another null device")
 def test_a_device_takes_several_outputs():
-    options = {"json": _options.Output(os.devnull), "csv": _options.Output(os.devnull), "model": Path(os.devnull)}
+    options = {"json": _options.Output(os.devnull), "html": _options.Output(os.devnull), "model": Path(os.devnull)}
     _options.refuse_shared_files(_parser.build(), argparse.Namespace(**options))
 
 

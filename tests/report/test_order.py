@@ -1,21 +1,17 @@
 """Figures of the weights of a model, in their order."""
 
-from results import network, points
+import math
 
-import keras_initx
-from keras_initx.report._order import plot_in_order
+from results import points
 
-
-def test_a_plan_shows_the_standard_deviations_in_the_order_of_the_model():
-    plan = keras_initx.initialize(network(), {"second/kernel": "initx.he_normal"}, seed=0)
-    first, _, second, _, last, _ = (weight.std for weight in plan.rows)
-    shown = points(plan.plot())
-    assert shown == {"GlorotUniform": [(1, first), (3, last)], "HeNormal": [(2, second)]}
+from keras_initx.report._order import Points, plot_in_order
 
 
-def test_a_plan_shows_no_constants():
-    plan = keras_initx.initialize(network(), {"*/kernel": "ones"}, seed=0)
-    assert points(plan.plot()) == {}
+def test_values_are_in_the_order_of_the_model_and_only_finite_ones_are_drawn():
+    groups = {"kernels": Points({0: 2.0, 2: 3.0}, "blue"), "others": Points({1: math.nan}, "red")}
+    shown = plot_in_order(["a", "b", "c"], {"size": groups}, of="weight")
+    assert points(shown) == {"kernels": [(1, 2.0), (3, 3.0)]}
+    assert shown.axes[0].get_ylabel() == "size"
 
 
 def test_of_many_weights_each_label_is_shown_once():

@@ -73,6 +73,10 @@ def first_step():
     return keras_initx.compare_outputs(model, X, recorded, y=X[:, :3]).step
 
 
+def lsuv():
+    return keras_initx.lsuv(network(), X, seed=0)
+
+
 def port():
     torch = pytest.importorskip("torch")
     module = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
@@ -93,7 +97,7 @@ EXAMPLES = {
     "load_pretrained": loaded,
     "save_pretrained": saved,
     "loading": loaded_in_part,
-    "lsuv": lambda: keras_initx.lsuv(network(), X, seed=0),
+    "lsuv": lsuv,
     "mup": lambda: scaling.mup(network(32), network(8)),
     "audit": lambda: keras_initx.audit(network(), {"first/kernel": "ones"}),
     "contract": lambda: keras_initx.contract(network()),

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard
 
 import keras
 
@@ -18,8 +18,6 @@ from keras_initx._typing import DType
 from keras_initx.backends._current import backend
 from keras_initx.files._formats import check_file
 from keras_initx.initializers._seeds import derived_seed
-from keras_initx.report._figures import choose_styles
-from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import WeightTable
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
@@ -46,9 +44,6 @@ from keras_initx.tools.audit._subjects import (
     open_weights,
     profile_array,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # What a contract is made from: a function that makes new weights, or one draw of them.
 ContractSource: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
@@ -162,17 +157,6 @@ class Contract(WeightTable[WeightContract]):
                 record[name] = None if value == getattr(usual, name) else value
             records.append(record)
         return records
-
-    def _figure(self) -> "Figure":
-        deviations: dict[str, dict[int, float]] = {}
-        weights = [row for row in self.rows if row.kind != "constant" and row.profile.std]
-        for index, weight in enumerate(weights):
-            deviations.setdefault(weight.text, {})[index] = weight.profile.std
-        groups = {}
-        for name, (color, marker) in choose_styles(deviations).items():
-            groups[name] = Points(deviations[name], color, marker)
-        paths = [weight.path for weight in weights]
-        return plot_in_order(paths, {"standard deviation": groups}, of="weight")
 
 
 def _format_moment(row: WeightContract, name: str) -> str:

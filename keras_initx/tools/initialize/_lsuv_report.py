@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from keras_initx.report._figures import BLUE, PALE_BLUE
-from keras_initx.report._order import make_points, plot_in_order
+from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Tabular
 from keras_initx.report._table import Column, format_cell
 from keras_initx.report._text import format_count
@@ -90,11 +90,20 @@ class LsuvReport(Tabular[ScaledLayer]):
 
     def _figure(self) -> "Figure":
         groups = {
-            "before": make_points(self.rows, "before", PALE_BLUE),
-            "after": make_points(self.rows, "after", BLUE),
+            "before": _make_points([row.before for row in self.rows], PALE_BLUE),
+            "after": _make_points([row.after for row in self.rows], BLUE),
         }
         paths = [row.path for row in self.rows]
         return plot_in_order(paths, {"variance of the output": groups}, of="layer")
+
+
+def _make_points(variances: Sequence[float | None], color: str) -> Points:
+    """Return the points of the layers that have a variance."""
+    values = {}
+    for index, variance in enumerate(variances):
+        if variance is not None:
+            values[index] = variance
+    return Points(values, color)
 
 
 def _format_status(row: ScaledLayer) -> str:

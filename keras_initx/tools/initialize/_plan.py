@@ -7,7 +7,7 @@ paired by canonical paths, which do not depend on automatic names such as `dense
 import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keras_initx._checks import suggest_matches, summarize_names, truncate
 from keras_initx._typing import Array, Shape
@@ -16,16 +16,11 @@ from keras_initx.initializers._sparse import Masked, kept_sparse
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._pairing import canonical_weight_paths, pair_by_path
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.report._figures import choose_styles
-from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import WeightTable
 from keras_initx.report._table import Column, format_cell
 from keras_initx.report._terminal import line_width
 from keras_initx.tools.initialize._plan_file import format_plan, read_planned_weights
 from keras_initx.tools.initialize._planned_weight import PlannedWeight, WeightPlan
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,10 +28,8 @@ class InitializationPlan(WeightTable[PlannedWeight]):
     """The initialization of each weight of your model, in the form of all results.
 
     The table has the weights that are drawn. One row covers all weights with the same initializer
-    whose paths differ only in numbers. `to_csv` has a row for each weight. `plot` shows you the
-    standard deviations of the weights, or the expected ones after a dry run, in the colors of their
-    initializers. `save` writes a file that `initialize` can execute, and that `audit` can compare
-    with your weights.
+    whose paths differ only in numbers. `to_csv` has a row for each weight. `save` writes a file
+    that `initialize` can execute, and that `audit` can compare with your weights.
 
     Attributes:
         seed: The root of all seeds.
@@ -263,24 +256,6 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         for reason, paths in paths_by_reason.items():
             texts.append(f"{summarize_names(paths, shown=1)} ({reason})")
         return f"Left unchanged: {', '.join(texts)}."
-
-    def _figure(self) -> "Figure":
-        paths: list[str] = []  # of what is drawn: constants have no deviation to show
-        deviations: dict[str, dict[int, float]] = {}  # by index in `paths`, by class name
-        for weight in self._planned:
-            row = weight.row
-            deviation = row.expected_std if row.std is None else row.std
-            if row.initializer is not None and deviation:
-                name, _, _ = row.initializer.partition("(")
-                deviations.setdefault(name, {})[len(paths)] = deviation
-                paths.append(weight.shown)
-        groups = {}
-        for name, (color, marker) in choose_styles(deviations).items():
-            groups[name] = Points(deviations[name], color, marker)
-        label = "standard deviation"
-        if self.dry_run:
-            label = "expected standard deviation"
-        return plot_in_order(paths, {label: groups}, of="weight")
 
 
 def _find_difference(weight: ModelWeight, planned: PlannedWeight) -> str:

@@ -313,10 +313,6 @@ def _is_condition(condition: Any) -> bool:
     return isinstance(condition, str) or callable(condition)
 
 
-def is_any_match(condition: Condition, weights: Sequence[ModelWeight]) -> bool:
-    return any(_is_match(condition, weight) for weight in weights)
-
-
 def _is_match(condition: Condition, weight: ModelWeight) -> bool:
     if isinstance(condition, str):
         return bool(match_pattern(condition, (weight.path, weight.shown)))

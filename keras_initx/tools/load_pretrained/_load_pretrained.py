@@ -60,7 +60,7 @@ from keras_initx.tools.load_pretrained._row_orders import Differences
 #
 #     fc.weight_g, fc.weight_v                            weight normalization
 #     fc.parametrizations.weight.original0, .original1    the same since torch 2.0
-#     fc.weight_orig, fc.weight_mask                      pruning
+#     fc.weight_orig, fc.weight_mask                      pruning, which is refused
 #     fc.weight_orig, fc.weight_u, fc.weight_v            spectral normalization, which is refused
 #
 # A model may have weights of its own with such endings. So only names of torch's parameters count.
@@ -125,7 +125,8 @@ def _join_members(
         problem = f"{weight!r} has a spectral normalization: remove it with `remove_spectral_norm`"
         return Parametrized(weight, names, problem=f"{problem} first")
     if "orig" in members and "mask" in members:
-        return _join_pruned(weight, members, contents)
+        problem = f"{weight!r} is pruned: merge it with its mask by `prune.remove` first"
+        return Parametrized(weight, names, problem=problem)
     return _join_weight_norm(weight, members, "g", "v", contents)
 
 
@@ -136,6 +137,7 @@ def _join_weight_norm(
     direction: str,
     contents: Mapping[Any, LazyArray],
 ) -> Parametrized | None:
+    # Computed in float64, when it is read.
     if members.keys() != {gain, direction}:
         return None
     g, v = contents[members[gain]], contents[members[direction]]
@@ -143,13 +145,16 @@ def _join_weight_norm(
     if axes is None:
         return None
 
-    def compute(values: Array, gains: Array) -> Array:
-        norms = np.sqrt(np.sum(np.square(values), axis=axes, keepdims=True))
-        result: Array = gains * (values / norms)
+    def read(region: Selection) -> Array:
+        gains, values = (np.asarray(array.read(...)).astype("float64") for array in (g, v))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            norms = np.sqrt(np.sum(np.square(values), axis=axes, keepdims=True))
+            result: Array = (gains * (values / norms))[region]
         return result
 
-    how = "g * v / |v| of a weight normalization"
-    return _compute_lazily(weight, (members[direction], members[gain]), contents, compute, how)
+    how = ("g * v / |v| of a weight normalization",)
+    array = replace(v, dtype="float64", read=read, how=how)
+    return Parametrized(weight, (members[direction], members[gain]), array)
 
 
 def _find_norm_axes(gain: Shape, direction: Shape) -> tuple[int, ...] | None:
@@ -167,34 +172,6 @@ def _find_norm_axes(gain: Shape, direction: Shape) -> tuple[int, ...] | None:
     if gain == direction and sum(length != 1 for length in gain) > 1:
         return None
     return tuple(axis for axis, length in enumerate(gain) if length == 1)
-
-
-def _join_pruned(
-    weight: str, members: Mapping[str, str], contents: Mapping[Any, LazyArray]
-) -> Parametrized | None:
-    names = (members["orig"], members["mask"])
-    if contents[names[0]].shape != contents[names[1]].shape:
-        return None
-    return _compute_lazily(weight, names, contents, np.multiply, "times the mask of a pruning")
-
-
-def _compute_lazily(
-    weight: str,
-    names: tuple[str, ...],
-    contents: Mapping[Any, LazyArray],
-    compute: Callable[[Array, Array], Array],
-    how: str,
-) -> Parametrized:
-    """Make a weight that is computed from two arrays in float64, when it is read."""
-    arrays = [contents[name] for name in names]
-
-    def read(region: Selection) -> Array:
-        first, second = (np.asarray(array.read(...)).astype("float64") for array in arrays)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return compute(first, second)[region]
-
-    array = replace(arrays[0], dtype="float64", read=read, how=(how,))
-    return Parametrized(weight, names, array)
 
 
 @takes_verbose

@@ -1,4 +1,4 @@
-"""The result of `load_pretrained`, with a row for each weight, and its table and plot.
+"""The result of `load_pretrained`, with a row for each weight, and its table.
 
 weight          shape    array              status
 ------------------------------------------------------------
@@ -9,17 +9,12 @@ head/kernel     (8, 3)                       left: not in names
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keras_initx._checks import truncate
 from keras_initx._typing import Shape
-from keras_initx.report._figures import BLUE, PALE_BLUE
-from keras_initx.report._order import make_points, plot_in_order
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -73,20 +68,9 @@ def load_columns() -> list[Column[LoadedWeight]]:
     ]
 
 
-def plot_loaded(rows: Sequence[LoadedWeight]) -> "Figure":
-    """Plot the loaded number and the total number of values of each weight."""
-    groups = {
-        "all": make_points(rows, "size", PALE_BLUE),
-        "changed": make_points(rows, "changed", BLUE),
-    }
-    return plot_in_order([row.path for row in rows], {"number of values": groups}, of="weight")
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class LoadReport(Tabular[LoadedWeight], Judgement):
     """The arrays that `load_pretrained` has loaded into your model, in the form of all results.
-
-    `plot` shows you how many values of each weight were loaded.
 
     Attributes:
         rows: A `LoadedWeight` for each weight, in the order of the model.
@@ -143,6 +127,3 @@ class LoadReport(Tabular[LoadedWeight], Judgement):
 
     def _below(self) -> list[str]:
         return ["", self.summary]
-
-    def _figure(self) -> "Figure":
-        return plot_loaded(self.rows)

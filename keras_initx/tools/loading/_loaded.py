@@ -8,7 +8,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
@@ -18,11 +18,8 @@ from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import line_width
 from keras_initx.report._text import choose_verb, format_count, join_clauses
-from keras_initx.tools.load_pretrained._load_report import LoadedWeight, load_columns, plot_loaded
-from keras_initx.tools.loading._unwritten import BY_QUANTIZATION, COMPUTED, MISSED, NOT_KNOWN
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from keras_initx.tools.load_pretrained._load_report import LoadedWeight, load_columns
+from keras_initx.tools.loading._unwritten import MISSED, NOT_KNOWN
 
 
 @dataclass(frozen=True)
@@ -69,12 +66,8 @@ class Loaded(Tabular[LoadedWeight], Judgement):
         - `"loaded"`: all values were written.
         - `"drawn"`: some values were not written. They are drawn.
         - `"left"`: some values were not written. They are as before, or as the layer has made them.
-        - `"computed"`: the weight was computed from a weight that was not written, for example by
-          `quantize`. It keeps the computed values.
-        - `"made by quantization"`: `quantize` has added the weight, for example a scale. It is not
-          missed, because no file from before has it.
-        - `"not known"`: the weight has a NaN that a file may have written, or `loading` could not
-          watch it, or the layer is not built. Nothing was done.
+        - `"not known"`: the weight has a NaN that a file may have written, or `quantize` made it in
+          the block, or `loading` could not watch it, or the layer is not built. Nothing was done.
         """
         return self._end.rows
 
@@ -101,7 +94,7 @@ class Loaded(Tabular[LoadedWeight], Judgement):
     @property
     def problems(self) -> list[LoadedWeight]:
         """The rows of the paths in `missed` or `not_known`."""
-        return [row for row in self.rows if row.status not in ("loaded", BY_QUANTIZATION)]
+        return [row for row in self.rows if row.status != "loaded"]
 
     @property
     def summary(self) -> str:
@@ -140,9 +133,6 @@ class Loaded(Tabular[LoadedWeight], Judgement):
             lines += textwrap.wrap(line, line_width(), subsequent_indent="    ")
         return lines
 
-    def _figure(self) -> "Figure":
-        return plot_loaded([row for row in self.rows if row.shape is not None])
-
 
 def _group_loaded(rows: Iterable[LoadedWeight]) -> list[str]:
     """Group the loaded weights by patterns: `hidden/*` if all weights of `hidden` were loaded.
@@ -153,7 +143,7 @@ def _group_loaded(rows: Iterable[LoadedWeight]) -> list[str]:
     loaded = [row.path for row in rows if row.status == "loaded"]
     with_others: set[str] = set()
     for row in rows:
-        if row.status not in ("loaded", BY_QUANTIZATION):
+        if row.status != "loaded":
             with_others.update(_list_patterns(row.path))
     patterns = []
     for path in loaded:
@@ -176,7 +166,7 @@ def _summarize(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
         seed: The seed.
         left: The words for weights that keep their values.
     """
-    weights = [row for row in rows if row.shape is not None and row.status != BY_QUANTIZATION]
+    weights = [row for row in rows if row.shape is not None]
     counts = Counter(row.status for row in weights)
     missed = sum(counts[status] for status in MISSED)
     total = len(weights)
@@ -190,10 +180,7 @@ def _summarize(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
         text = f"All {total} weights were written"
     if counts[NOT_KNOWN]:
         text += f"; {counts[NOT_KNOWN]} not known"
-    quantized = sum(row.status == BY_QUANTIZATION for row in rows)
-    if quantized:
-        text += f"; {quantized} {BY_QUANTIZATION}"
-    unbuilt = len(rows) - total - quantized
+    unbuilt = len(rows) - total
     if unbuilt:
         text += f"; {format_count(unbuilt, 'layer')} not built"
     return f"{text}."
@@ -210,8 +197,6 @@ def _describe_missed(
         texts.append(f"{counts['drawn']} redrawn, seed {seed}")
     if counts["left"]:
         texts.append(f"{counts['left']} {left}")
-    if counts[COMPUTED]:
-        texts.append(f"{counts[COMPUTED]} computed from such")
     done = join_clauses(*texts)
     if len(texts) == 1:
         done = done.removeprefix(f"{missed} ")

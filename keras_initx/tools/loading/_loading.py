@@ -61,7 +61,7 @@ def loading(
 
     Args:
         model: A built model. By default, all models that are made in the block.
-        rules: See `initialize`. If several models are made, each rule must match a weight of one.
+        rules: See `initialize`. They are refused if the block makes several models.
         seed: See `initialize`.
         strict: If true, you get a `ValueError` after the block if a weight was missed or is not
             known. The drawn values stay.
@@ -75,8 +75,8 @@ def loading(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: For the reasons of `initialize`: at the start if you pass a model, at the end if
-            not. Also with `strict`, and if the model no longer uses one of its weights, for example
-            after torch's `load_state_dict(assign=True)`.
+            not. Also with `strict`, with `rules` for several models, and if the model no longer
+            uses one of its weights, for example after torch's `load_state_dict(assign=True)`.
 
     Note:
         Moving statistics, states of layers and torch's saved buffers are watched too. Integers
@@ -169,6 +169,12 @@ def _watch_made_models(
         with _record_layers() as recorded, marks.watching():
             yield
         models = _select_outermost(recorded.models)
+        if rules is not None and len(models) > 1:
+            raise ValueError(
+                "`rules` must be `None` if several models are made in the block: load each in a "
+                "block of its own. "
+                f"Received: rules, and the models {quote_names([model.name for model in models])}"
+            )
         root, is_drawn = root_seed(seed), seed is None
         if isinstance(rules, InitializationPlan):
             root, is_drawn = rules.seed, False

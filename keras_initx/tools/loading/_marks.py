@@ -1,8 +1,7 @@
 """Mark weights at the start of a block, or when `add_weight` makes them.
 
-The mark is a NaN that nothing else makes (`inspection/_mark.py`), in all values of a weight. A
-value that still has the mark at the end was never written. `quantize` replaces weights and adds
-scales. For these, the marks record which weight they replace and how often they were assigned.
+The mark is a NaN that nothing else makes (`inspection/_unwritten_mark.py`), in all values of a
+weight. A value that still has the mark at the end was never written.
 """
 
 import contextlib
@@ -76,18 +75,13 @@ class MarkedWeight:
         variable: Its variable.
         former: Its former values, or `None` if the block made the weight.
         initializer: The initializer that `add_weight` got for it, if the block made the weight.
-        is_computed: Whether it replaces a weight that was not written. For example, `quantize`
-            assigns the values that it has computed from that weight.
-        is_of_quantization: Whether a built layer added it later, as `quantize` adds scales.
-        assignments: How often such a weight was assigned.
+        is_added_later: Whether a built layer added it, as `quantize` adds integers and scales.
     """
 
     variable: Any
     former: Tensor | None = None
     initializer: _MarkInitializer | None = None
-    is_computed: bool = False
-    is_of_quantization: bool = False
-    assignments: int = 0
+    is_added_later: bool = False
 
     @property
     def is_known(self) -> bool:
@@ -116,9 +110,6 @@ class Marks:
         self._by_layer: weakref.WeakKeyDictionary[keras.Layer, dict[Any, MarkedWeight]] = (
             weakref.WeakKeyDictionary()
         )
-        self._given_up: weakref.WeakKeyDictionary[keras.Layer, dict[str, bool]] = (
-            weakref.WeakKeyDictionary()
-        )
         self.are_watched = False
 
     def put(self, weights: Iterable[ModelWeight], former: FormerValues) -> None:
@@ -137,30 +128,6 @@ class Marks:
                 yield
         finally:
             self.are_watched = False
-            self._note_replaced()
-            for marked in self.list_all():
-                if marked.is_computed or marked.is_of_quantization:
-                    vars(marked.variable).pop("assign", None)
-
-    def _note_replaced(self) -> None:
-        """Note which weights replace others that their layers have given up since.
-
-        `quantize` with calibration makes such weights before it computes their values.
-        """
-        for layer, own in list(self._by_layer.items()):
-            kept = {variable_key(variable) for variable in list_own_weights(layer)}
-            added = [
-                marked for key, marked in own.items() if key in kept and marked.is_of_quantization
-            ]
-            given_up = {}
-            for key, marked in own.items() if added else ():
-                if isinstance(key, int) and key not in kept:
-                    given_up[marked.variable.name] = marked
-            for marked in added:
-                former = given_up.get(marked.variable.name)
-                if former is not None:
-                    marked.is_of_quantization = False
-                    marked.is_computed = bool(count_unwritten(former.variable.value).unwritten)
 
     def list_all(self) -> list[MarkedWeight]:
         """List the weights with a mark, of all layers that still exist."""
@@ -206,37 +173,24 @@ class Marks:
         """Make a weight as `add_weight` does, with the mark."""
         own = self._by_layer.setdefault(layer, {})
         kept = {id(variable) for variable in list_own_weights(layer)}
-        given_up = [
-            marked for key, marked in own.items() if isinstance(key, int) and key not in kept
-        ]
-        # Whether each weight that the layer has given up was not written, by their names.
-        were_unwritten = self._given_up.setdefault(layer, {})
-        for old in given_up:
-            were_unwritten[old.variable.name] = bool(count_unwritten(old.variable.value).unwritten)
-            del own[id(old.variable)]
-        is_any_unwritten = any(were_unwritten[old.variable.name] for old in given_up)
+        for key in list(own):
+            if isinstance(key, int) and key not in kept:  # given up, as by `quantize`
+                del own[key]
         if initializer is None:
             dtype = args[0] if args else options.get("dtype")
             initializer = default_initializer(dtype or layer.variable_dtype)
         mark = _MarkInitializer(
             keras.initializers.get(initializer),
             self,
-            # A layer gets its policy after its weights.
-            for_integers=layer.built or layer.quantization_mode is not None,
+            for_integers=layer.quantization_mode is not None,
         )
         variable = add(layer, shape, mark, *args, **options)
         if mark.is_traced and has_values(variable):
             mark_unwritten(variable)
             mark.is_used = True
-        is_computed = were_unwritten.get(variable.name, is_any_unwritten)
-        is_again = variable.name in were_unwritten
-        is_new = layer.built and not is_again and not is_adapter(variable.name)
-        marked = MarkedWeight(
-            variable, initializer=mark, is_computed=is_computed, is_of_quantization=is_new
-        )
+        is_added_later = layer.built and not is_adapter(variable.name)
+        marked = MarkedWeight(variable, initializer=mark, is_added_later=is_added_later)
         own[id(variable)] = marked
-        if is_computed or is_new:
-            _count_assignments(marked)
         return variable
 
 
@@ -249,13 +203,3 @@ def variable_key(variable: Any) -> Any:
     """Return the key of a variable in dicts."""
     # A buffer of torch is another object each time.
     return id(variable) if isinstance(variable, keras.Variable) else variable
-
-
-def _count_assignments(marked: MarkedWeight) -> None:
-    variable = marked.variable
-
-    def assign(value: Any) -> Any:
-        marked.assignments += 1
-        return type(variable).assign(variable, value)
-
-    vars(variable)["assign"] = assign

@@ -5,8 +5,8 @@
     some or all           any        drawn by the plan, or left if the plan draws nothing
     none                  some       not known: a file may have NaN, or a cast changed the mark
 
-A weight that had no mark at the start is not known either. Weights that `quantize` computed or
-added have a status of their own.
+A weight that had no mark at the start is not known either. Neither is one that `quantize` made in
+the block, because it may be computed from values that nobody wrote.
 """
 
 import gc
@@ -21,7 +21,7 @@ import keras
 from keras_initx.backends._current import backend
 from keras_initx.inspection._former_values import FormerValues
 from keras_initx.inspection._inventory import Inventory, check_weights
-from keras_initx.inspection._kernels import FIRST_FACTORS, SECOND_FACTORS, is_adapter
+from keras_initx.inspection._kernels import FIRST_FACTORS, SECOND_FACTORS
 from keras_initx.inspection._names import list_sublayers, make_distinct
 from keras_initx.inspection._optimizers import list_optimizers
 from keras_initx.inspection._unwritten_mark import (
@@ -36,16 +36,12 @@ from keras_initx.tools.initialize._initialize import Preparation, draw, prepare
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
 from keras_initx.tools.initialize._reset import find_new_optimizer_state
-from keras_initx.tools.initialize._rules import is_any_match
 from keras_initx.tools.load_pretrained._load_report import LoadedWeight
 from keras_initx.tools.loading._marks import MarkedWeight, Marks, variable_key
 
 NOT_KNOWN = "not known"
-COMPUTED = "computed"
-# Weights that loading does not make.
-BY_QUANTIZATION = "made by quantization"
 # Weights of which a value was never written.
-MISSED = ("drawn", "left", COMPUTED)
+MISSED = ("drawn", "left")
 
 
 class _WeightState(NamedTuple):
@@ -55,23 +51,19 @@ class _WeightState(NamedTuple):
         weight: The weight.
         marked: Its mark, or `None` if it never had one.
         counts: How many of its values have the mark, or are another NaN.
-        is_computed: Whether its values were computed from a weight that was not written.
         is_older: Whether its layer was made before the block.
     """
 
     weight: ModelWeight
     marked: MarkedWeight | None
     counts: Count
-    is_computed: bool
     is_older: bool
 
     @property
-    def is_by_quantization(self) -> bool:
-        """Whether `quantize` has added it, such as a scale, and nothing has written it since."""
-        marked = self.marked
-        if marked is None or not marked.is_of_quantization:
-            return False
-        return self.weight.layer.quantization_mode is not None and marked.assignments <= 1
+    def is_by_quantize(self) -> bool:
+        """Whether `quantize` has made it in the block."""
+        is_quantized = self.weight.layer.quantization_mode is not None
+        return is_quantized and self.marked is not None and self.marked.is_added_later
 
     @property
     def is_known(self) -> bool:
@@ -94,7 +86,7 @@ def fill_unwritten(
         models: Models without common layers. They may share weights. A shared weight is listed with
             its first model.
         marks: The marks from the start of the block.
-        rules: See `initialize`; a plan as itself.
+        rules: See `initialize`; a plan as itself. `None` for several models.
         seed: The root of all seeds.
         is_drawn: Whether the seed was drawn, and not given.
         preparations: The plans that were made for models before the block.
@@ -112,8 +104,7 @@ def fill_unwritten(
         if is_missed or rules is not None:
             preparation = (preparations or {}).get(model)
             if preparation is None or not _is_planned_for(preparation, inventories[model]):
-                own_rules = _select_rules(model, inventories, rules)
-                preparation = prepare(inventories[model], own_rules, seed_of_rules)
+                preparation = prepare(inventories[model], rules, seed_of_rules)
             for weight, planned in preparation.pairs():
                 planned_by_variable.setdefault(id(weight.variable), planned)
     drawn_seed = seed if is_drawn else None
@@ -177,21 +168,15 @@ def _list_states(
         weights = list(filter(can_be_marked, inventory.weights_and_buffers))
         counts = {weight.path: count_unwritten(weight.variable.value) for weight in weights}
         _count_reset_adapters(weights, counts)
-        computed_layers = _list_computed_layers(weights, marks)
         states = []
         for weight in weights:
             key = variable_key(weight.variable)
             if key in listed:
                 continue
             listed.add(key)
-            marked = marks.find(weight)
-            count = counts[weight.path]
-            is_computed = marked is not None and _is_computed(marked)
-            if weight.layer in computed_layers and marked is not None and marked.former is None:
-                # The scale of integers that were computed from NaN is NaN.
-                is_computed |= any(count) and not is_adapter(weight.name)
             is_older = new_layers is not None and weight.layer not in new_layers
-            states.append(_WeightState(weight, marked, count, is_computed, is_older))
+            marked = marks.find(weight)
+            states.append(_WeightState(weight, marked, counts[weight.path], is_older))
         states_by_model[model] = states
     return states_by_model
 
@@ -211,50 +196,10 @@ def _count_reset_adapters(weights: Iterable[ModelWeight], counts: dict[str, Coun
                 counts[factor.path] = Count(math.prod(factor.shape), 0)
 
 
-def _list_computed_layers(weights: Iterable[ModelWeight], marks: Marks) -> set[keras.Layer]:
-    layers = set()
-    for weight in weights:
-        marked = marks.find(weight)
-        if marked is not None and _is_computed(marked):
-            layers.add(weight.layer)
-    return layers
-
-
-def _is_computed(marked: MarkedWeight) -> bool:
-    # The first assignment is that of what `quantize` has computed.
-    return marked.is_computed and marked.assignments <= 1
-
-
 def _is_planned_for(preparation: Preparation, inventory: Inventory) -> bool:
     # The block may have changed which weights the model has.
     planned = {id(weight.variable) for weight in preparation.inventory.weights}
     return planned == {id(weight.variable) for weight in inventory.weights}
-
-
-def _select_rules(
-    model: keras.Model, inventories: Mapping[keras.Model, Inventory], rules: Any
-) -> Any:
-    """Select the rules for one of several models: the rules that match one of its weights.
-
-    The first model also gets the rules that match no weight, for the error about them.
-    """
-    if len(inventories) == 1:
-        return rules
-    if isinstance(rules, list | tuple):
-        items = [_select_rules(model, inventories, item) for item in rules]
-        return [item for item in items if item != {}] or None
-    if not isinstance(rules, Mapping):
-        return rules
-    own = {}
-    for condition, value in rules.items():
-        matching = []
-        for other, inventory in inventories.items():
-            if is_any_match(condition, inventory.weights):
-                matching.append(other)
-        first = next(iter(inventories))
-        if model in matching or (not matching and model is first):
-            own[condition] = value
-    return own
 
 
 def _fill_weight(
@@ -272,13 +217,12 @@ def _fill_weight(
     variable = weight.variable
     size = math.prod(weight.shape)
     row = LoadedWeight(weight.shown, "loaded", "", weight.shape, weight.dtype, size)
-    if state.is_computed:
-        return replace(row, status=COMPUTED, how="from values that were not written", changed=0)
-    if state.is_by_quantization:
+    if state.is_by_quantize:
         assert state.marked is not None
         if state.counts.unwritten:
             variable.assign(state.marked.start())
-        return replace(row, status=BY_QUANTIZATION, changed=0)
+        how = "made by `quantize` in the block: quantize after it"
+        return replace(row, status=NOT_KNOWN, how=how)
     if not state.is_known:
         return replace(row, status=NOT_KNOWN, how=_explain_not_known(state))
     missed, nan = state.counts

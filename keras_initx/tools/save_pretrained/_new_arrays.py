@@ -142,7 +142,7 @@ class NewArrays:
             return _fail_row(
                 row,
                 f"torch computes it from {' and '.join(map(repr, row.arrays))} ({row.how}), and it "
-                "has changed: merge these in torch (`remove_parametrizations`, `prune.remove`) and "
+                "has changed: merge these in torch (`remove_parametrizations`) and "
                 "pass `like=module.state_dict()`",
             )
         # The way back through rounding, a sum or an inverse loses bits of `like`. So the arrays of
@@ -228,16 +228,14 @@ class NewArrays:
         """Describe an array for the head of a file.
 
         Raises:
-            ValueError: If the format has no such dtype.
+            ValueError: If NumPy or the format has no such dtype.
         """
         array = self._contents[name]
-        if name in self._contents.raw:
-            return ArraySpec(array.dtype, array.shape, math.prod(self._contents.raw[name].shape))
         dtype = self.choose_dtype(name)
         in_format = format_dtype(dtype)
         if in_format is None:
             raise ValueError(
-                "`like` must have arrays that a `.safetensors` file can hold. "
+                "`like` must have arrays of dtypes that NumPy and a `.safetensors` file have. "
                 f"Received: {name!r} of dtype {dtype}"
             )
         return ArraySpec(in_format, array.shape, math.prod(array.shape) * np.dtype(dtype).itemsize)
@@ -248,8 +246,6 @@ class NewArrays:
         Weights that cannot be saved are noted in `rows`.
         """
         name = self._ties.get(name, name)
-        if name in self._contents.raw:
-            return self._contents.raw[name].read(...)
         stored = self._contents[name]
         if not self._is_changed(name):
             return np.asarray(stored.read(...)).astype(stored.dtype, copy=False)
@@ -460,7 +456,7 @@ class NewArrays:
         for name in sorted(self.names, key=copied.__contains__):
             stored = self._contents[name]
             kind = (stored.shape, stored.dtype)
-            if len(stored.shape) < 2 or kind not in shapes or name in self._contents.raw:
+            if len(stored.shape) < 2 or kind not in shapes:
                 continue
             values = np.ascontiguousarray(stored.read(...))
             if (values == values.flat[:1]).all():

@@ -1,8 +1,7 @@
 """Save the weights of a model in the names, shapes, dtypes and layout of the file of another."""
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,10 +9,10 @@ import keras
 
 from keras_initx._checks import DTYPES, check_choice, check_flag, truncate
 from keras_initx._typing import Array, DType
-from keras_initx.checkpoints._checkpoint import Checkpoint
-from keras_initx.checkpoints._sources import LayoutName, find_overlap, find_ties, open_source
+from keras_initx.checkpoints._checkpoint import Checkpoint, is_weights_path
+from keras_initx.checkpoints._sources import LayoutName, find_ties, open_source
 from keras_initx.files._formats import Contents
-from keras_initx.files._local import replace_file
+from keras_initx.files._local import check_local, replace_file
 from keras_initx.files._safetensors import write_safetensors
 from keras_initx.inspection._inventory import Inventory, check_unshared, checked_inventory
 from keras_initx.inspection._kernels import is_adapter
@@ -27,13 +26,15 @@ from keras_initx.tools.save_pretrained._names_and_layout import (
 )
 from keras_initx.tools.save_pretrained._new_arrays import NewArrays
 from keras_initx.tools.save_pretrained._save_report import SaveReport
-from keras_initx.tools.save_pretrained._target import Target, check_path, choose_target
 from keras_initx.tools.save_pretrained._way_back import insert_stand_ins
 
 # Files, or a dict from names to arrays or tensors of any framework.
 Like: TypeAlias = Checkpoint | Mapping[str, Any]
 # transformers refuses files without it.
 _METADATA = {"format": "pt"}
+_SUFFIX = ".safetensors"
+# The file of a folder, by its name at Hugging Face.
+_FILE_NAME = f"model{_SUFFIX}"
 
 
 @takes_verbose
@@ -67,7 +68,7 @@ def save_pretrained(
         path: The path to save to. It may be the path of `like`. One of:
 
             - a file that ends in `.safetensors`,
-            - a folder, for `model.safetensors`, or for the shards of `like` and their index.
+            - a folder without other weights, for `model.safetensors`.
         names: The names of the load. To skip a weight that `like` does not have, give it the name
             `None`. A function that computes values needs its inverse. One of:
 
@@ -97,8 +98,8 @@ def save_pretrained(
         ValueError: If a weight has no array in `like`, has another shape there, is computed there
             of several arrays, reads rows in an order that is not known, or has a number beyond the
             range of the dtype; if two weights with one array differ; if layers are quantized or
-            have factors of LoRA; if arrays of a dict overlap in memory; if a folder has other
-            weights; or as in `load_pretrained`. Then nothing is written.
+            have factors of LoRA; if a folder has other weights; or as in `load_pretrained`. Then
+            nothing is written.
 
     Example:
         >>> import keras_initx
@@ -116,7 +117,8 @@ def save_pretrained(
         `load_pretrained`, and `compare_outputs` for the outputs of the model and of torch.
     """
     inventory = checked_inventory("model", model)
-    target_path = check_path(path)
+    checked_path = _check_path(path)
+    file = _choose_file(checked_path)
     load = resolve_names(names, layout)
     if dtype is not None:
         check_choice("dtype", dtype, DTYPES)
@@ -129,31 +131,63 @@ def save_pretrained(
         plan = plan_load(inventory, arrays, own_layout, load.names, load.layout, {})
         new = NewArrays(contents, stand_ins, plan, ties, dtype)
         lines = {name: new.describe(name) for name in new.names}
-        target = choose_target(target_path, contents, new.names)
         equal_copies = [] if isinstance(like, Mapping) else new.note_equal_copies()
         if dry_run:
             for name in new.names:
                 new.make(name)
         else:
             _check_rows(new)
-            if target_path.suffix.lower() != ".safetensors":
-                target_path.mkdir(parents=True, exist_ok=True)
+            if file != checked_path:
+                checked_path.mkdir(parents=True, exist_ok=True)
             metadata = {**_METADATA, **contents.metadata}
-            with _replace_files(target) as partial:
+            with replace_file(file) as partial:
                 with show_progress("Saving weights", len(lines), "arrays") as advance:
-                    for file, names_in_file in target.files.items():
-                        lines_of_file = {name: lines[name] for name in names_in_file}
-                        arrays_of_file = _make_arrays(new, names_in_file, advance)
-                        write_safetensors(partial[file], lines_of_file, arrays_of_file, metadata)
+                    write_safetensors(partial, lines, _make_arrays(new, advance), metadata)
                 _check_rows(new)
-                written = [partial[file] for file in target.files]
-                _load_again(inventory, written, new, load._replace(layout=plan.layout))
+                _load_again(inventory, partial, new, load._replace(layout=plan.layout))
                 _check_rows(new)
-                if target.index is not None:
-                    sizes = {name: line.size for name, line in lines.items()}
-                    partial[target.index].write_text(target.index_text(sizes), "utf-8")
         notes = [*new.list_notes(), *equal_copies, *inventory.note_unbuilt()]
     return SaveReport(list(new.rows.values()), str(path), dry_run, new.copied, notes)
+
+
+def _check_path(path: str | os.PathLike[str]) -> Path:
+    """Check that the argument `path` is a `.safetensors` file or a folder, and make it a `Path`.
+
+    Raises:
+        TypeError: If it is no path.
+        ValueError: If it is the path of a file of another format.
+    """
+    requirement = f"`path` must be a file that ends in {_SUFFIX!r}, or a folder"
+    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
+        raise TypeError(f"{requirement}. Received: path={path!r}")
+    checked = check_local("path", Path(path))
+    has_weights_suffix = not checked.is_dir() and is_weights_path(str(checked))
+    if checked.is_file() or has_weights_suffix:
+        if checked.suffix.lower() != _SUFFIX:
+            raise ValueError(f"{requirement}. Received: path={str(path)!r}")
+    elif checked.suffix.lower() == _SUFFIX and checked.is_dir():
+        raise ValueError(f"{requirement}. Received: path={str(path)!r}, a folder with such a name")
+    return checked
+
+
+def _choose_file(path: Path) -> Path:
+    """Return the file that a model is saved in: `path`, or a file in this folder.
+
+    Raises:
+        ValueError: If a folder has weights that would stay next to the new ones. An old index and
+            its shards are such weights.
+    """
+    if path.suffix.lower() == _SUFFIX:
+        return path
+    file = path / _FILE_NAME
+    for other in sorted((*path.glob(f"*{_SUFFIX}"), *path.glob(f"*{_SUFFIX}.index.json"))):
+        if other != file:
+            raise ValueError(
+                "`path` must be a folder without other weights, which a program could read in "
+                f"place of {_FILE_NAME!r}: pass a new folder. "
+                f"Received: path={str(path)!r} with {other.name!r}"
+            )
+    return file
 
 
 def _check_model(inventory: Inventory) -> None:
@@ -176,17 +210,11 @@ def _check_model(inventory: Inventory) -> None:
 
 
 def _check_like(like: Any) -> Like:
-    """Check that the argument `like` is files or a dict of arrays that do not overlap."""
+    """Check that the argument `like` is files or a dict of arrays."""
     if isinstance(like, keras.Model):
         raise TypeError(
             "`like` must be the path of a file, or a dict from names to arrays, such as the "
             f"`state_dict()` of a torch module. Received: like={like!r}"
-        )
-    overlap = find_overlap(like) if isinstance(like, Mapping) else None
-    if overlap is not None:
-        raise ValueError(
-            "`like` must have arrays that do not overlap in memory: pass copies of them. "
-            f"Received: {overlap[0]!r} and {overlap[1]!r}, which share a part of their memory"
         )
     checked: Like = like
     return checked
@@ -201,23 +229,8 @@ def _check_contents(like: Like, own_layout: LayoutName | None, contents: Content
         )
 
 
-@contextlib.contextmanager
-def _replace_files(target: Target) -> Iterator[dict[Path, Path]]:
-    """Yield the paths of new files by the files of a target. At the end, they replace these."""
-    partial: dict[Path, Path] = {}
-    with contextlib.ExitStack() as stack:
-        if target.index is not None:
-            # The context that is entered first ends last: an index names files that are there.
-            partial[target.index] = stack.enter_context(replace_file(target.index))
-        for file in target.files:
-            partial[file] = stack.enter_context(replace_file(file))
-        yield partial
-
-
-def _make_arrays(
-    new: NewArrays, names: Sequence[str], advance: Callable[[int], None]
-) -> Iterator[Array]:
-    for name in names:
+def _make_arrays(new: NewArrays, advance: Callable[[int], None]) -> Iterator[Array]:
+    for name in new.names:
         yield new.make(name)
         advance(1)
 
@@ -234,10 +247,10 @@ def _check_rows(new: NewArrays) -> None:
 
 def _load_again(
     inventory: Inventory,
-    files: Sequence[Path],
+    file: Path,
     new: NewArrays,
     load: NamesAndLayout,
 ) -> None:
-    """Load the new files, as `load_pretrained` does, and note which weights differ."""
-    with open_source([str(file) for file in files], "path") as (contents, _):
+    """Load the new file, as `load_pretrained` does, and note which weights differ."""
+    with open_source(file, "path") as (contents, _):
         new.note_differences(plan_load(inventory, contents, None, load.names, load.layout, {}))

@@ -1,19 +1,14 @@
-"""The result of `save_pretrained`, with a row for each weight, and its table and plot."""
+"""The result of `save_pretrained`, with a row for each weight, and its table."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keras_initx._checks import truncate
 from keras_initx._typing import Shape
-from keras_initx.report._figures import BLUE, PALE_BLUE
-from keras_initx.report._order import make_points, plot_in_order
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -61,8 +56,6 @@ def _describe_status(row: SavedWeight) -> str:
 @dataclass(frozen=True, eq=False, repr=False)
 class SaveReport(Tabular[SavedWeight], Judgement):
     """The weights of your model that `save_pretrained` has saved, in the form of all results.
-
-    `plot` shows you how many values of each weight were saved.
 
     Attributes:
         rows: A `SavedWeight` for each weight, in the order of the model.
@@ -120,11 +113,3 @@ class SaveReport(Tabular[SavedWeight], Judgement):
 
     def _below(self) -> list[str]:
         return ["", self.summary]
-
-    def _figure(self) -> "Figure":
-        groups = {
-            "all": make_points(self.rows, "size", PALE_BLUE),
-            "saved": make_points(self.rows, "saved", BLUE),
-        }
-        paths = [row.path for row in self.rows]
-        return plot_in_order(paths, {"number of values": groups}, of="weight")

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import keras
 
-from keras_initx._checks import check_count, check_flag, check_number
+from keras_initx._checks import check_count, check_number
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import (
     derived_seed,
@@ -45,7 +45,6 @@ def compare_initializers(
     monitor: str | None = None,
     mode: Mode = "auto",
     threshold: float | None = None,
-    diagnosis: bool = True,
     verbose: Verbose = "auto",
 ) -> Study:
     """Train a model repeatedly with each of several initializers, and test their differences.
@@ -82,7 +81,6 @@ def compare_initializers(
             choose.
         threshold: Value of the metric for "epochs to reach". By default 95 % of the way from the
             mean before training to the best mean at the end.
-        diagnosis: Whether to run `diagnose` on the first batch of each trial.
         verbose: Whether to show progress: `"auto"` on a terminal, unless you called
             `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
@@ -117,14 +115,14 @@ def compare_initializers(
         [0, 1, 0, 1, 0, 1, 0, 1]
 
     See Also:
-        `random_restarts` searches a good draw of one initializer. The page "Studies" shows how to
+        `random_restarts` searches a good draw of one initializer. `diagnose` finds problems of a
+        model before training. The page "Studies" shows how to
         read tables and plots.
     """
     check_build(build, "initializer")
     named = _check_initializers(initializers)
     if threshold is not None:
         check_number("threshold", threshold)
-    check_flag("diagnosis", diagnosis)
     repeats = int(check_count("repeats", repeats))
     given = Settings.checked(
         data,
@@ -137,9 +135,7 @@ def compare_initializers(
         monitor=monitor,
         mode=mode,
     )
-    job = Job(
-        functools.partial(_build_model, build), given, diagnosis=diagnosis, must_begin_finite=True
-    )
+    job = Job(functools.partial(_build_model, build), given, must_begin_finite=True)
     engine = Engine("initializers", build, job)
     trials = engine.run(named, repeats_of(given.seed, repeats), "initializers")
     settings = {

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,39 +39,6 @@ if TYPE_CHECKING:
 _NEARLY_ALL = 0.95
 
 
-@dataclasses.dataclass(frozen=True)
-class StudyProblem:
-    """A problem that `diagnose` has reported for the first batch of trials, see `Verdict`.
-
-    Attributes:
-        initializer: The initializer of the trials.
-        trials: The number of trials with this problem.
-        problem: Name of the problem.
-        layers: Names of the affected layers, in the first of these trials.
-        evidence: The measurements that show the problem in that trial.
-        remedy: The initializer to use instead.
-        level: Its effect on training.
-    """
-
-    initializer: str
-    trials: int
-    problem: str
-    layers: Sequence[str]
-    evidence: str
-    remedy: str
-    level: str
-
-    @property
-    def path(self) -> str:
-        """The first affected layer, empty if the problem concerns the whole model."""
-        return next(iter(self.layers), "")
-
-    @property
-    def text(self) -> str:
-        """The problem, as a sentence."""
-        return f"{self.initializer}: {self.problem} ({self.level}): {self.evidence}."
-
-
 @dataclasses.dataclass(frozen=True, repr=False)
 class Study(StudyResult):
     """The result of `compare_initializers`, in the form of all results.
@@ -83,8 +50,8 @@ class Study(StudyResult):
         settings: Dict of its settings.
         trials: Dict from `(initializer, repeat)` to the record of the trial. A record has the
             `"status"`: `"finished"`, `"diverged"` (a metric was not finite) or `"failed"` (an
-            exception was raised). It also has the `"epochs"`, a dict of metrics for each; the
-            `"diagnosis"` of the first batch; the `"error"` and the `"traceback"` of a failed trial.
+            exception was raised). It also has the `"epochs"`, a dict of metrics for each, and the
+            `"error"` and the `"traceback"` of a failed trial.
         monitor: Name of the metric that initializers are compared by.
         mode: `"max"` or `"min"`: whether larger or smaller values are better.
         threshold: Value of the metric for "epochs to reach", or `None` if no trial finished.
@@ -121,16 +88,11 @@ class Study(StudyResult):
     def rows(self) -> list[Record]:
         """A list of dicts with names, status and metrics of each epoch of each trial.
 
-        Epoch 0 is before training. Its record also has the `"problems"` that `diagnose` has
-        reported for the first batch.
+        Epoch 0 is before training.
         """
         records = []
         for (name, repeat), trial in self.trials.items():
-            rows = records_of({"arm": name, "repeat": repeat}, trial)
-            if rows:
-                problems = [verdict["problem"] for verdict in _verdicts(trial)]
-                rows[0]["problems"] = ", ".join(problems)
-            records += rows
+            records += records_of({"arm": name, "repeat": repeat}, trial)
         return records
 
     def trials_of(self, name: str) -> dict[int, Record]:
@@ -288,29 +250,16 @@ class Study(StudyResult):
         test = _statistics.paired_test(differences, greatest - least)
         return {"first": first, "second": second, **test}
 
-    @property
-    def problems(self) -> list[StudyProblem]:
-        """The problems that `diagnose` has reported for first batches, for each initializer."""
-        found: dict[tuple[str, str], list[Record]] = {}
-        for (name, _), trial in self.trials.items():
-            for verdict in _verdicts(trial):
-                found.setdefault((name, verdict["problem"]), []).append(verdict)
-        problems = []
-        for (name, _), verdicts in found.items():
-            problems.append(StudyProblem(initializer=name, trials=len(verdicts), **verdicts[0]))
-        return problems
-
     def remarks(self) -> list[str]:
         """Return the findings as sentences.
 
-        They are about trials that diverged or failed, missing seeds, the tests, the first batch,
-        and settings that were not compared with the folder.
+        They are about trials that diverged or failed, missing seeds, the tests, and settings that
+        were not compared with the folder.
         """
         return [
             *_remarks_on_lost_trials(self),
             *_remarks_on_missing_seeds(self),
             *_remarks_on_tests(self),
-            *_remarks_on_first_batches(self),
             *remarks_on_not_compared(self.settings),
         ]
 
@@ -323,7 +272,6 @@ class Study(StudyResult):
             "threshold": self.threshold,
             "statistics": self.statistics(),
             "comparisons": self.comparisons(),
-            "problems": [dataclasses.asdict(problem) for problem in self.problems],
             "records": self.rows,
         }
 
@@ -378,12 +326,6 @@ class Study(StudyResult):
         metric = self.monitor.removeprefix("val_")
         training = {name: self.curves(name, metric) for name in names}
         return study_figure(self.title, self.monitor, curves, training, finished)
-
-
-def _verdicts(trial: Record) -> list[Record]:
-    """Return the errors and warnings of the first batch, without notes, which are harmless."""
-    verdicts = trial.get("diagnosis", {}).get("verdicts", [])
-    return [verdict for verdict in verdicts if verdict["level"] != "note"]
 
 
 def _correct(pairs: list[Record]) -> None:
@@ -526,23 +468,3 @@ def _remarks_on_the_best(study: Study, tested: list[Record]) -> list[str]:
 
 def _repeats(pairs: Iterable[Record]) -> str:
     return f"{format_ranges({pair['pairs'] for pair in pairs})} repeats"
-
-
-def _remarks_on_first_batches(study: Study) -> list[str]:
-    problems: dict[str, list[str]] = {}
-    for row in study.problems:
-        problem = f"{row.problem} in {row.trials}"
-        problems.setdefault(row.initializer, []).append(problem)
-    remarks = []
-    for name, found in problems.items():
-        # Of a study that was resumed with another `diagnosis`, these are not all.
-        diagnosed = [trial for trial in study.trials_of(name).values() if "diagnosis" in trial]
-        remarks.append(f"{name}, before training: {join_names(found)} of {len(diagnosed)} trials.")
-    errors = []
-    for trial in study.trials.values():
-        if "error" in trial.get("diagnosis", {}):
-            errors.append(trial["diagnosis"]["error"])
-    if errors:
-        reason = errors[0].splitlines()[0]
-        remarks.append(f"The first batch could not be diagnosed in {len(errors)} trials: {reason}")
-    return remarks

@@ -19,7 +19,6 @@ from keras_initx.initializers._seeds import derived_seed
 from keras_initx.inspection._former_values import preserve_variables
 from keras_initx.inspection._hooks import replace_attribute
 from keras_initx.inspection._optimizers import list_optimizers
-from keras_initx.tools.diagnose._diagnose import diagnose
 from keras_initx.tools.studies._data import number_of_examples, select_examples
 from keras_initx.tools.studies._metric import known_directions, resolve_metric
 from keras_initx.tools.studies._settings import Settings
@@ -44,7 +43,6 @@ class Job(NamedTuple):
     Attributes:
         make: Function that takes an arm and the seed of a repeat, and returns a compiled model.
         settings: The settings of the study.
-        diagnosis: Whether to diagnose the first batch.
         must_begin_finite: Whether a model has diverged if its metrics are not finite before
             training. An initializer is to blame for this. A better rate or draw may fix it.
         names: The first counts of automatic names in each trial, the same in any process.
@@ -52,7 +50,6 @@ class Job(NamedTuple):
 
     make: Callable[[Any, int], keras.Model]
     settings: Settings
-    diagnosis: bool = False
     must_begin_finite: bool = False
     names: Mapping[str, int] | None = None
 
@@ -63,9 +60,8 @@ def trial(job: Job, arm: Any, repeat: Repeat) -> Record:
     Returns:
         A dict with the `"status"`: `"finished"`, `"diverged"` (a metric was not finite) or
         `"failed"`. A finished or diverged trial has the `"epochs"`, a dict of metrics for each, the
-        first one before training. It also has the `"directions"` of metrics that Keras knows, and
-        if asked for, the `"diagnosis"` of the first batch. A failed trial has the `"error"` and the
-        `"traceback"`.
+        first one before training. It also has the `"directions"` of metrics that Keras knows. A
+        failed trial has the `"error"` and the `"traceback"`.
 
     Raises:
         BuildError: If the trial could not be compared with others.
@@ -97,8 +93,6 @@ def train(model: keras.Model, job: Job, repeat: Repeat, record: Record) -> None:
         record["directions"] = known_directions(model, names)
         # An error now rather than after training.
         resolve_metric(record, job.settings.monitor, job.settings.mode)
-        if job.diagnosis:
-            record["diagnosis"] = _diagnosis_of_first_batch(model, job, repeat.training)
         if job.must_begin_finite and not _is_finite(before):
             record["status"] = "diverged"
         else:
@@ -211,38 +205,6 @@ def _evaluated_at_once(model: keras.Model, batch_size: int) -> int:
 
 def _is_finite(metrics: Record) -> bool:
     return all(math.isfinite(value) for value in metrics.values())
-
-
-def _diagnosis_of_first_batch(model: keras.Model, job: Job, seed: int) -> Record:
-    """Run `diagnose` on `model` with its first batch. The model is not changed.
-
-    Returns:
-        A dict with the `"verdicts"`, or with an `"error"` for a model that `diagnose` does not
-        support, which can still be trained.
-    """
-    # Before this, Keras may draw from torch's generator, but only for a model that is not compiled
-    # yet.
-    keras.utils.set_random_seed(derived_seed(seed, "diagnosis"))
-    try:
-        x, y = _first_batch(job, seed)
-        report = diagnose(model, x, y, batch_size=job.settings.batch_size)
-    except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
-    verdicts = []
-    for verdict in report.verdicts:
-        # A list, as it comes back from JSON.
-        verdicts.append(
-            {**vars(verdict), "remedy": str(verdict.remedy), "layers": list(verdict.layers)}
-        )
-    return {"verdicts": verdicts}
-
-
-def _first_batch(job: Job, seed: int) -> tuple[Structure, Structure]:
-    """Return the inputs and targets, if there are any, of the first batch of training."""
-    training, _ = job.settings.data
-    order = _order(training, 1, seed)
-    x, *others = select_examples(training, order[: job.settings.batch_size])
-    return x, others[0] if others else None
 
 
 def _fit(model: keras.Model, job: Job, seed: int, record: Record) -> None:

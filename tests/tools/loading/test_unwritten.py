@@ -5,7 +5,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from modes import often, to_numpy
+from modes import needs_int4, often, to_numpy
 from stacks import built
 
 import keras_initx
@@ -80,61 +80,73 @@ def test_a_layer_that_makes_no_weights_need_not_be_built():
     assert keras_initx.initialize(model, seed=0).notes == ()
 
 
-# What `quantize` computes from NaN, its integers and its scales, differs between backends.
+MODES = ["int8", pytest.param("int4", marks=[needs_int4, pytest.mark.rare]), "float8"]
+
+
+def made_by_quantize(model, mode):
+    """Return the paths of the weights that a quantization makes in this model, such as integers and scales."""
+    before = {weight.path.split("/", 1)[-1] for weight in model.weights if weight.dtype == "float32"}
+    after = quantized(keras.models.clone_model(model), mode)
+    return {
+        path
+        for path, variable in ((weight.path.split("/", 1)[-1], weight) for weight in after.weights)
+        if path not in before or "int" in variable.dtype
+    }
+
+
 @pytest.mark.release_backends
-@pytest.mark.parametrize("is_loaded", often([True, False], [False]))
-def test_weights_that_were_quantized_in_the_block_are_those_of_the_result(is_loaded, tmp_path):
+@pytest.mark.parametrize("is_given", often([True, False], [False]))
+@pytest.mark.parametrize("mode", MODES)
+def test_what_quantize_makes_in_the_block_is_not_known(mode, is_given):
+    model = network() if is_given else None
+    with keras_initx.loading(model, seed=0) as loaded:
+        model = model or network()
+        model.set_weights([np.ones(weight.shape) for weight in model.weights])
+        quantized(model, mode)
+    expected = dict.fromkeys(("h/kernel", "h/bias", "o/kernel", "o/bias"), "loaded")
+    expected |= dict.fromkeys(made_by_quantize(network(), mode), "not known")
+    assert statuses(loaded) == expected
+    assert not loaded.ok
+    assert {row.how for row in loaded.problems} == {"made by `quantize` in the block: quantize after it"}
+    for weight in model.weights:
+        assert np.isfinite(np.asarray(to_numpy(weight), "float32")).all()
+
+
+@pytest.mark.release_backends
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_written_before_the_quantization_or_after_it_in_a_quantized_model_is_loaded(mode):
+    source = quantized(network(), mode)
+    with keras_initx.loading(strict=True) as loaded:
+        model = network()
+        model.set_weights([np.ones(weight.shape) for weight in model.weights])
+    quantized(model, mode)
+    assert set(statuses(loaded).values()) == {"loaded"}
+    with keras_initx.loading(model, strict=True) as loaded:
+        model.set_weights(source.get_weights())
+    assert set(statuses(loaded).values()) == {"loaded"}
+
+
+# What `quantize` computes from NaN differs between backends.
+@pytest.mark.release_backends
+@pytest.mark.parametrize("is_written_later", often([True, False], [False]))
+def test_a_kernel_that_was_not_written_before_its_quantization_is_not_known(is_written_later):
     source, model = quantized(network()), network()
-    source.save_weights(tmp_path / "int8.weights.h5")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of NaN that becomes an integer
         with keras_initx.loading(model, seed=0) as loaded:
             quantized(model)
-            if is_loaded:
-                model.load_weights(tmp_path / "int8.weights.h5")
-    expected = dict.fromkeys(
-        [f"{layer}/{name}" for layer in "ho" for name in ("bias", "kernel", "kernel_scale")], "computed"
-    )
-    if is_loaded:
-        expected = dict.fromkeys(expected, "loaded")
-    else:
-        expected |= {"h/bias": "left", "o/bias": "left"}
-    assert statuses(loaded) == expected
-    assert loaded.ok == is_loaded
-    if is_loaded:
-        for weight, other in zip(model.weights, source.weights, strict=True):
-            np.testing.assert_array_equal(to_numpy(weight), to_numpy(other))
+            if is_written_later:
+                model.set_weights(source.get_weights())
+    made = [f"{layer}/{name}" for layer in "ho" for name in ("kernel", "kernel_scale")]
+    biases = dict.fromkeys(["h/bias", "o/bias"], "loaded" if is_written_later else "left")
+    assert statuses(loaded) == {**dict.fromkeys(made, "not known"), **biases}
+    assert sorted(loaded.not_known) == made
 
 
-@pytest.mark.rare
-def test_what_is_quantized_after_it_was_written_is_loaded():
-    source, model = network(), network()
-    with keras_initx.loading(model) as loaded:
-        model.set_weights(source.get_weights())
-        quantized(model)
-    assert loaded.ok
-    assert statuses(loaded)["h/kernel"] == "loaded"
-
-
-@pytest.mark.rare
-def test_rows_of_an_embedding_that_were_written_survive_its_quantization():
-    model = keras.Sequential([keras.Input((2,)), layers.Embedding(4, 3, name="table")])
-    table = model.layers[0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with keras_initx.loading(model) as loaded:
-            values = to_numpy(table.embeddings).copy()
-            values[:2] = [[1, 2, 3], [4, 5, 6]]
-            table.embeddings.assign(values)
-            model.quantize("int8")
-    assert statuses(loaded) == {"table/embeddings": "computed", "table/embeddings_scale": "computed"}
-    np.testing.assert_allclose(to_numpy(model(np.array([[0, 1]])))[0], [[1, 2, 3], [4, 5, 6]], rtol=0.02)
-
-
-def quantized(model):
+def quantized(model, mode="int8"):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that of Keras of its own input layer
-        model.quantize("int8")
+        model.quantize(mode)
     return model
 
 
@@ -287,7 +299,7 @@ def test_factors_of_lora_are_not_computed_with_the_integers_of_their_layer():
             quantized(model)
             model.layers[0].enable_lora(2)
     found = statuses(loaded)
-    assert found["h/kernel"] == "computed"
+    assert found["h/kernel"] == "not known"
     assert {found["h/lora_kernel_a"], found["h/lora_kernel_b"]} <= {"drawn", "left"}
 
 

@@ -22,7 +22,7 @@ REFUSED = re.compile(
     r"|`like` must have arrays that do not overlap"
     r"|`model` must not (be quantized|have factors of LoRA)"
     r"|`like` has no array for it"
-    r"|`like` must have arrays that a `.safetensors` file can hold"
+    r"|`like` must have arrays of dtypes that NumPy and a `.safetensors` file have"
     r"|and has other values now"  # of an array whose values a cast has rounded
 )
 

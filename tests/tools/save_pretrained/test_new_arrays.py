@@ -296,19 +296,15 @@ def test_weights_of_names_of_one_memory_that_differ_are_refused(tmp_path):
     saved(model, tmp_path / "a.safetensors", like, names)
 
 
-def test_views_that_overlap_are_refused_until_they_are_copies(tmp_path):
+@pytest.mark.parametrize("begin", [2, 4])
+def test_views_of_one_array_are_saved_as_two_arrays(begin, tmp_path):
     table = np.ones((8, 4), "float32")
     model = change(twins())
     names = {"a/kernel": "first", "b/kernel": "second", "*/bias": None}
-    views = {"first": table[:4], "second": table[2:6]}
-    refused(model, tmp_path / "a.safetensors", views, names, match="'first' and 'second', which share a part")
-    saved(model, tmp_path / "a.safetensors", {name: view.copy() for name, view in views.items()}, names)
-
-
-def test_views_beside_each_other_do_not_overlap(tmp_path):
-    table = np.ones((8, 4), "float32")
-    names = {"a/kernel": "first", "b/kernel": "second", "*/bias": None}
-    saved(change(twins()), tmp_path / "a.safetensors", {"first": table[:4], "second": table[4:]}, names)
+    views = {"first": table[:4], "second": table[begin : begin + 4]}
+    arrays = saved(model, tmp_path / "a.safetensors", views, names)
+    for layer, name in zip(model.layers, views, strict=True):
+        np.testing.assert_array_equal(arrays[name], to_numpy(layer.kernel).T)
 
 
 def test_equal_bits_in_a_file_are_a_note(tmp_path):
@@ -325,23 +321,36 @@ def test_equal_bits_in_a_file_are_a_note(tmp_path):
 # What is copied.
 
 
-def test_a_dtype_that_numpy_lacks_is_copied_as_bytes(tmp_path):
-    like = tmp_path / "like.safetensors"
+def write_like(path, dtype):
+    """Write a file with the arrays of `dense()`, and six bytes of a dtype."""
     head = {
         "__metadata__": {"format": "pt", "made by": "a test"},
-        "scale": {"dtype": "F8_E8M0", "shape": [2, 3], "data_offsets": [0, 6]},
+        "scale": {"dtype": dtype, "shape": [2, 3], "data_offsets": [0, 6]},
         "m.weight": {"dtype": "F32", "shape": [3, 4], "data_offsets": [6, 54]},
         "m.bias": {"dtype": "F32", "shape": [3], "data_offsets": [54, 66]},
     }
     text = json.dumps(head).encode()
-    like.write_bytes(len(text).to_bytes(8, "little") + text + b"\x01\x02\x03\x04\x05\xff" + bytes(60))
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\x01\x02\x03\x04\x05\x7e" + bytes(60))
+    return path
+
+
+def test_an_array_of_a_dtype_that_numpy_lacks_is_refused(tmp_path):
+    like = write_like(tmp_path / "like.safetensors", "F8_E8M0")
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(ValueError, match=r"dtypes that NumPy and .* have\. Received: 'scale' of dtype F8_E8M0"):
+        save_pretrained(change(dense()), path, like=like, layout="torch")
+    assert not path.exists()
+
+
+def test_arrays_of_float8_and_metadata_are_copied(tmp_path):
+    like = write_like(tmp_path / "like.safetensors", "F8_E4M3")
     path = tmp_path / "a.safetensors"
     save_pretrained(change(dense()), path, like=like, layout="torch")
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     written = json.loads(content[8 : 8 + length])
-    assert written["scale"] == {"dtype": "F8_E8M0", "shape": [2, 3], "data_offsets": [0, 6]}
-    assert content[8 + length :][:6] == b"\x01\x02\x03\x04\x05\xff"
+    assert written["scale"] == {"dtype": "F8_E4M3", "shape": [2, 3], "data_offsets": [0, 6]}
+    assert content[8 + length :][:6] == b"\x01\x02\x03\x04\x05\x7e"
     assert written["__metadata__"] == {"format": "pt", "made by": "a test"}
 
 

@@ -1,13 +1,16 @@
 """A model goes back to torch: trained, saved, loaded there, with equal outputs."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 from modes import BACKEND
-from saved import GRAPHS, built, change, loaded, state_of
+from saved import GRAPHS, assert_same_bits, built, change, loaded, read, state_of
 
 import keras_initx
 from keras_initx import save_pretrained
+from keras_initx.files._safetensors import ArraySpec, write_safetensors
 
 layers = keras.layers
 DENSE = {"m.weight": (3, 4), "m.bias": (3,)}
@@ -63,6 +66,98 @@ def test_a_file_of_keras_is_refused_as_like(tmp_path):
     dense().save(tmp_path / "a.keras")
     with pytest.raises(ValueError, match="`like` must not be a file that Keras wrote"):
         save_pretrained(dense(), tmp_path / "a.safetensors", like=tmp_path / "a.keras")
+
+
+SHARDS = {
+    "model-00001-of-00002.safetensors": {"a.weight": (4, 4), "a.bias": (4,), "b.bias": (4,)},
+    "model-00002-of-00002.safetensors": {"b.weight": (4, 4), "of nobody": (2,)},
+}
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.fixture
+def sharded(tmp_path):
+    """Return a folder of shards with their index."""
+    folder = tmp_path / "like"
+    folder.mkdir()
+    weight_map = {}
+    for name, shapes in SHARDS.items():
+        state = state_of(shapes)
+        described = {name: ArraySpec("F32", array.shape, array.nbytes) for name, array in state.items()}
+        write_safetensors(folder / name, described, state.values(), {"format": "pt"})
+        weight_map |= dict.fromkeys(shapes, name)
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return folder
+
+
+@pytest.mark.parametrize("like", ["folder", "index", "files"])
+def test_shards_become_one_file(like, sharded, tmp_path):
+    files = {"folder": sharded, "index": sharded / INDEX, "files": [sharded / name for name in SHARDS]}
+    model = change(built((4,), layers.Dense(4, name="a"), layers.Dense(4, name="b")))
+    save_pretrained(model, tmp_path / "tuned", like=files[like], layout="torch")
+    assert [file.name for file in (tmp_path / "tuned").iterdir()] == ["model.safetensors"]
+    arrays = read(tmp_path / "tuned")
+    assert list(arrays) == [name for shapes in SHARDS.values() for name in shapes]
+    np.testing.assert_array_equal(arrays["b.weight"], model.layers[1].get_weights()[0].T)
+    save_pretrained(model, tmp_path / "a.safetensors", like=files[like], layout="torch")
+    assert_same_bits(read(tmp_path / "a.safetensors"), arrays)
+
+
+def test_the_folder_of_shards_with_their_index_is_refused_and_left_as_it_was(sharded):
+    model = change(built((4,), layers.Dense(4, name="a"), layers.Dense(4, name="b")))
+    before = {file.name: file.read_bytes() for file in sharded.iterdir()}
+    required = r"without other weights, which a program could read in place of 'model.safetensors': pass a new folder"
+    with pytest.raises(ValueError, match=required):
+        save_pretrained(model, sharded, like=sharded, layout="torch")
+    assert {file.name: file.read_bytes() for file in sharded.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["other.safetensors", "model-00001-of-00002.safetensors", INDEX])
+def test_a_folder_with_other_weights_is_refused(name, tmp_path):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=f"must be a folder without other weights.*{name!r}"):
+        save_pretrained(dense(), tmp_path, like=state_of(DENSE), layout="torch")
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_the_file_of_a_folder_is_replaced_and_other_files_stay(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    like = state_of(DENSE)
+    for seed in (1, 2):
+        model = change(dense(), seed)
+        save_pretrained(model, folder, like=like, layout="torch")
+        (folder / "config.json").write_text("{}")
+        np.testing.assert_array_equal(read(folder)["m.bias"], model.get_weights()[1])
+    assert sorted(file.name for file in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_an_error_leaves_the_file_as_it_was(tmp_path):
+    model, path = dense(), tmp_path / "a.safetensors"
+    save_pretrained(model, path, like=state_of(DENSE), layout="torch")
+    before = path.read_bytes()
+    names = {"m/bias": "m.bias", "m/kernel": ("m.weight", lambda array: 2 * array.T)}
+    with pytest.raises(ValueError, match="inverse"):
+        save_pretrained(change(model), path, names, like=path, layout="torch")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.pt", "a.weights.h5", "a.keras", "a.safetensors.index.json"])
+def test_other_formats_are_refused(name, tmp_path):
+    model, state = dense(), state_of(DENSE)
+    with pytest.raises(ValueError, match=r"`path` must be a file that ends in '.safetensors', or a folder"):
+        save_pretrained(model, tmp_path / name, like=state, layout="torch")
+    with pytest.raises(TypeError, match="`path` must be"):
+        save_pretrained(model, 3, like=state, layout="torch")
+    with pytest.raises(ValueError, match="`path` must be a path on this machine"):
+        save_pretrained(model, "s3://bucket/a.safetensors", like=state, layout="torch")
+
+
+def test_a_file_that_is_no_folder_is_refused(tmp_path):
+    (tmp_path / "notes").write_text("a file")
+    with pytest.raises(ValueError, match="`path` must be"):
+        save_pretrained(dense(), tmp_path / "notes", like=state_of(DENSE), layout="torch")
+    assert (tmp_path / "notes").read_text() == "a file"
 
 
 def test_the_layout_of_keras_is_kept(tmp_path):

@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import functools
-import json
 import os
 import pickle
 import random
@@ -100,7 +99,7 @@ def test_a_study_leaves_the_generator_of_python_as_it_was(tmp_path):
     initializers = {"id": "he_normal", "object": keras.initializers.HeNormal(), "ours": keras_initx.Sparse(2)}
     before = random.getstate()
     for _ in range(2):
-        compare_initializers(build, initializers, data(), repeats=1, epochs=1, diagnosis=False, out=tmp_path)
+        compare_initializers(build, initializers, data(), repeats=1, epochs=1, out=tmp_path)
         assert random.getstate() == before
 
 
@@ -117,11 +116,8 @@ def test_a_study_that_goes_on_or_runs_elsewhere_has_the_same_records_but_for_the
     resumed = compare_initializers(build, **options, repeats=2, out=tmp_path)
     with joblib.parallel_config("threading"):
         elsewhere = compare_initializers(build, **options, repeats=2, n_jobs=2)
-    assert "dense" in json.dumps(one.trials["zeros", 2]["diagnosis"])
     assert timeless_trials(one) == timeless_trials(resumed)
-    assert one.problems == resumed.problems == elsewhere.problems
     for key, trial in elsewhere.trials.items():
-        assert trial["diagnosis"] == one.trials[key]["diagnosis"]
         assert trial["epochs"][0].keys() == one.trials[key]["epochs"][0].keys()
 
 
@@ -137,23 +133,6 @@ def test_zeros_are_worse(planted):
     assert planted.statistics()[-1]["arm"] == "zeros"
 
 
-def test_the_first_batch_is_diagnosed(planted):
-    before = {(r["arm"], r["repeat"]): r["problems"] for r in planted.rows if r["epoch"] == 0}
-    assert before == {(n, r): "equal units" if n == "zeros" else "" for n, r in planted.trials}
-    assert [problem.trials for problem in planted.problems] == [3]
-    assert "zeros, before training: equal units in 3 of 3 trials." in str(planted)
-
-
-def test_the_diagnosis_leaves_training_as_it_was(planted):
-    study = compare_initializers(build, TWINS, data(), repeats=1, epochs=2, diagnosis=False)
-    assert study.problems == []
-    records = timeless(planted.rows)
-    records = [record for record in records if (record["arm"], record["repeat"]) in study.trials]
-    for record, other in zip(timeless(study.rows), records, strict=True):
-        # Threads share the work of a sum otherwise where there are more of them.
-        assert record == pytest.approx(other, abs=1e-4)
-
-
 def build_without_loss(initializer):
     layer = keras.layers.Dense(2, use_bias=False, kernel_initializer=initializer, kernel_regularizer="l2")
     model = keras.Sequential([keras.Input((6,)), layer])
@@ -161,11 +140,9 @@ def build_without_loss(initializer):
     return model
 
 
-def test_what_cannot_be_diagnosed_is_trained():
+def test_a_model_that_is_compiled_without_a_loss_is_trained():
     study = compare_initializers(build_without_loss, ["he_normal"], data(), repeats=2, epochs=1, monitor="val_loss")
     assert [trial["status"] for trial in study.trials.values()] == ["finished"] * 2
-    told = "The first batch could not be diagnosed in 2 trials: ValueError: `loss` is required"
-    assert told in " ".join(str(study).split())
 
 
 @pytest.mark.rare
@@ -208,7 +185,7 @@ def by_pickle(function):
 @pytest.mark.release_backends
 def test_workers_find_the_same(monkeypatch):
     """Processes of their own, which start for ten seconds, are in `tests/hunt/test_studies.py`."""
-    options = {"repeats": 1, "epochs": 2, "diagnosis": False}
+    options = {"repeats": 1, "epochs": 2}
     alone = compare_initializers(build, ["zeros", "he_normal"], data(), **options)
     monkeypatch.setattr(_engine, "_run_elsewhere", by_pickle(_engine._run_elsewhere))
     with joblib.parallel_config("threading"):
@@ -239,19 +216,19 @@ def test_what_cannot_come_to_a_process_is_told(kept):
 
     error = TypeError if kept == "lock" else ValueError
     with joblib.parallel_config("loky" if kept == "lock" else "threading"), pytest.raises(error, match=message):
-        compare_initializers(build_again, ["zeros", "ones"], data(), repeats=1, epochs=1, diagnosis=False, n_jobs=2)
+        compare_initializers(build_again, ["zeros", "ones"], data(), repeats=1, epochs=1, n_jobs=2)
 
 
 def test_a_trial_that_ends_too_early_has_failed():
     message = "training must run for 2 epochs, and ended after 1; the model must not set `stop_training`"
     with pytest.raises(RuntimeError, match=message):
-        compare_initializers(build_stopping, ["zeros"], data(), repeats=1, epochs=2, diagnosis=False)
+        compare_initializers(build_stopping, ["zeros"], data(), repeats=1, epochs=2)
 
 
 def test_integers_of_numpy_are_counts(tmp_path):
     one = np.int64(1)
     counts = {"epochs": one, "batch_size": np.int32(32), "seed": np.uint8(0), "out": tmp_path}
-    study = compare_initializers(build, {7: "zeros"}, data(), repeats=one, diagnosis=False, **counts)
+    study = compare_initializers(build, {7: "zeros"}, data(), repeats=one, **counts)
     assert study.trials["7", 1]["status"] == "finished"
 
 
@@ -299,7 +276,7 @@ def test_processes_leave_the_environment_as_it_was(monkeypatch, before):
         return build(initializer)
 
     with joblib.parallel_config("threading"):
-        compare_initializers(build_and_look, ["zeros"], data(), repeats=1, epochs=1, diagnosis=False, n_jobs=2)
+        compare_initializers(build_and_look, ["zeros"], data(), repeats=1, epochs=1, n_jobs=2)
     assert seen == [BACKEND]
     assert os.environ.get("KERAS_BACKEND") == before
 
@@ -357,7 +334,7 @@ def test_nothing_else_depends_on_the_initializer():
         return model
 
     initializers = {"zeros": "zeros", "he": "he_normal", "own": DrawingBefore()}
-    compare_initializers(build_and_look, initializers, data(), repeats=2, epochs=1, diagnosis=False)
+    compare_initializers(build_and_look, initializers, data(), repeats=2, epochs=1)
     assert seeds[0] == seeds[1] == seeds[2] != seeds[3] == seeds[4] == seeds[5]
 
 
@@ -388,7 +365,7 @@ def test_a_study_takes_named_tuples():
         assert value is layer
         return build("zeros")
 
-    study = compare_initializers(build_any, {"small": layer}, data(), repeats=1, epochs=1, diagnosis=False)
+    study = compare_initializers(build_any, {"small": layer}, data(), repeats=1, epochs=1)
     assert study.trials["small", 1]["status"] == "finished"
 
 
@@ -433,7 +410,6 @@ OF_COMPARISONS = [
     ),
     ({"build": lambda: None}, TypeError, "which takes other arguments: too many positional arguments"),
     ({"threshold": float("nan")}, ValueError, r"`threshold` must be a finite number. Received: threshold=nan"),
-    ({"diagnosis": "no"}, TypeError, r"`diagnosis` must be True or False. Received: diagnosis='no'"),
     ({"initializers": 3}, TypeError, r"`initializers` must be distinct string ids, .* initializers=3"),
 ]
 
@@ -473,7 +449,7 @@ def test_one_model_in_all_trials_is_refused(tmp_path):
 def test_a_trained_part_in_all_trials_is_refused():
     build = sharing(keras.layers.Dense(4))
     with pytest.raises(ValueError, match=r"`build` must make a new model in each trial, .* 'kernel' again"):
-        compare_initializers(build, ["zeros"], data(), repeats=2, epochs=1, diagnosis=False)
+        compare_initializers(build, ["zeros"], data(), repeats=2, epochs=1)
 
 
 @pytest.mark.parametrize("scaled", [False, True], ids=["itself", "scaled"])
@@ -488,7 +464,7 @@ def test_one_optimizer_in_all_trials_is_refused(scaled):
         return model
 
     with pytest.raises(ValueError, match=r"with a new optimizer, .* Received: 'adam\w*' again"):
-        compare_initializers(build_with_it, TWINS, data(), repeats=1, epochs=1, diagnosis=False)
+        compare_initializers(build_with_it, TWINS, data(), repeats=1, epochs=1)
 
 
 def test_a_frozen_part_may_be_in_all_trials():
@@ -556,12 +532,10 @@ def test_what_takes_no_seed_is_told(tmp_path):
     def build_any(initializer):
         return build(initializer["kernel"] if isinstance(initializer, dict) else initializer)
 
-    study = compare_initializers(
-        build_any, initializers, data(), repeats=1, epochs=1, diagnosis=False, out=tmp_path / "out"
-    )
+    study = compare_initializers(build_any, initializers, data(), repeats=1, epochs=1, out=tmp_path / "out")
     told = "Without a seed: object, inner, part and function. Random numbers there form no pairs"
     assert told in " ".join(str(study).split())
-    seeded_alone = compare_initializers(build, ["zeros", "he_normal"], data(), repeats=1, epochs=1, diagnosis=False)
+    seeded_alone = compare_initializers(build, ["zeros", "he_normal"], data(), repeats=1, epochs=1)
     assert "No seed" not in str(seeded_alone)
 
 

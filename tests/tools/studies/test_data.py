@@ -226,7 +226,7 @@ def test_any_structure_is_trained_as_by_fit(inputs, outputs, weighted):
         return built[-1]
 
     weights = []
-    study = compare_initializers(build_noted, ["zeros"], study_data, repeats=1, epochs=2, diagnosis=False)
+    study = compare_initializers(build_noted, ["zeros"], study_data, repeats=1, epochs=2)
     other = make(None)
     other.set_weights(weights[0])
     order_seed = derived_seed(derived_seed(0, "repeat", 1), "train")

@@ -17,7 +17,7 @@ NAMES = ["he_normal", "zeros"]
 
 def run(out, **changes):
     arguments = {"build": build, "initializers": NAMES, "data": data(), "repeats": 2, "epochs": 1, **changes}
-    return compare_initializers(**arguments, diagnosis=False, out=out)
+    return compare_initializers(**arguments, out=out)
 
 
 def contents(folder):

@@ -61,9 +61,9 @@ def tenfold():
 
 def test_kept_programs_give_the_same_records_bit_for_bit(monkeypatch):
     variants = {"he": he, "sparse": sparse, "tenfold": tenfold}
-    kept = compared(variants, diagnosis=False)
+    kept = compared(variants)
     monkeypatch.setattr(_trial, "_compiled_once", contextlib.nullcontext)
-    anew = compared({"sparse": sparse}, diagnosis=False)
+    anew = compared({"sparse": sparse})
     assert [record for record in timeless(kept.rows) if record["arm"] == "sparse"] == timeless(anew.rows)
     losses = [kept.trials[name, 1]["epochs"][0]["val_loss"] for name in ("he", "tenfold")]
     assert losses[1] == pytest.approx(10 * losses[0])
@@ -106,7 +106,7 @@ def test_programs_keep_no_model():
         references.append(weakref.ref(model))
         return model
 
-    compared({"one": build_noted}, diagnosis=False)
+    compared({"one": build_noted})
     gc.collect()
     assert [reference() for reference in references] == [None]
 

@@ -33,7 +33,7 @@ def builder(compiled):
 
 
 def compared(build, **options):
-    options = {"repeats": 2, "epochs": 2, "diagnosis": False, **options}
+    options = {"repeats": 2, "epochs": 2, **options}
     return compare_initializers(build, ["zeros", "he_normal"], halves(), **options)
 
 
@@ -159,14 +159,14 @@ def twice():
 )
 def test_metrics_of_several_outputs(compiled, monitor, direction):
     build = with_two_outputs(lambda: compiled, "a", "b")
-    study = compare_initializers(build, ["he_normal"], twice(), repeats=1, epochs=1, diagnosis=False)
+    study = compare_initializers(build, ["he_normal"], twice(), repeats=1, epochs=1)
     assert (study.monitor, study.mode) == (monitor, direction)
 
 
 @pytest.mark.rare
 def test_automatic_names_of_outputs_and_metrics_agree_in_all_trials():
     build = with_two_outputs(lambda: {"metrics": [[metrics.AUC()], [metrics.AUC(), "mse"]]}, None, None)
-    study = compare_initializers(build, ["zeros", "he_normal"], twice(), repeats=2, epochs=1, diagnosis=False)
+    study = compare_initializers(build, ["zeros", "he_normal"], twice(), repeats=2, epochs=1)
     assert {trial["status"] for trial in study.trials.values()} == {"finished"}
     assert len({tuple(record) for record in study.rows if record["epoch"] == 1}) == 1
     assert study.monitor in str(study)

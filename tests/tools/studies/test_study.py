@@ -338,23 +338,6 @@ def test_records_as_a_data_frame(three):
     assert frame[frame.epoch == 2].groupby("arm").val_accuracy.mean()["good"] == pytest.approx(0.915)
 
 
-def test_problems_of_first_batches_are_counted_without_notes():
-    def lost(repeat, *problems):
-        verdicts = [
-            {"problem": problem, "layers": ["out"], "evidence": f"seen in {repeat}", "remedy": "none", "level": level}
-            for problem, level in problems
-        ]
-        return recorded("diverged", [{"epoch": 0, "val_accuracy": 0.1}], diagnosis={"verdicts": verdicts})
-
-    dead, vanishing, equal = ("dead units", "warning"), ("vanishing", "error"), ("equal units", "note")
-    shown = study({"good": GOOD}, others={("lost", 1): lost(1, dead), ("lost", 2): lost(2, equal, vanishing, dead)})
-    shown.settings["initializers"]["lost"] = None
-    found = [(row.problem, row.trials, row.evidence) for row in shown.problems]
-    assert found == [("dead units", 2, "seen in 1"), ("vanishing", 1, "seen in 2")]
-    assert "lost, before training: dead units in 2 and vanishing in 1 of 2 trials." in words(shown)
-    assert shown.rows[-1]["problems"] == "vanishing, dead units"
-
-
 def test_the_figure_has_a_panel_for_each_initializer_and_a_row_of_final_values():
     shown = study({"$x$": GOOD, "_hidden": FAIR, "bad": BAD})
     figure = shown.plot()
