@@ -21,7 +21,12 @@ import keras
 import numpy as np
 
 from keras_initx._checks import EPSILONS
-from keras_initx._keras import GradientKeeper, generator_states, list_layers
+from keras_initx._keras import (
+    GradientKeeper,
+    generator_states,
+    index_in_optimizer,
+    list_layers,
+)
 from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
@@ -348,7 +353,7 @@ class FirstStep:
         gradients = {}
         for variable, gradient in zip(self._trained, keeper.kept, strict=True):
             gradients[id(variable)] = self._record_change(variable, backend.host_view(gradient))
-        self._in_rows = keeper.in_rows
+        self._in_rows = {id(self._trained[position]) for position in keeper.in_rows}
         return gradients
 
     def _compute_updates(self) -> "_Updates":
@@ -400,7 +405,7 @@ class _RowGradientKeeper(GradientKeeper):
     TensorFlow gives such gradients to embeddings: `IndexedSlices`, with the shape of the whole.
 
     Attributes:
-        in_rows: The ids of variables that have such a gradient.
+        in_rows: The positions of such gradients in `kept`.
     """
 
     def __init__(self) -> None:
@@ -411,7 +416,7 @@ class _RowGradientKeeper(GradientKeeper):
         self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
     ) -> None:
         if hasattr(gradient, "dense_shape"):
-            self.in_rows.add(id(variable))
+            self.in_rows.add(index_in_optimizer(self, variable))
         super().update_step(gradient, variable, learning_rate)
 
 
