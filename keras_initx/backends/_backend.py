@@ -530,10 +530,6 @@ class Backend:
         """
         raise self._without_gradients()
 
-    def as_whole(self, gradient: Any) -> Any:
-        """Return a gradient as one tensor: on TensorFlow an embedding has a row for each use."""
-        return gradient
-
     def _without_gradients(self) -> NotImplementedError:
         return NotImplementedError(
             f"gradients need one of the backends {BACKENDS}: set KERAS_BACKEND to one of them. "

@@ -191,10 +191,6 @@ class Implementation(Backend):
                 yield float(value)
                 apply_present(optimizer, gradients, variables)
 
-    def as_whole(self, gradient: Any) -> Any:
-        is_in_rows = isinstance(gradient, tf.IndexedSlices)
-        return tf.convert_to_tensor(gradient) if is_in_rows else gradient
-
     def _gradients_of(
         self,
         function: Callable[..., Any],

@@ -332,8 +332,9 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
     """Compare a port with its torch module, for a pull request.
 
     Load the weights of a torch module into a model, and compare the weights, the outputs of the
-    layers and, with --loss, the first step of training. The first line says what to fix next. The
-    exit code is 1 if something differs or is not known to be equal, otherwise 0.
+    layers and, with --loss, the loss, the gradients and the moving averages. The first line says
+    what to fix next. The exit code is 1 if something differs or is not known to be equal, otherwise
+    0.
 
     port model.py:build source.py:module --data batch.py:batch --names names.json --out report.md
     """
@@ -351,7 +352,7 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="load nothing: the function has loaded the weights, by a converter of its own",
     )
-    _add_training(parser)
+    _add_loss(parser)
     _add_files_of_report(parser, "--out")
 
 
@@ -371,7 +372,7 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
         "built one or a torch.nn.Module",
     )
     _add_batch(parser)
-    _add_training(parser)
+    _add_loss(parser)
     parser.add_argument(
         "--out",
         type=_options.recording,
@@ -429,19 +430,12 @@ def _add_batch(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_training(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how a module of torch is trained."""
+def _add_loss(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--loss",
         **_options.FUNCTION,
         help="FILE.py:NAME, the loss of the module, which is called with outputs and targets, to "
-        "compare the first step of training",
-    )
-    parser.add_argument(
-        "--optimizer",
-        **_options.FUNCTION,
-        help="FILE.py:FUNCTION, a function of a list of parameters that returns the optimizer of "
-        "the module",
+        "compare the loss, the gradients and the moving averages",
     )
 
 

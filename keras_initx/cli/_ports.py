@@ -43,7 +43,7 @@ def port(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
             None if arguments.loss is None else batch.y,
             names=names,
             layout=layout,
-            **_import_training(arguments),
+            loss=_import_loss(arguments.loss),
         )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
         parser.exit(2, f"{parser.prog}: error: cannot compare {arguments.model}: {error}\n")
@@ -69,16 +69,13 @@ def record(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
     try:
         model = open_source(arguments.model, load_compiled_model)
         batch = _read_batch(arguments.data)
+        loss = _import_loss(arguments.loss)
         if is_torch_module(model):
-            y = None if arguments.loss is None else batch.y
-            outputs = keras_initx.record_outputs(
-                model, batch.module, y, **_import_training(arguments)
-            )
+            y = None if loss is None else batch.y
+            outputs = keras_initx.record_outputs(model, batch.module, y, loss=loss)
         else:
             y = batch.y if model.compiled else None
-            outputs = keras_initx.record_outputs(
-                model, batch.model, y, **_import_training(arguments)
-            )
+            outputs = keras_initx.record_outputs(model, batch.model, y, loss=loss)
         outputs.save(arguments.out)
     except Exception as error:
         parser.exit(2, f"{parser.prog}: error: cannot record {arguments.model}: {error}\n")
@@ -124,7 +121,6 @@ def _read_names(names: Path | str | None) -> Any:
     return read_names(names)
 
 
-def _import_training(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the loss and the optimizer of a module."""
-    texts = {"loss": arguments.loss, "optimizer": arguments.optimizer}
-    return {name: import_object(text) for name, text in texts.items() if text is not None}
+def _import_loss(text: str | None) -> Any:
+    """Return the loss of a module, `None` without one."""
+    return None if text is None else import_object(text)

@@ -20,10 +20,6 @@ def module():
 
 
 loss = torch.nn.MSELoss()
-
-
-def optimizer(parameters):
-    return torch.optim.SGD(parameters, 0.1)
 """
 
 MODEL = """
@@ -94,9 +90,9 @@ def test_a_fault_is_exit_code_1_and_the_first_line(folder, capsys):
 
 
 def test_with_a_loss_the_first_step_is_compared(folder, capsys):
-    training = ["--loss", "source.py:loss", "--optimizer", "source.py:optimizer"]
+    training = ["--loss", "source.py:loss"]
     assert port("--names", NAMES, *training) == 0
-    assert capsys.readouterr().out.startswith("The port is equal: weights, outputs, first step.\n")
+    assert capsys.readouterr().out.startswith("The port is equal: weights, outputs, loss and gradients.\n")
     (folder / "source.py").write_text(SOURCE.replace("MSELoss()", 'MSELoss(reduction="sum")'))
     assert port("--names", NAMES, *training) == 1
     assert "in the first step, loss: " in capsys.readouterr().out.splitlines()[0]
@@ -118,7 +114,7 @@ def test_a_converter_of_ones_own_is_compared_as_it_is(folder, capsys):
 
 
 def test_halves_on_two_machines_meet_in_a_file(folder, capsys):
-    training = ["--loss", "source.py:loss", "--optimizer", "source.py:optimizer"]
+    training = ["--loss", "source.py:loss"]
     data = ["--data", "model.py:batch"]
     assert cli.main(["record", "source.py:module", *data, *training, "--out", "outputs.npz"]) == 0
     assert "Recorded with torch " in capsys.readouterr().out

@@ -10,7 +10,6 @@ import keras_initx
 keras_hub = pytest.importorskip("keras_hub")
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
-from torch_ports import OPTIMIZERS  # noqa: E402
 
 PADDING = np.ones_like(TOKENS)
 
@@ -133,17 +132,8 @@ def without_dropout(module, model):
             layer._dropout = 0.0
 
 
-def assert_step(report, cause):
-    if cause:
-        assert report.verdict == f"The port differs: in the first step by nothing but known causes: {cause}."
-        assert cause in report.to_markdown().splitlines()[0]
-    else:
-        assert report.verdict == "The port is equal: weights, outputs, first step."
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("make", [bert, gpt2, llama, vit], ids=lambda make: make.__name__)
-def test_the_first_step_of_a_port_is_equal_or_has_a_known_cause(make, optimizer):
+def test_the_gradients_of_a_port_are_equal(make):
     keras.utils.set_random_seed(0)
     module, model, names, layout, inputs = make()
     without_dropout(module, model)
@@ -155,10 +145,9 @@ def test_the_first_step_of_a_port_is_equal_or_has_a_known_cause(make, optimizer)
     def loss(outputs, y):
         return torch.nn.functional.mse_loss(outputs.last_hidden_state, y["sequence_output"] if make is bert else y)
 
-    here, there, cause = OPTIMIZERS[optimizer]
-    model.compile(here(), {"sequence_output": "mse"} if make is bert else "mse")
-    report = keras_initx.port_report(model, module, inputs, y, names=names, layout=layout, loss=loss, optimizer=there)
-    assert_step(report, cause)
+    model.compile("adam", {"sequence_output": "mse"} if make is bert else "mse")
+    report = keras_initx.port_report(model, module, inputs, y, names=names, layout=layout, loss=loss)
+    assert report.verdict == "The port is equal: weights, outputs, loss and gradients."
 
 
 def gpt2_head():
@@ -181,15 +170,13 @@ def llama_head():
     return transformers.LlamaForCausalLM(config), keras_hub.models.LlamaCausalLM(backbone), names, "torch"
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "RMSprop"])
 @pytest.mark.parametrize("make", [gpt2_head, llama_head], ids=lambda make: make.__name__)
-def test_so_is_that_of_a_model_with_a_head_for_words(make, optimizer):
+def test_so_are_those_of_a_model_with_a_head_for_words(make):
     keras.utils.set_random_seed(0)
     module, model, names, layout = make()
     without_dropout(module, model)
     load(model, module, names, layout)
-    here, there, cause = OPTIMIZERS[optimizer]
-    model.compile(here(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     report = keras_initx.port_report(
         model,
         module,
@@ -198,6 +185,5 @@ def test_so_is_that_of_a_model_with_a_head_for_words(make, optimizer):
         names=names,
         layout=layout,
         loss=lambda outputs, y: torch.nn.functional.cross_entropy(outputs.logits.flatten(0, 1), y.flatten()),
-        optimizer=there,
     )
-    assert_step(report, cause)
+    assert report.verdict == "The port is equal: weights, outputs, loss and gradients."

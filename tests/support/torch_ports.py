@@ -152,39 +152,9 @@ class Port:
         self.y = draws.normal(size=(8, *targets)).astype("float32")
         self.x_of_module = np.moveaxis(self.x, -1, 1) if len(shape) == 3 else self.x
 
-    def recorded(self, optimizer=None, loss=nn.functional.mse_loss):
-        return keras_initx.record_outputs(self.module, self.x_of_module, self.y, loss=loss, optimizer=optimizer)
+    def recorded(self, loss=nn.functional.mse_loss):
+        return keras_initx.record_outputs(self.module, self.x_of_module, self.y, loss=loss)
 
     def compared(self, recorded, optimizer="sgd", **options):
         self.model.compile(optimizer, "mse")
         return keras_initx.compare_outputs(self.model, self.x, recorded, y=self.y, **options)
-
-
-def equal_epsilon(epsilon=1e-7, beta_2=0.999):
-    """Return the `eps` of Adam in torch that is the epsilon of Keras at the first step."""
-    return epsilon / (1 - beta_2) ** 0.5
-
-
-# The optimizers of both sides, and what is different in their first steps.
-OPTIMIZERS = {
-    "SGD": (
-        lambda: keras.optimizers.SGD(0.1, momentum=0.9),
-        lambda parameters: torch.optim.SGD(parameters, 0.1, momentum=0.9),
-        "",
-    ),
-    "Adam": (
-        lambda: keras.optimizers.Adam(1e-3),
-        lambda parameters: torch.optim.Adam(parameters, 1e-3),
-        "Adam of torch adds epsilon after its bias correction, and Keras before it",
-    ),
-    "AdamW": (
-        lambda: keras.optimizers.AdamW(1e-3, weight_decay=0.01),
-        lambda parameters: torch.optim.AdamW(parameters, 1e-3, weight_decay=0.01, eps=equal_epsilon()),
-        "",
-    ),
-    "RMSprop": (
-        lambda: keras.optimizers.RMSprop(1e-3, rho=0.99, epsilon=1e-8),
-        lambda parameters: torch.optim.RMSprop(parameters, 1e-3, eps=1e-8),
-        "RMSprop of torch adds epsilon to the root, and Keras under it",
-    ),
-}

@@ -7,8 +7,7 @@ Outputs: `_recorded.py` records calls, `_counterparts.py` decides which calls ar
 depends on, `_reasons.py` finds settings that differ.
 
 The first step: `_first_step.py` takes it with a Keras model, `_module_step.py` with a module of
-torch, whose arrays `_mapped_step.py` maps to weights. `_compared_step.py` compares two steps,
-`_known_causes.py` finds known differences between torch and Keras.
+torch, whose arrays `_mapped_step.py` maps to weights. `_compared_step.py` compares two steps.
 """
 
 from keras_initx.tools.compare_outputs._compare import compare_outputs as compare_outputs

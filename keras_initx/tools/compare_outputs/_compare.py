@@ -41,7 +41,7 @@ from keras_initx.tools.compare_outputs._compared_call import (
     find_flattening_order,
     is_equal_before_activation,
 )
-from keras_initx.tools.compare_outputs._compared_step import compare_steps
+from keras_initx.tools.compare_outputs._compared_step import compare_steps, explain_variances
 from keras_initx.tools.compare_outputs._counterparts import (
     Counterparts,
     find_counterpart_path,
@@ -54,10 +54,6 @@ from keras_initx.tools.compare_outputs._flow import (
     Flow,
     find_output_tolerances,
     propagate_tolerances,
-)
-from keras_initx.tools.compare_outputs._known_causes import (
-    find_causes_between_backends,
-    find_known_causes,
 )
 from keras_initx.tools.compare_outputs._mapped_step import MappedWeight, map_step
 from keras_initx.tools.compare_outputs._module_step import ModuleLoss, ModuleStep, preserve_modules
@@ -87,7 +83,6 @@ from keras_initx.tools.compare_outputs._recorded_step import (
 )
 from keras_initx.tools.compare_outputs._samples import squeeze_shape
 from keras_initx.tools.compare_outputs._step_report import StepReport
-from keras_initx.tools.compare_outputs._torch_settings import select_shared_settings
 from keras_initx.tools.load_pretrained._array_names import NamesDict
 
 
@@ -323,7 +318,6 @@ def record_outputs(
     y: Data | None = None,
     *,
     loss: ModuleLoss | None = None,
-    optimizer: Any = None,
 ) -> RecordedOutputs:
     """Record the outputs of all layers of a model in one forward pass.
 
@@ -337,8 +331,8 @@ def record_outputs(
     loss, the gradient of each weight, and its update by a copy of the optimizer in its first state.
     Keras then draws the same random numbers on each backend.
 
-    For a module of torch, pass `loss` and `optimizer`. The module stays as it was, to the bit.
-    Gradients and updates are kept whole up to four million values.
+    For a module of torch, pass `loss`. The module stays as it was, to the bit. The step ends with
+    the gradients, which are kept whole up to four million values.
 
     Args:
         model: A built Keras model, or a module of torch on any backend. Both run in inference mode.
@@ -356,12 +350,6 @@ def record_outputs(
             tensors, also in a list or dict.
         loss: For a module of torch with targets: a function of its outputs and of `y` that returns
             a single number, such as `torch.nn.MSELoss()`.
-        optimizer: For a module of torch, one of:
-
-            - an optimizer of its parameters, which takes no step,
-            - a function that makes one, such as
-              `lambda parameters: torch.optim.Adam(parameters, 1e-3)`,
-            - `None`: no updates are recorded.
 
     Returns:
         `RecordedOutputs` with a row for each call, ordered by the ends of calls. So a layer comes
@@ -369,13 +357,11 @@ def record_outputs(
         operations are part of the layer that calls them. A layer with two calls has two rows.
 
     Raises:
-        TypeError: If `model` is neither, `x` is not an array, or `loss` or `optimizer` of a module
-            is none.
+        TypeError: If `model` is neither, `x` is not an array, or `loss` of a module is no function.
         ValueError: If the model is not built, `x` does not fit to its inputs, on JAX other
             processes hold parts of the weights, `y` is given for a model that is not compiled,
-            or is on several replicas, `loss` or `optimizer` is given for a Keras model or without
-            `y`, `loss` returns no number with a gradient, or `optimizer` is not made of parameters
-            of the module, or calls the loss several times in a step, as L-BFGS does.
+            or is on several replicas, `loss` is given for a Keras model or without `y`, or `loss`
+            returns no number with a gradient.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
@@ -389,13 +375,11 @@ def record_outputs(
         curve" compares the first step of training.
     """
     if is_torch_module(model):
-        return _record_module(model, x, y, loss, optimizer)
-    for name, value in (("loss", loss), ("optimizer", optimizer)):
-        if value is not None:
-            raise ValueError(
-                f"`{name}` must be left out for a Keras model: `compile` has it. "
-                f"Received: {name}={value!r}"
-            )
+        return _record_module(model, x, y, loss)
+    if loss is not None:
+        raise ValueError(
+            f"`loss` must be left out for a Keras model: `compile` has it. Received: loss={loss!r}"
+        )
     inventory = _check_model(model)
     batch = _prepare_batch(model, x, y)
     recorded = _record_model(inventory, batch.x)
@@ -570,9 +554,10 @@ def _take_and_compare_step(
     The step of a module of torch is mapped to the weights of the model before.
     """
     there = others.step or RecordedStep()
+    is_torch = others.framework == "torch"
     indices_by_path: Mapping[str, Array] = {}
     weights: Mapping[str, MappedWeight] = {}
-    if others.framework == "torch":
+    if is_torch:
         by_weight = select_weight_names(names, inventory.weights_and_buffers)
         mapped = map_step(there, inventory, by_weight, layout)
         indices_by_path = mapped.indices_by_path
@@ -587,37 +572,24 @@ def _take_and_compare_step(
         others_by_path = {weight.path: weight for weight in there.weights}
 
     def find_counterpart(path: str) -> RecordedWeight | None:
-        if others.framework == "torch":
+        if is_torch:
             return others_by_path.get(path)
         other_path = find_counterpart_path(path, counterparts, names)
         return None if other_path is None else others_by_path.get(other_path)
 
     other_shapes = {squeeze_shape(tensor.shape) for tensor in there.outputs.values()}
-    step = FirstStep(inventory, batch, indices_by_path, other_shapes)
+    step = FirstStep(inventory, batch, indices_by_path, other_shapes, has_updates=not is_torch)
     here = step.record(is_whole=not there.obstacle)
     calls = [] if here.obstacle else step.record_calls()
     tolerances = find_output_tolerances(calls, tolerance, backends) if calls else {}
-    if others.framework != "torch":
-        report = compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
-        causes = find_causes_between_backends(report.rows, here, find_counterpart)
-        return replace(report, causes=causes.texts, explained=causes.explained)
-    settings = select_shared_settings(here, there)
-    report = compare_steps(
-        replace(here, settings=settings.here, unread=settings.unread),
-        replace(there, settings=settings.there),
-        find_counterpart,
-        tolerance,
-        tolerances,
-        backends,
-    )
-    causes = find_known_causes(here, there, weights, inventory, report.rows, calls)
-    return replace(
-        report,
-        causes=causes.texts,
-        explained=causes.explained,
-        remarks=settings.remarks,
-        later=[*report.later, *settings.later],
-    )
+    if is_torch:
+        # They say how the optimizer trains, which is not compared with torch.
+        here = replace(here, settings={}, unread=())
+    report = compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
+    if not is_torch:
+        return report
+    rows = explain_variances(report.rows, here, weights, inventory, calls, backends)
+    return replace(report, rows=rows, has_optimizers=False)
 
 
 def _find_draw_obstacle(ours: RecordedOutputs, others: RecordedOutputs) -> str:
@@ -650,21 +622,17 @@ def _find_random_calls(inventory: Inventory, x: Any, *, has_equal_draws: bool) -
     return keys
 
 
-def _record_module(
-    module: Any, x: Any, y: Any, loss: ModuleLoss | None, optimizer: Any
-) -> RecordedOutputs:
+def _record_module(module: Any, x: Any, y: Any, loss: ModuleLoss | None) -> RecordedOutputs:
     """Record the outputs of a module of torch, and its first step if there are targets."""
     names = name_modules(module)
     recorder = Recorder(module, names, names)
     args, kwargs = _prepare_arguments(module, x)
     recorded = RecordedOutputs(recorder.calls, "torch", "", environment=read_environment(module))
     if y is None:
-        for name, passed in (("loss", loss), ("optimizer", optimizer)):
-            if passed is not None:
-                raise ValueError(
-                    f"`{name}` must be left out without targets. Received: {name}={passed!r}, "
-                    "y=None"
-                )
+        if loss is not None:
+            raise ValueError(
+                f"`loss` must be left out without targets. Received: loss={loss!r}, y=None"
+            )
         call_observed_module(module, args, kwargs, recorder)
         return recorded
     if not callable(loss):
@@ -673,7 +641,7 @@ def _record_module(
             f"`torch.nn.MSELoss()`. Received: loss={loss!r}"
         )
     targets = _convert_to_tensors(y, module)
-    step = ModuleStep(module, args, kwargs, targets, loss, optimizer)
+    step = ModuleStep(module, args, kwargs, targets, loss)
     with preserve_modules(module):
         call_observed_module(module, args, kwargs, recorder)
     recorded.step = step.record()

@@ -12,20 +12,28 @@ keys of an attention, is nothing but rounding.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import keras
 import numpy as np
 
 from keras_initx._typing import Array
+from keras_initx.backends._current import backend
 from keras_initx.backends._moments import compute_rms
+from keras_initx.inspection._batch import to_floats
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._weights import ModelWeight
 from keras_initx.report._text import format_number, join_clauses
+from keras_initx.tools.compare_outputs._mapped_step import MappedWeight
 from keras_initx.tools.compare_outputs._pairs import pair_tensors
+from keras_initx.tools.compare_outputs._recorded import RecordedCall
 from keras_initx.tools.compare_outputs._recorded_step import (
     RecordedStep,
     RecordedTarget,
     RecordedWeight,
+    record_change,
 )
 from keras_initx.tools.compare_outputs._samples import RecordedTensor, squeeze_shape
 from keras_initx.tools.compare_outputs._step_report import (
@@ -60,7 +68,12 @@ _GRADIENT_LIMITS = _Limits(times=8, share=5e-5)
 # Few values of small gradients make most of the rounding of the steps of Adam, so that three runs
 # may miss it: hence the times. Powers of `beta_2` are rounded differently on torch: hence the
 # share.
-UPDATE_LIMITS = _Limits(times=32, share=1e-4)
+_UPDATE_LIMITS = _Limits(times=32, share=1e-4)
+# Both sides with rows, or both without, make the same of them.
+_IN_ROWS = (
+    "rows are added after the optimizer on TensorFlow: "
+    "docs/first_step.md#embeddings-on-tensorflow-a-true-difference-between-backends"
+)
 # All values are larger by one factor if at most this share of them is left.
 _LEFT = 1e-3
 
@@ -88,7 +101,7 @@ def compare_steps(
     obstacle = _find_step_obstacle(here, there, backends)
     if obstacle:
         return StepReport([], {}, StepLoss("not compared", how=obstacle), [], [], obstacle)
-    factor = compute_sum_factor(here.summed, is_in_order="tensorflow" in backends)
+    factor = _compute_sum_factor(here, backends)
     sum_tolerance = TOLERANCES["float32"] * factor
     rows = []
     matched = set()
@@ -117,6 +130,10 @@ def compare_steps(
         later=settings.later,
         unread=settings.unread,
     )
+
+
+def _compute_sum_factor(here: RecordedStep, backends: Collection[str]) -> float:
+    return compute_sum_factor(here.summed, is_in_order="tensorflow" in backends)
 
 
 def _find_step_obstacle(here: RecordedStep, there: RecordedStep, backends: Collection[str]) -> str:
@@ -165,15 +182,17 @@ def _compare_weight(
     there: RecordedStep,
 ) -> StepRow:
     obstacle = _find_weight_obstacle(weight, other)
+    is_trained = weight.kind == "trained"
+    # A step of a module of torch ends with the gradients.
+    has_update = weight.kind != "frozen" and not (is_trained and there.arrays)
     if other is None or obstacle:
         missing = StepChange("not compared", obstacle)
-        is_trained = weight.kind == "trained"
         return StepRow(
             weight.path,
             weight.kind,
             "" if other is None else other.path,
             missing if is_trained else None,
-            None if weight.kind == "frozen" else missing,
+            missing if has_update else None,
         )
     if "trained" in (weight.kind, other.kind) and weight.kind != other.kind:
         side = "here" if weight.kind == "trained" else "there"
@@ -181,19 +200,15 @@ def _compare_weight(
         return StepRow(weight.path, weight.kind, other.path, change)
     gradient = None
     obstacle = here.without_gradients or there.without_gradients
-    if weight.kind == "trained" and obstacle:
+    if is_trained and obstacle:
         gradient = StepChange("not compared", obstacle)
     elif weight.gradient is not None and other.gradient is not None:
         gradient = _compare_gradients(weight, other, sum_tolerance)
-    return StepRow(
-        weight.path,
-        weight.kind,
-        other.path,
-        gradient,
-        _compare_updates(
-            weight, other, gradient, sum_tolerance, here.without_updates or there.without_updates
-        ),
-    )
+    update = None
+    if has_update:
+        obstacle = here.without_updates or there.without_updates
+        update = _compare_updates(weight, other, gradient, sum_tolerance, obstacle)
+    return StepRow(weight.path, weight.kind, other.path, gradient, update)
 
 
 def _find_weight_obstacle(weight: RecordedWeight, other: RecordedWeight | None) -> str:
@@ -223,11 +238,11 @@ def _compare_updates(
     gradient: StepChange | None,
     sum_tolerance: float,
     obstacle: str,
-) -> StepChange | None:
-    """Compare the change of a weight by a step, or of a state by a call; `None` if it is frozen."""
-    if weight.kind == "frozen":
-        return None
+) -> StepChange:
+    """Compare the change of a weight by a step, or of a state by a call."""
     if weight.kind == "trained":
+        if weight.has_row_gradients != other.has_row_gradients:
+            return StepChange("not compared", _IN_ROWS)
         if obstacle:
             return StepChange("not compared", obstacle)
         if gradient is not None and gradient.answer == "differs":
@@ -240,7 +255,7 @@ def _compare_updates(
         return StepChange("not compared", "no update is known")
     # In all runs, a small step is rounded to the same multiple of the float spacing.
     least = weight.rounding if weight.kind == "trained" else 0.0
-    change = _compare_changes(weight, other, "update", sum_tolerance, UPDATE_LIMITS, least)
+    change = _compare_changes(weight, other, "update", sum_tolerance, _UPDATE_LIMITS, least)
     if change.answer != "equal":
         return change
     if weight.kind == "trained" and not change.norm and gradient is not None and gradient.norm:
@@ -306,6 +321,78 @@ def _compare_changes(
         # If norms alone differ, the values that are kept do not show the factor.
         _find_ratio(values, expected, rounding) if difference > allowed else None,
     )
+
+
+def explain_variances(
+    rows: Sequence[StepRow],
+    here: RecordedStep,
+    weights: Mapping[str, MappedWeight],
+    inventory: Inventory,
+    calls: Sequence[RecordedCall],
+    backends: Collection[str],
+) -> list[StepRow]:
+    """Explain moving variances that differ only because torch divides by n - 1, and Keras by n.
+
+    Args:
+        rows: The comparisons of a step with one of a module of torch.
+        here: The step of the model.
+        weights: The weights with the arrays of the module, by path.
+        inventory: The weights and layers of the model.
+        calls: The calls of the model in training.
+        backends: The backends of both.
+    """
+    sum_tolerance = TOLERANCES["float32"] * _compute_sum_factor(here, backends)
+    recorded = {weight.path: weight for weight in here.weights}
+    weights_by_path = {weight.path: weight for weight in inventory.weights}
+    inputs = {call.key.name: next(iter(call.inputs.values()), None) for call in calls}
+    explained = []
+    for row in rows:
+        weight = weights_by_path.get(row.path)
+        if row.update is not None and row.update.answer == "differs" and weight is not None:
+            tensor = inputs.get(inventory.paths[weight.layer])
+            how = _explain_variance(
+                weight, recorded[row.path], weights[row.path], tensor, sum_tolerance
+            )
+            if how:
+                row = replace(row, update=replace(row.update, answer="explained", how=how))
+        explained.append(row)
+    return explained
+
+
+def _explain_variance(
+    weight: ModelWeight,
+    ours: RecordedWeight,
+    theirs: MappedWeight,
+    inputs: RecordedTensor | None,
+    sum_tolerance: float,
+) -> str:
+    """Explain a moving variance, in words; empty if it differs in more than what torch divides by.
+
+    With the momentum `m`, `n` values and the variance `v` of the batch, the new value is
+
+        Keras    m * old + (1 - m) * v
+        torch    m * old + (1 - m) * v * n / (n - 1)
+    """
+    layer = weight.layer
+    if ours.update is None or theirs.recorded.update is None or inputs is None:
+        return ""
+    if weight.name != "moving_variance" or not isinstance(layer, keras.layers.BatchNormalization):
+        return ""
+    count = math.prod(inputs.shape) // inputs.shape[layer.axis]
+    share = 1 - layer.momentum
+    if count < 2 or share <= 0:
+        return ""
+    values = to_floats(backend.host_view(weight.variable)).reshape(-1)
+    before = values[theirs.indices].astype("float64")
+    variance = before + ours.update.values.astype("float64") / share
+    expected = record_change(share * (variance * count / (count - 1) - before))
+    # Norms are those of the values that are kept.
+    there = replace(theirs.recorded, update=replace(theirs.recorded.update, norm=math.nan))
+    here = replace(ours, update=replace(expected, rounding=ours.update.rounding))
+    change = _compare_changes(here, there, "update", sum_tolerance, _UPDATE_LIMITS, ours.rounding)
+    if change.answer != "equal":
+        return ""
+    return f"torch divides the variance of a batch by n - 1, and Keras by n, with n = {count}"
 
 
 def _find_ratio(values: Array, expected: Array, rounding: float) -> float | None:

@@ -21,7 +21,12 @@ import keras
 import numpy as np
 
 from keras_initx._checks import EPSILONS
-from keras_initx._keras import GradientKeeper, generator_states, list_layers
+from keras_initx._keras import (
+    GradientKeeper,
+    generator_states,
+    index_in_optimizer,
+    list_layers,
+)
 from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
@@ -109,6 +114,7 @@ class FirstStep:
         indices_by_path: Dict from the paths of weights to the flat indices of the values that are
             kept, for weights for which these do not follow from the shape.
         other_shapes: The shapes of the outputs that it is compared with, see `Recorder`.
+        has_updates: Whether to take the step of the optimizer too.
     """
 
     def __init__(
@@ -117,6 +123,8 @@ class FirstStep:
         batch: Batch,
         indices_by_path: Mapping[str, Array] | None = None,
         other_shapes: Collection[Shape] = (),
+        *,
+        has_updates: bool = True,
     ) -> None:
         model = inventory.model
         self._inventory = inventory
@@ -136,7 +144,9 @@ class FirstStep:
             if indices_by_path and path in indices_by_path:
                 self._indices[id(weight.variable)] = indices_by_path[path]
         self._other_shapes = other_shapes
-        self._has_row_gradients = False
+        self._has_updates = has_updates
+        # The ids of variables whose gradients have a row for each use.
+        self._in_rows: set[int] = set()
 
     def record(self, *, is_whole: bool = False) -> RecordedStep:
         """Take the step and record it, or why it is not known. Nothing has changed afterward.
@@ -284,7 +294,8 @@ class FirstStep:
         updates = _Updates(step.without_gradients)
         if not step.without_gradients:
             gradients = self._compute_gradients()
-            updates = self._compute_updates()
+            if self._has_updates:
+                updates = self._compute_updates()
         weights = []
         for path, weight in self._weights.items():
             address = id(weight.variable)
@@ -301,7 +312,7 @@ class FirstStep:
                 gradients.get(address),
                 update,
                 _compute_rounding(weight),
-                update_of_sums=updates.of_sums.get(address),
+                has_row_gradients=address in self._in_rows,
             )
             weights.append(recorded)
         # The last layer first: the way back from the loss.
@@ -335,14 +346,14 @@ class FirstStep:
 
     def _compute_gradients(self) -> dict[int, RecordedChange]:
         """Compute the gradients of the weights that are trained, by the ids of the variables."""
-        keeper: Any = _RowGradientKeeper()
+        keeper = _RowGradientKeeper()
         # A step of no length puts weights into their constraints too.
         with preserve_variables(self._trained):
             self._step_with(keeper)
         gradients = {}
         for variable, gradient in zip(self._trained, keeper.kept, strict=True):
             gradients[id(variable)] = self._record_change(variable, backend.host_view(gradient))
-        self._has_row_gradients = keeper.has_row_gradients
+        self._in_rows = {id(self._trained[position]) for position in keeper.in_rows}
         return gradients
 
     def _compute_updates(self) -> "_Updates":
@@ -351,27 +362,16 @@ class FirstStep:
         if optimizer is None:
             return _Updates("the model has no optimizer")
         try:
-            updates = self._take_step(copy_initial_optimizer(optimizer, self._trained))
+            copied = copy_initial_optimizer(optimizer, self._trained)
         except NoCopyError as error:
             return _Updates(f"there is no copy of the optimizer, {error.received}")
-        of_sums = {}
-        if self._has_row_gradients:
-            copied = copy_initial_optimizer(optimizer, self._trained)
-            _pass_sums_to(copied)
-            for address, change in self._take_step(copied).items():
-                if not np.array_equal(change.values, updates[address].values):
-                    of_sums[address] = change
-        return _Updates(by_id=updates, of_sums=of_sums)
-
-    def _take_step(self, optimizer: keras.optimizers.Optimizer) -> dict[int, RecordedChange]:
-        """Take a step with an optimizer, and record the changes of weights by their ids."""
         updates = {}
         with preserve_variables(self._trained) as former:
-            self._step_with(optimizer)
+            self._step_with(copied)
             for variable in self._trained:
                 increase = _compute_increase(variable, former)
                 updates[id(variable)] = self._record_change(variable, increase)
-        return updates
+        return _Updates(by_id=updates)
 
     def _record_change(self, variable: keras.Variable, values: Array) -> RecordedChange:
         return record_change(values, self._indices.get(id(variable)))
@@ -393,39 +393,31 @@ class _Updates(NamedTuple):
     Attributes:
         obstacle: Why it is not known, empty if it is.
         by_id: Dict from the ids of variables to their changes.
-        of_sums: Dict from the ids of some variables to `RecordedWeight.update_of_sums`.
     """
 
     obstacle: str = ""
     by_id: Mapping[int, RecordedChange] = {}
-    of_sums: Mapping[int, RecordedChange] = {}
 
 
 class _RowGradientKeeper(GradientKeeper):
-    """A keeper that notes whether a gradient has a row for each use, and not their sum."""
+    """A keeper that notes which gradients have a row for each use, and not their sum.
 
-    has_row_gradients = False
+    TensorFlow gives such gradients to embeddings: `IndexedSlices`, with the shape of the whole.
 
-    def apply(
-        self,
-        grads: Sequence[Tensor],
-        trainable_variables: Sequence[keras.Variable] | None = None,
+    Attributes:
+        in_rows: The positions of such gradients in `kept`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_rows: set[int] = set()
+
+    def update_step(
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
     ) -> None:
-        for gradient in grads:
-            self.has_row_gradients |= backend.as_whole(gradient) is not gradient
-        super().apply(grads, trainable_variables)
-
-
-def _pass_sums_to(optimizer: Any) -> None:
-    """Let an optimizer get the sum of the gradients of all uses of a row."""
-    apply = optimizer.apply
-
-    def apply_sums(
-        grads: Sequence[Tensor], trainable_variables: Sequence[keras.Variable] | None = None
-    ) -> None:
-        apply([backend.as_whole(gradient) for gradient in grads], trainable_variables)
-
-    optimizer.apply = apply_sums
+        if hasattr(gradient, "dense_shape"):
+            self.in_rows.add(index_in_optimizer(self, variable))
+        super().update_step(gradient, variable, learning_rate)
 
 
 class _TrainingCall(Watcher):

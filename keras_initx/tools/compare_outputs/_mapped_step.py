@@ -51,12 +51,10 @@ class MappedWeight(NamedTuple):
     Attributes:
         recorded: Its record, under the names of the arrays.
         indices: The flat indices of its kept values, `None` if they are unknown.
-        summands: The arrays, whose values are summed.
     """
 
     recorded: RecordedWeight
     indices: Array | None = None
-    summands: Sequence[Summand] = ()
 
 
 class MappedStep(NamedTuple):
@@ -168,9 +166,9 @@ def _map_weight(
         weight.shape,
         dtype,
         _combine_gradients(summands, math.prod(weight.shape)),
-        _sum_updates(summands, math.prod(weight.shape)),
+        _take_update(summands, math.prod(weight.shape)),
     )
-    return MappedWeight(recorded, weight_indices, summands)
+    return MappedWeight(recorded, weight_indices)
 
 
 def _classify(arrays: Sequence[RecordedArray]) -> Kind:
@@ -234,21 +232,20 @@ def _combine_gradients(summands: Sequence[Summand], size: int) -> RecordedChange
     return RecordedChange(norm, values, compute_rms(deviations))
 
 
-def _sum_updates(summands: Sequence[Summand], size: int) -> RecordedChange | None:
-    """Sum the changes of the arrays of a weight by a step."""
+def _take_update(summands: Sequence[Summand], size: int) -> RecordedChange | None:
+    """Take the change of a state by a call from its buffers. A sum of buffers has none."""
     changes = []
-    values = np.zeros(summands[0].indices.size, "float64")
+    values = np.zeros(summands[0].indices.size, "float32")
+    is_open = np.ones(values.size, bool)
     for array, indices in summands:
-        if array.update is None:
-            if array.kind != "frozen":
-                return None
-            continue
+        is_there = indices >= 0
+        if array.update is None or (is_there & ~is_open).any():
+            return None
         changes.append(array.update)
-        values += np.where(indices >= 0, array.update.values[indices], 0)
-    if not changes:
-        return None
+        values[is_there] = array.update.values[indices[is_there]]
+        is_open &= ~is_there
     norm = _compute_norm([summand.array for summand in summands], changes, values, size)
-    return RecordedChange(norm, values.astype("float32"))
+    return RecordedChange(norm, values)
 
 
 def _compute_norm(

@@ -2,10 +2,10 @@
 
 The record has arrays under the names of the `state_dict()`:
 
-    RecordedArray("0.weight", "trained", (3, 2), "float32", gradient, update)
+    RecordedArray("0.weight", "trained", (3, 2), "float32", gradient)
 
-`_mapped_step.py` knows which weights of a model they are. Gradients come from `loss.backward()`,
-updates from an optimizer, at its start, of copies of the parameters.
+`_mapped_step.py` knows which weights of a model they are. Gradients come from `loss.backward()`.
+The optimizer takes no part: torch and Keras compute its steps differently.
 """
 
 import contextlib
@@ -23,7 +23,6 @@ from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._torch_modules import is_dropout
-from keras_initx.tools.compare_outputs._module_optimizer import ModuleOptimizer
 from keras_initx.tools.compare_outputs._reading import label_members, name_modules, read_values
 from keras_initx.tools.compare_outputs._recorded import record_tensor
 from keras_initx.tools.compare_outputs._recorded_step import (
@@ -55,8 +54,7 @@ class _Run:
         outputs: Dict from the labels of the outputs in training to tensors.
         loss: The loss.
         gradients: The gradients of the tensors, by their names, 0 without a gradient.
-        updates: The changes of buffers by the call, and of parameters by the optimizer, by their
-            names.
+        updates: The changes of buffers by the call, by their names.
     """
 
     outputs: Mapping[str, RecordedTensor]
@@ -74,12 +72,6 @@ class ModuleStep:
         kwargs: Its keyword arguments.
         y: The targets, as tensors.
         loss: The loss.
-        optimizer: An optimizer of its parameters, or a function that makes one from a list of them.
-            Without one, no update is recorded.
-
-    Raises:
-        TypeError: If `optimizer` is neither.
-        ValueError: If `optimizer` has other parameters, or calls the loss more than once.
     """
 
     def __init__(
@@ -89,7 +81,6 @@ class ModuleStep:
         kwargs: Mapping[str, Any],
         y: Any,
         loss: ModuleLoss,
-        optimizer: Any = None,
     ) -> None:
         self._module = module
         self._args = args
@@ -100,10 +91,6 @@ class ModuleStep:
         for name, tensor in module.state_dict(keep_vars=True).items():
             if _has_floats(tensor):
                 self._tensors[name] = tensor
-        self._optimizer: ModuleOptimizer | None = None
-        if optimizer is not None:
-            with preserve_modules(module):  # a function of a user may do anything
-                self._optimizer = ModuleOptimizer(list(module.parameters()), optimizer)
 
     def record(self) -> RecordedStep:
         """Take the step and record it, or why it is not known. The module does not change.
@@ -120,19 +107,14 @@ class ModuleStep:
             repeats = [self._take(np.random.default_rng(seed)) for seed in range(RUNS)]
         is_whole = sum(math.prod(tensor.shape) for tensor in self._tensors.values()) <= _MOST_WHOLE
         losses = [repeat.loss for repeat in (run, *repeats) if not math.isnan(repeat.loss)]
-        optimizer = self._optimizer
         return RecordedStep(
             targets=record_targets(self._y),
             outputs=run.outputs,
             loss=run.loss,
             loss_rounding=float(np.std(losses, ddof=1)) if len(losses) > 1 else 0.0,
             without_gradients=without_gradients,
-            without_updates="no `optimizer` was recorded there" if optimizer is None else "",
-            settings={} if optimizer is None else optimizer.settings,
-            unread=() if optimizer is None else optimizer.unread,
             arrays=self._record_arrays(run, repeats, is_whole=is_whole),
             is_whole=is_whole,
-            groups=() if optimizer is None else optimizer.groups,
         )
 
     def _record_arrays(
@@ -148,7 +130,6 @@ class ModuleStep:
                 gradient = _record_array_change(run.gradients[name], runs, is_whole=is_whole)
             if name in run.updates:
                 update = _record_array_change(run.updates[name], [], is_whole=is_whole)
-            group = None if self._optimizer is None else self._optimizer.find_group(tensor)
             array = RecordedArray(
                 name=name,
                 kind=_classify(tensor),
@@ -156,7 +137,6 @@ class ModuleStep:
                 dtype=_dtype_name(tensor),
                 gradient=gradient,
                 update=update,
-                group=group,
                 tied_to="" if tied_to == name else tied_to,
             )
             arrays.append(array)
@@ -241,10 +221,6 @@ class ModuleStep:
                     # A buffer may be another tensor by now.
                     if name in before and _classify(self._tensors[name]) == "state":
                         updates[name] = _copy_to_host(tensor) - before[name]
-                if self._optimizer is not None and not self._find_gradient_obstacle():
-                    after = self._optimizer.take_step()
-                    for name in gradients:
-                        updates[name] = _copy_to_host(after[id(self._tensors[name])]) - before[name]
             return _Run(outputs, float(_copy_to_host(loss).item()), gradients, updates)
 
 

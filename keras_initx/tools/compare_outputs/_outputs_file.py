@@ -16,7 +16,7 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,22 +63,22 @@ def serialize_step(step: RecordedStep, numbers: Mapping[int, int]) -> dict[str, 
         "weights": [_serialize_weight(weight) for weight in step.weights],
         "arrays": [_serialize_array(array) for array in step.arrays],
         "is_whole": step.is_whole,
-        "groups": list(map(dict, step.groups)),
     }
 
 
 def _serialize_weight(weight: RecordedWeight) -> list[Any]:
     changes: list[list[float] | None] = []
-    for change in (weight.gradient, weight.update, weight.update_of_sums):
+    for change in (weight.gradient, weight.update):
         changes.append(None if change is None else [change.norm, change.rounding])
-    return [weight.path, weight.kind, list(weight.shape), weight.dtype, *changes]
+    facts = [weight.path, weight.kind, list(weight.shape), weight.dtype, weight.has_row_gradients]
+    return [*facts, *changes]
 
 
 def _serialize_array(array: RecordedArray) -> list[Any]:
     changes: list[list[Any] | None] = []
     for change in (array.gradient, array.update):
         changes.append(None if change is None else [change.norm, change.deviations.size > 0])
-    facts = [array.name, array.kind, list(array.shape), array.dtype, array.group, array.tied_to]
+    facts = [array.name, array.kind, list(array.shape), array.dtype, array.tied_to]
     return [*facts, *changes]
 
 
@@ -120,7 +120,9 @@ def parse_step(
     """
     reader = _ValueReader(values)
     weights = []
-    for path, kind, lengths, dtype, *sizes in () if content is None else content["weights"]:
+    for path, kind, lengths, dtype, in_rows, *sizes in (
+        () if content is None else content["weights"]
+    ):
         changes: list[RecordedChange | None] = []
         for size in sizes:
             if size is None:
@@ -129,10 +131,16 @@ def parse_step(
             norm, rounding = map(float, size)
             kept = reader.take(choose_indices(math.prod(lengths)).size)
             changes.append(RecordedChange(norm, kept, rounding))
-        gradient, update, *of_sums = changes
-        weight = RecordedWeight(str(path), kind, tuple(lengths), str(dtype), gradient, update)
-        if of_sums:  # which older files do not have
-            weight = replace(weight, update_of_sums=of_sums[0])
+        gradient, update = changes
+        weight = RecordedWeight(
+            str(path),
+            kind,
+            tuple(lengths),
+            str(dtype),
+            gradient,
+            update,
+            has_row_gradients=bool(in_rows),
+        )
         weights.append(weight)
     arrays = [] if content is None else _parse_arrays(content, reader)
     if reader.begin != values.size or values.dtype != "float32":
@@ -157,7 +165,6 @@ def parse_step(
         unread=list(map(str, content["unread"])),
         arrays=arrays,
         is_whole=bool(content["is_whole"]),
-        groups=list(content["groups"]),
     )
 
 
@@ -180,7 +187,7 @@ class _ValueReader:
 
 def _parse_arrays(content: Mapping[str, Any], reader: _ValueReader) -> list[RecordedArray]:
     arrays = []
-    for name, kind, lengths, dtype, group, tied_to, *sizes in content["arrays"]:
+    for name, kind, lengths, dtype, tied_to, *sizes in content["arrays"]:
         shape = tuple(lengths)
         count = math.prod(shape) if content["is_whole"] else choose_indices(math.prod(shape)).size
         changes: list[ArrayChange | None] = []
@@ -194,13 +201,13 @@ def _parse_arrays(content: Mapping[str, Any], reader: _ValueReader) -> list[Reco
             changes.append(ArrayChange(float(norm), kept, deviations))
         gradient, update = changes
         arrays.append(
-            RecordedArray(str(name), kind, shape, str(dtype), gradient, update, group, str(tied_to))
+            RecordedArray(str(name), kind, shape, str(dtype), gradient, update, str(tied_to))
         )
     return arrays
 
 
 _FORMAT = "keras_initx outputs"
-_VERSION = 3
+_VERSION = 4
 # In which values are kept.
 _DTYPES = ("float32", "float64", "int64")
 

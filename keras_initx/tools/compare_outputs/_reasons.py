@@ -182,24 +182,15 @@ def _compare_padding(
         if is_same_framework and None not in (here, there):
             return [f"padding: {_format_setting(here)} here, {_format_setting(there)} there"]
         return []
-    pads = _compute_pads(windows, here)
-    other_pads = _compute_pads(other_windows, there)
     lengths = [window.length for window in windows]
     other_lengths = [window.length for window in other_windows]
-    if lengths == other_lengths:
-        if pads == other_pads:
-            return []
-        return [f"padding: {_format_pads(pads)} here, {_format_pads(other_pads)} there"]
-    # A layer before one of them may have padded.
-    whole = _add_padding(lengths, pads)
-    other_whole = _add_padding(other_lengths, other_pads)
-    if whole == other_whole:
+    if lengths != other_lengths:
+        return []  # a layer before one of them may have padded
+    pads = _compute_pads(windows, here)
+    other_pads = _compute_pads(other_windows, there)
+    if pads == other_pads:
         return []
-    return [f"padded length: {_format_setting(whole)} here, {_format_setting(other_whole)} there"]
-
-
-def _add_padding(lengths: Sequence[int], pads: Sequence[tuple[int, int]]) -> list[int]:
-    return [length + sum(ends) for length, ends in zip(lengths, pads, strict=True)]
+    return [f"padding: {_format_pads(pads)} here, {_format_pads(other_pads)} there"]
 
 
 def _compute_pads(windows: Sequence[_Window], padding: Any) -> list[tuple[int, int]]:

@@ -163,11 +163,10 @@ class RecordedWeight:
         dtype: The dtype that its layer computes in.
         gradient: The gradient of the loss, if it is trained.
         update: Its change by the step, or of a state by the call; `None` if it is not known.
-        rounding: By how much its values are rounded, as a root mean square. Files do not have it.
-        obstacle: Why neither gradient nor update is known, empty if they may be. Files do not have
-            it.
-        update_of_sums: Its change by a step with the sum of the gradients of all uses of each row,
-            if Keras gives a gradient for each use to the optimizer, and the change is another.
+        rounding: By how much its values are rounded, as a root mean square.
+        obstacle: Why neither gradient nor update is known, empty if they may be.
+        has_row_gradients: Whether the optimizer got a gradient for each use of a row, and not the
+            sum for each row.
     """
 
     path: str
@@ -178,12 +177,12 @@ class RecordedWeight:
     update: RecordedChange | None = None
     rounding: float = 0.0
     obstacle: str = ""
-    update_of_sums: RecordedChange | None = None
+    has_row_gradients: bool = False
 
     @property
     def changes(self) -> Iterator[RecordedChange]:
-        """The gradient and the updates, if they are recorded."""
-        for change in (self.gradient, self.update, self.update_of_sums):
+        """The gradient and the update, if they are recorded."""
+        for change in (self.gradient, self.update):
             if change is not None:
                 yield change
 
@@ -212,8 +211,7 @@ class RecordedArray:
         shape: Its shape.
         dtype: The name of its dtype.
         gradient: The gradient of the loss, if it is trained: 0 if it has none.
-        update: Its change by the step, or of a buffer by the call; `None` if it is not known.
-        group: The index of its settings in `RecordedStep.groups`, `None` without an optimizer.
+        update: The change of a buffer by the call, `None` for a parameter.
         tied_to: The first name of the same tensor, empty if this is it.
     """
 
@@ -223,7 +221,6 @@ class RecordedArray:
     dtype: DType
     gradient: ArrayChange | None = None
     update: ArrayChange | None = None
-    group: int | None = None
     tied_to: str = ""
 
     @property
@@ -259,7 +256,6 @@ class RecordedStep:
         unread: Settings that cannot be read, in words.
         arrays: The parameters and buffers of a module of torch.
         is_whole: Whether all values of the arrays are kept, and not at most `MOST_VALUES` of each.
-        groups: The settings of the groups of its parameters, in the words of Keras.
     """
 
     obstacle: str = ""
@@ -279,4 +275,3 @@ class RecordedStep:
     unread: Sequence[str] = ()
     arrays: Sequence[RecordedArray] = ()
     is_whole: bool = False
-    groups: Sequence[Settings] = ()

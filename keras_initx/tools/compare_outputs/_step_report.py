@@ -9,12 +9,12 @@ Below the table of the rows, a report prints lines such as:
 """
 
 import textwrap
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from keras_initx._checks import truncate
-from keras_initx.report._figures import BLUE, PALE_BLUE, RED
+from keras_initx.report._figures import BLUE, COLORS, PALE_BLUE, RED
 from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Judgement, Problem, Tabular
 from keras_initx.report._table import Column
@@ -31,7 +31,13 @@ from keras_initx.tools.compare_outputs._recorded_step import Kind
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Answer: TypeAlias = Literal["equal", "differs", "not compared"]
+Answer: TypeAlias = Literal["equal", "explained", "differs", "not compared"]
+# How a verdict speaks of explained differences, which are no mistakes of a port.
+DONE_DIFFERENTLY = "what the frameworks do differently"
+_WITHOUT_OPTIMIZERS = (
+    "The optimizers were not compared. What those of torch do differently: "
+    "docs/first_step.md#what-optimizers-of-torch-do-differently"
+)
 # Of rows that differ, a table has so many.
 _MOST_ROWS = 12
 
@@ -41,8 +47,9 @@ class StepChange:
     """A gradient, an update or an output compared with its counterpart.
 
     Attributes:
-        answer: `"equal"`, `"differs"` or `"not compared"`.
-        how: The form of the difference, or why it was not compared.
+        answer: `"equal"`, `"explained"` if it is equal but for what torch and Keras do differently,
+            `"differs"` or `"not compared"`.
+        how: The form of the difference, its explanation, or why it was not compared.
         norm: The norm here, `None` if it is not known.
         norm_there: The norm in the other model.
         difference: The root mean square of the difference, as a share of the larger of both.
@@ -119,11 +126,10 @@ class StepRow:
 
     @property
     def answer(self) -> Answer:
-        """`"differs"` if gradient or update does, `"equal"` if both are, else `"not compared"`."""
+        """The worst of both: `"differs"`, `"not compared"`, `"explained"` or `"equal"`."""
         answers = [change.answer for change in self._changes.values()]
-        if "differs" in answers:
-            return "differs"
-        return "not compared" if "not compared" in answers else "equal"
+        worst: tuple[Answer, ...] = ("differs", "not compared", "explained")
+        return next((answer for answer in worst if answer in answers), "equal")
 
     @property
     def text(self) -> str:
@@ -177,10 +183,8 @@ class StepReport(Tabular[StepRow], Judgement):
         inputs: How targets and weights of samples differ, each in words.
         later: The settings that differ and make later steps differ, if the first does not.
         unread: Settings that were not compared, each in words.
-        causes: Known differences from torch that the values prove, with the weights that show them,
-            each in words.
-        explained: The paths of the weights whose difference has no other cause.
-        remarks: Settings that are equal at the first step alone, each in words.
+        has_optimizers: Whether the optimizers were compared, which they are between two models of
+            Keras.
     """
 
     rows: Sequence[StepRow]
@@ -192,9 +196,7 @@ class StepReport(Tabular[StepRow], Judgement):
     inputs: Sequence[str] = ()
     later: Sequence[str] = ()
     unread: Sequence[str] = ()
-    causes: Sequence[str] = ()
-    explained: Collection[str] = ()
-    remarks: Sequence[str] = ()
+    has_optimizers: bool = True
 
     @property
     def problems(self) -> list[Any]:
@@ -236,12 +238,12 @@ class StepReport(Tabular[StepRow], Judgement):
         text = "The first step differs"
         if not self._list_step_problems():
             text = "The first step is equal"
+            if self.explanations:
+                text += f" but for {DONE_DIFFERENTLY}: {join_clauses(*self.explanations)}"
             if self.later:
                 text += f", later ones are not: {join_clauses(*self.later)}"
         elif not any(self._differing()):
             text = "The first step was not compared"
-        elif self._is_explained():
-            text += ", by nothing but the causes that are known"
         if self.inputs:
             text += f", with {join_clauses(*self.inputs)}"
         missing = [row for row in self.rows if row.answer == "not compared"]
@@ -249,12 +251,15 @@ class StepReport(Tabular[StepRow], Judgement):
             text += f"; of {format_count(len(missing), 'weight')} not all was compared"
         return f"{text}."
 
-    def _is_explained(self) -> bool:
-        # Nothing differs but weights whose causes are all known.
-        problems = self._list_step_problems()
-        return all(
-            isinstance(problem, StepRow) and problem.path in self.explained for problem in problems
-        )
+    @property
+    def explanations(self) -> list[str]:
+        """What torch and Keras do differently in this step, each with the weights that show it."""
+        statements = []
+        for row in self.rows:
+            if row.update is not None and row.update.answer == "explained":
+                statements.append((row.update.how, row.path))
+        groups = group_names(statements).items()
+        return [f"{how} ({truncate(paths)})" for how, paths in groups]
 
     def _differing(self) -> Iterator[bool]:
         yield bool(self.inputs)
@@ -268,7 +273,6 @@ class StepReport(Tabular[StepRow], Judgement):
             return []
         lines = [*self.inputs, self._describe_outputs(), self.loss.text, self._describe_gradients()]
         lines += self._describe_updates()
-        lines += [f"known: {text}" for text in (*self.remarks, *self.causes)]
         lines += self._list_not_compared()
         if self.settings:
             lines.append(f"settings that differ: {join_clauses(*self.settings)}")
@@ -312,6 +316,8 @@ class StepReport(Tabular[StepRow], Judgement):
             if differing:
                 text += ", whose gradients are equal" if kind == "trained" else ""
                 text += f": {_group_updates(differing)}"
+            if len(compared) < len(_select_rows(rows, "update", "explained", "equal", "differs")):
+                text += f"; explained: {join_clauses(*self.explanations)}"
             lines.append(text)
         return lines
 
@@ -346,7 +352,8 @@ class StepReport(Tabular[StepRow], Judgement):
     def text_lines(self, width: int) -> list[str]:
         """List the lines on the step, filled to a width, and the summary."""
         lines = []
-        for line in [*self._list_findings(), self.summary]:
+        sentences = [self.summary] if self.has_optimizers else [self.summary, _WITHOUT_OPTIMIZERS]
+        for line in [*self._list_findings(), *sentences]:
             lines.append(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False))
         return lines
 
@@ -384,9 +391,7 @@ class StepReport(Tabular[StepRow], Judgement):
             "settings": list(self.settings),
             "later": list(self.later),
             "unread": list(self.unread),
-            "causes": list(self.causes),
-            "explained": sorted(self.explained),
-            "remarks": list(self.remarks),
+            "has_optimizers": self.has_optimizers,
             "unmatched": list(self.unmatched),
             "rows": self._records(),
         }
@@ -397,14 +402,14 @@ class StepReport(Tabular[StepRow], Judgement):
     def _figure(self) -> "Figure":
         panels = {}
         for name in ("gradient", "update"):
-            groups: dict[str, dict[int, float]] = {"rounding": {}, "equal": {}, "differs": {}}
+            colors = {"rounding": PALE_BLUE, "equal": BLUE, "explained": COLORS[4], "differs": RED}
+            groups: dict[str, dict[int, float]] = {group: {} for group in colors}
             for index, row in enumerate(self.rows):
                 change = getattr(row, name)
                 if change is None or change.difference is None or change.answer not in groups:
                     continue
                 groups[change.answer][index] = change.difference
                 groups["rounding"][index] = change.rounding
-            colors = {"rounding": PALE_BLUE, "equal": BLUE, "differs": RED}
             panels[f"difference of the {name}"] = {
                 group: Points(values, colors[group]) for group, values in groups.items()
             }

@@ -1,4 +1,4 @@
-"""Compare a ported model with its source: the weights, the outputs, and the first step."""
+"""Compare a ported model with its source: weights, outputs, loss and gradients."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -66,9 +66,8 @@ def port_report(
     names: NamesDict | None = None,
     layout: LayoutName | None = None,
     loss: Any = None,
-    optimizer: Any = None,
 ) -> PortReport:
-    """Compare a ported model with its torch module: the weights, the outputs, the first step.
+    """Compare a ported model with its torch module: weights, outputs, loss and gradients.
 
     Use it to show reviewers that your port is right, and to find the next fix. Load the weights
     first, by `load_pretrained` or by your own converter, because the report compares the present
@@ -80,13 +79,13 @@ def port_report(
         module: The `torch.nn.Module` that it was ported from, whatever the backend is.
         x: The inputs of both, for example an array of tokens. If the module takes other inputs, a
             dict `{"model": inputs, "module": inputs}`. For the forms of each see `record_outputs`.
-        y: The targets of both, to compare the first step of training. A tuple `(x, y)` in `x` has
-            its own.
+        y: The targets of both, to compare the loss, the gradients and the moving averages. A tuple
+            `(x, y)` in `x` has its own.
         loaded: The report of `load_pretrained`, which has `names` and `layout`.
         names: The names of arrays by patterns, see `load_pretrained`, if there is no report.
         layout: The layout of the module, `"torch"` by default, see `load_pretrained`.
-        loss: The loss of the module, see `record_outputs`. Pass it with targets.
-        optimizer: The optimizer of the module, see `record_outputs`.
+        loss: The loss of the module, see `record_outputs`. Pass it with targets. Optimizers are not
+            compared.
 
     Returns:
         A `PortReport`. `report.verdict` tells you in one sentence what to fix next, and
@@ -134,15 +133,15 @@ def port_report(
     names, layout = resolve_names(names if loaded is None else loaded, layout)
     layout = layout or "torch"
     batch = make_port_batch(x, y)
-    if batch.y is None and (loss is not None or optimizer is not None):
-        raise ValueError("`loss` and `optimizer` need targets: pass `y`. Received: y=None")
+    if batch.y is None and loss is not None:
+        raise ValueError(f"`loss` needs targets: pass `y`. Received: loss={loss!r}, y=None")
     ours, theirs = OutputKeeper(), OutputKeeper()
     with preserve_modules(module):
         of_weights = select_weight_names(names, inventory.weights)
         weights = compare_weights(inventory, module, of_weights, layout, loaded)
         hook = module.register_forward_hook(theirs.after_forward)
         try:
-            recorded = record_outputs(module, batch.module, batch.y, loss=loss, optimizer=optimizer)
+            recorded = record_outputs(module, batch.module, batch.y, loss=loss)
         finally:
             hook.remove()
         outputs = compare_watched(

@@ -15,7 +15,7 @@ from keras_initx.report._table import Column, Row, Table, columns_with_values
 from keras_initx.report._terminal import line_width
 from keras_initx.report._text import format_count, format_number
 from keras_initx.tools.compare_outputs._outputs_report import OutputsReport
-from keras_initx.tools.compare_outputs._step_report import StepReport
+from keras_initx.tools.compare_outputs._step_report import DONE_DIFFERENTLY, StepReport
 from keras_initx.tools.port_report._agreement import OutputAgreement
 from keras_initx.tools.port_report._ported_weights import PortedWeight, PortedWeights
 
@@ -34,9 +34,10 @@ class PortCheck:
 
     Attributes:
         path: The name of the check: `"weights"`, `"outputs"`, `"largest difference"`, `"largest
-            logit"` or `"first step"`.
-        answer: `"equal"`, `"differs"`, `"not known"` or `"not compared"`; or the largest
-            difference, or the number of vectors whose largest logit agrees.
+            logit"` or `"loss and gradients"`.
+        answer: `"equal"`, `"explained"` if it is equal but for what torch and Keras do differently,
+            `"differs"`, `"not known"` or `"not compared"`; or the largest difference, or the number
+            of vectors whose largest logit agrees.
         text: The compared things, or why nothing was compared.
     """
 
@@ -67,7 +68,7 @@ class PortReport(Tabular[PortCheck], Judgement):
 
     Attributes:
         weights: The comparison of the weights, and the number of parameters on both sides.
-        outputs: The comparison of the outputs of layers and of the first step of training.
+        outputs: The comparison of the outputs of layers, and of the loss and gradients.
         agreements: The differences between whole outputs of the model, in absolute numbers.
         model: The model.
         module: The module.
@@ -133,14 +134,18 @@ class PortReport(Tabular[PortCheck], Judgement):
         if step is not None and step.obstacle:
             text = f"{step.summary[:1].lower()}{step.summary[1:]}"
             return _describe_verdict(text, is_known=False)
-        if step is not None and not step.ok:
-            return _describe_verdict(
-                _describe_first_difference(step), is_known=self._step_differs()
-            )
-        equal = [row.path for row in self.rows if row.answer == "equal"]
-        text = f"The port is equal: {', '.join(equal)}"
         settings = self._settings()
-        return f"{text}; settings that differ: {'; '.join(settings)}" if settings else text
+        other_settings = f"; settings that differ: {'; '.join(settings)}" if settings else ""
+        if step is not None and not step.ok:
+            text = _describe_first_difference(step)
+            verdict = _describe_verdict(text, is_known=self._step_differs())
+            return f"{verdict}{other_settings}"
+        if step is not None and step.explanations:
+            explanations = "; ".join(step.explanations)
+            text = f"The port is equal but for {DONE_DIFFERENTLY}: {explanations}"
+            return f"{text}{other_settings}"
+        equal = [row.path for row in self.rows if row.answer == "equal"]
+        return f"The port is equal: {', '.join(equal)}{other_settings}"
 
     def _settings(self) -> list[str]:
         """Return the settings that differ without an effect on this batch, each with its layers."""
@@ -203,14 +208,18 @@ class PortReport(Tabular[PortCheck], Judgement):
         step = self.outputs.step
         if step is None:
             return PortCheck(
-                "first step",
+                "loss and gradients",
                 "not compared",
-                "Pass targets and the loss of the module to compare it.",
+                "Pass targets and the loss of the module to compare them.",
             )
-        answer = "equal" if step.ok else "not known"
-        if self._step_differs():
+        answer = "not known"
+        if step.obstacle:
+            answer = "not compared"
+        elif self._step_differs():
             answer = "differs"
-        return PortCheck("first step", "not compared" if step.obstacle else answer, step.summary)
+        elif step.ok:
+            answer = "explained" if step.explanations else "equal"
+        return PortCheck("loss and gradients", answer, step.summary)
 
     def _step_differs(self) -> bool:
         """Return whether the first step or a later one differs, and not only lacks a comparison."""
@@ -365,14 +374,8 @@ _COLUMNS_OF_WEIGHTS: list[Column[PortedWeight]] = [
 
 
 def _describe_first_difference(step: StepReport) -> str:
-    """Return the first difference in a step, with its known cause in short."""
-    # "Adam of torch adds epsilon after its bias correction: epsilon=1e-07 here is ... Remedy: ..."
-    causes = [cause.partition(". Remedy: ")[0].partition(":")[0] for cause in step.causes]
-    if step._is_explained():
-        return f"in the first step by nothing but known causes: {'; '.join(causes)}"
-    known = [*causes, *step.settings]
-    text = f"in the first step, {step.problems[0].text}"
-    return f"{text} ({'; '.join(known)})" if known else text
+    """Return the first difference in a step."""
+    return f"in the first step, {step.problems[0].text}"
 
 
 def _describe_verdict(text: str, *, is_known: bool = True) -> str:

@@ -42,7 +42,7 @@ def forget_variance(model):
 PLANTED = {
     "an epsilon": ({"epsilon": 1e-5}, None, "norm", "epsilon: 1e-05 here, 1e-06 there"),
     "a GELU by tanh": ({"activation": gelu_by_tanh}, None, "up", "its activation, before which the outputs are equal"),
-    "padding with strides": ({"is_padded": True}, None, "stem", "padded length: 14 here, 13 there"),
+    "padding with strides": ({"is_padded": True}, None, "stem", None),
     "a mask": (
         {"is_causal": False},
         None,

@@ -53,7 +53,7 @@ def test_numbers_are_those_that_reviewers_compare_with(equal):
     assert agreement.largest_difference < 1e-5
     assert equal["largest difference"].text.endswith("below 1e-4.")
     assert equal["largest logit"].answer == "6 of 6"
-    assert equal["first step"].answer == "not compared"
+    assert equal["loss and gradients"].answer == "not compared"
 
 
 def test_both_sides_say_what_has_computed_them(equal):
@@ -259,7 +259,7 @@ def test_a_load_with_a_report_needs_no_names():
         keras_initx.port_report(model, source, tokens, loaded=NAMES)
     with pytest.raises(TypeError, match=r"`module` must be a `torch\.nn\.Module`\. Received: module of type Func"):
         keras_initx.port_report(model, model, tokens)
-    with pytest.raises(ValueError, match=r"`loss` and `optimizer` need targets: pass `y`"):
+    with pytest.raises(ValueError, match=r"`loss` needs targets: pass `y`"):
         keras_initx.port_report(model, source, tokens, names=NAMES, loss=torch.nn.MSELoss())
 
 
