@@ -13,7 +13,8 @@ from keras_initx.inspection._weights import ModelWeight
 ROLES = {
     **dict.fromkeys(("kernel", "patches", "last", "shortcut", "logits", "frames"), "kernel"),
     **dict.fromkeys(("pre-logits", "dt kernel"), "kernel"),
-    **dict.fromkeys(("query", "unscaled query", "key", "value", "attended"), "kernel"),
+    # Projections make the queries, keys and values of attention.
+    **dict.fromkeys(("projection", "unscaled query", "attended"), "kernel"),
     **dict.fromkeys(("inner", "gate", "up", "gate and up", "outer", "modulation"), "kernel"),
     # Of a mixture of experts: what weighs them, their kernels, and those that end its branch.
     **dict.fromkeys(("router", "expert", "outer expert"), "kernel"),
@@ -40,7 +41,6 @@ class Doubt(enum.Enum):
     ENDS = "which kernels end branches"
     LENGTHS = "how many branches are on the way of a weight"
     DEPTH = "how many kernels a branch has, one after another"
-    BLOCKS = "how many blocks are on the way of a weight"
     NUMBERS = "in which block a branch is"
     CLOSING = "whether a branch can start at 0"
     END_AT_ZERO = "whether the last kernel of a branch can start at 0"
@@ -55,25 +55,20 @@ class Role:
 
     Attributes:
         name: A key of the tables of recipes.
-        stack: 1 if the weight is in a decoder that has an encoder, and 0 if not.
         block: The number of its block, from 1. It is 0 if the weight is in no block.
         depth: The number of kernels of its branch, one after another.
         closes: Whether this weight is 0 if its branch starts at 0.
         in_branch: Whether the graph shows that the weight is in a branch.
         branches: The number of residual branches on its path through the model. A branch that is
             applied several times counts each time. It is 0 if it is not known or there is none.
-        blocks: The number of blocks in the encoder and in the decoder on this path. Without both
-            stacks, the first number counts all blocks and the second is 0.
     """
 
     name: str
-    stack: int = 0
     block: int = 0
     depth: int = 0
     closes: bool = False
     in_branch: bool = False
     branches: int = 0
-    blocks: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ _DOUBTS: Mapping[str | Feature, Doubt] = {
     Feature.SELU: Doubt.ACTIVATIONS,
 }
 # What only the graph tells, so that it may be in what cannot be followed.
-_IN_GRAPH = ("attended", "gate", "inner", "outer", "tokens", "value", *_DOUBTS)
+_IN_GRAPH = ("attended", "gate", "inner", "outer", "tokens", *_DOUBTS)
 # What errors call the weights of a role.
 _WEIGHTS_OF_ROLES = {
     "A_log": "weight `A_log`",
@@ -58,7 +58,6 @@ _WEIGHTS_OF_ROLES = {
     "relative positions": "table of relative positions",
     "tokens": "token embedding",
     "unscaled query": "query kernel of an attention that does not scale its queries",
-    "value": "attention value kernel",
 }
 # For what a table has no numbers for: the values stay.
 LEFT = Computed("left, its values stay", lambda part, roles: None)

@@ -23,8 +23,6 @@ _WIDER: dict[str, tuple[str | Feature, ...]] = {
 }
 # What the user says by roles of where normalizations stand.
 _PLACES = {"scale before": (Feature.FIRST,), "scale after": (Feature.LAST, Feature.LAST_IN_TEXT)}
-# What the user may say beside roles: the weights of the decoder beside an encoder.
-_DECODER = "decoder"
 
 
 def find_roles(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
@@ -55,11 +53,10 @@ def find_roles(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
     elif is_followed:
         reading = graph.counted(names.roles(), names.ends)
     else:
-        crosses = Feature.CROSS_ATTENTION in has
-        reading = names.reading(crosses=crosses, hidden=graph.hidden(), unseen=graph.unseen())
+        reading = names.reading(hidden=graph.hidden(), unseen=graph.unseen())
     doubts = dict(reading.doubts)
     for text in found.loops:
-        doubts[Doubt.LENGTHS] = doubts[Doubt.BLOCKS] = f"layers called in a loop: {text}"
+        doubts[Doubt.LENGTHS] = f"layers called in a loop: {text}"
     if not found.is_placement_seen:
         doubts[Doubt.PLACEMENT] = f"a place of normalizations that is not seen in {graph.unseen()}"
     if not (is_followed or Feature.SELU in has):
@@ -120,10 +117,7 @@ def _mark_table(part: Part, found: Architecture) -> Part:
 
 
 def _read_given_roles(parts: Sequence[Part], given: RolesGiven) -> dict[str, list[str]]:
-    """Return the roles that the user gives, by path. The first pattern that matches counts.
-
-    In addition to its role, each weight of the decoder gets the mark of the decoder.
-    """
+    """Return the roles that the user gives, by path. The first pattern that matches counts."""
     check_type("roles", given, Mapping, "a dict from roles to patterns")
     paths = [part.weight.path for part in parts]
     taken: dict[str, list[str]] = {}
@@ -134,11 +128,10 @@ def _read_given_roles(parts: Sequence[Part], given: RolesGiven) -> dict[str, lis
                 "`roles` must have a pattern or a list of patterns for each role. "
                 f"Received: {value!r} for {role!r}"
             )
-        known = [*ROLES, _DECODER]
-        if role not in known:
-            similar = did_you_mean(map(repr, difflib.get_close_matches(str(role), known)))
+        if role not in ROLES:
+            similar = did_you_mean(map(repr, difflib.get_close_matches(str(role), ROLES)))
             raise ValueError(
-                f"`roles` must have keys among {', '.join(map(repr, known))}. "
+                f"`roles` must have keys among {', '.join(map(repr, ROLES))}. "
                 f"Received: {role!r}{similar}"
             )
         for pattern in patterns:
@@ -149,9 +142,7 @@ def _read_given_roles(parts: Sequence[Part], given: RolesGiven) -> dict[str, lis
                     f"{pattern!r} for {role!r}{suggest_paths(pattern, paths)}"
                 )
             for path in matching:
-                said = taken.setdefault(path, [])
-                if role == _DECODER or not set(said) - {_DECODER}:
-                    said.append(role)
+                taken.setdefault(path, [role])
     return taken
 
 
@@ -165,24 +156,16 @@ def _apply_given_roles(
     ends: list[str] = []
     for path, roles_said in taken.items():
         for name in roles_said:
-            if name == _DECODER:
-                roles[path] = replace(roles[path], stack=1)
-            else:
-                roles[path] = replace(roles[path], name=name)
+            roles[path] = replace(roles[path], name=name)
             if name in ("attended", "outer"):
                 ends.append(path)
     if ends and Doubt.ENDS in doubts:
         del doubts[Doubt.ENDS]
         for path in ends:
             roles[path] = replace(roles[path], closes=True)
-        blocks = [0, 0]
-        for path in ends:
-            blocks[roles[path].stack] += roles[path].name == "outer"
         for path, role in roles.items():
-            roles[path] = replace(role, branches=len(ends), blocks=(blocks[0], blocks[1]))
+            roles[path] = replace(role, branches=len(ends))
         doubts.pop(Doubt.LENGTHS, None)
-        if blocks[1] == 0 or _DECODER in said:
-            doubts.pop(Doubt.BLOCKS, None)
     if not said.isdisjoint(_PLACES):
         doubts.pop(Doubt.PLACEMENT, None)
     return replace(reading, roles=roles, doubts=doubts)
