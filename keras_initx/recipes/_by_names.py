@@ -252,10 +252,7 @@ class ByNames:
         doubts = {Doubt.NUMBERS: "a graph that cannot be followed"}
         nameless = "" if self._branches else self.nameless_kernel(hidden)
         if nameless:
-            doubts[Doubt.ENDS] = (
-                f"{nameless!r} in a block, whose role no name shows, and {unseen}; "
-                "pass `roles` to name the 'attended' and the 'outer' kernels"
-            )
+            doubts[Doubt.ENDS] = f"{nameless!r} in a block, whose role no name shows, and {unseen}"
         if any(depth < 2 for _, _, depth in self._branches.values()):
             doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"
         branches = len(attended) + len(outer)

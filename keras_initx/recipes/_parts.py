@@ -9,29 +9,12 @@ import keras
 from keras_initx._typing import Shape
 from keras_initx.inspection._weights import ModelWeight
 
-# All roles, each with what a weight of it is by its own name.
-ROLES = {
-    **dict.fromkeys(("kernel", "patches", "last", "shortcut", "logits", "frames"), "kernel"),
-    **dict.fromkeys(("pre-logits", "dt kernel"), "kernel"),
-    # Projections make the queries, keys and values of attention.
-    **dict.fromkeys(("projection", "unscaled query", "attended"), "kernel"),
-    **dict.fromkeys(("inner", "gate", "up", "gate and up", "outer", "modulation"), "kernel"),
-    # Of a mixture of experts: what weighs them, their kernels, and those that end its branch.
-    **dict.fromkeys(("router", "expert", "outer expert"), "kernel"),
-    **dict.fromkeys(("embeddings", "tokens", "positions", "sines"), "embeddings"),
-    # Latents are learned queries and the like, which stand in place of a tensor.
-    **dict.fromkeys(("class", "latents", "relative positions"), "embeddings"),
-    **dict.fromkeys(("bias", "inner bias", "patch bias", "modulation bias"), "bias"),
-    # Of normalizations; the last two say where these stand: before branches or after sums.
-    **dict.fromkeys(("scale", "scale before", "scale after"), "scale"),
-    # Only recipes of their own know these.
-    **dict.fromkeys(("A_log", "dt_bias", "D"), "unknown"),
-    **dict.fromkeys(("LoRA A", "LoRA B"), "unknown"),
-    **dict.fromkeys(("LoRA A of a table", "LoRA B of a table"), "unknown"),
-}
-
-
-# Those that end branches. The experts of a block end one together.
+# The roles of weights that only recipes of their own know. All others leave these weights.
+UNKNOWN = (
+    *("unknown", "A_log", "dt_bias", "D"),
+    *("LoRA A", "LoRA B", "LoRA A of a table", "LoRA B of a table"),
+)
+# The roles that end branches. The experts of a block end one together.
 ENDS = ("attended", "outer", "outer expert")
 
 
@@ -54,7 +37,21 @@ class Role:
     """The role of a weight.
 
     Attributes:
-        name: A key of the tables of recipes.
+        name: A key of the tables of recipes. What the weight is by its own name, or one of these:
+
+            - a kernel at an end of the model: "patches" or "frames" (first), "last", "logits",
+              "pre-logits";
+            - a kernel of attention: "projection" (it makes queries, keys or values), "unscaled
+              query", "attended" (the last one);
+            - a kernel of another branch: "inner", "outer" (the last one), "gate", "up", "gate and
+              up";
+            - of a mixture of experts: "router", "expert", "outer expert";
+            - a kernel beside a branch: "shortcut", "modulation";
+            - a bias: "inner bias", "patch bias", "modulation bias";
+            - a table: "tokens", "positions", "sines", "class", "relative positions", or "latents"
+              (learned queries and the like, which stand in place of a tensor);
+            - of a state space: "A_log", "dt_bias", "dt kernel", "D";
+            - of an adapter: "LoRA A", "LoRA B", and both "of a table".
         block: The number of its block, from 1. It is 0 if the weight is in no block.
         depth: The number of kernels of its branch, one after another.
         closes: Whether this weight is 0 if its branch starts at 0.
@@ -93,7 +90,7 @@ class Part:
     @property
     def is_unknown(self) -> bool:
         """Whether the role is unknown, although a recipe of its own may know it."""
-        return self.by_name == "unknown" and ROLES.get(self.role.name, "unknown") == "unknown"
+        return self.by_name == "unknown" and self.role.name in UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,6 @@ class Roles:
         doubts: The facts that are not known, each with the reason.
         notes: The findings, as lines of text.
         is_by_graph: Whether the graph gave the roles in branches.
-        given: The roles that the user gives, as lines of text.
         unseen: The part of the graph that cannot be followed, with the reason, or an empty text.
     """
 
@@ -134,7 +130,6 @@ class Roles:
     doubts: Mapping[Doubt, str]
     notes: tuple[str, ...] = ()
     is_by_graph: bool = False
-    given: tuple[str, ...] = ()
     unseen: str = ""
 
     def shape_of(self, role: str) -> Shape:

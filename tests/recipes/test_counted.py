@@ -92,11 +92,8 @@ def test_names_are_used_with_a_note_where_the_graph_cannot_be_followed():
 
 def test_a_kernel_of_a_block_without_a_name_is_asked_for_where_the_graph_cannot_be_followed():
     model = decoder(names=(NAMES[0], "middle", NAMES[1]), asks=True)
-    with pytest.raises(ValueError, match=r"'b0_1/middle/kernel' in a block, whose role no name shows.* pass `roles`"):
+    with pytest.raises(ValueError, match=r"'b0_1/middle/kernel' in a block, whose role no name shows"):
         recipes.gpt2(model)
-    roles = {"outer": f"*/{NAMES[1]}/kernel", "attended": "*/attention_output/kernel"}
-    plan = initialize(model, "gpt2", seed=0, roles=roles, dry_run=True)
-    assert list(ends(plan)) == pytest.approx([0.01])
 
 
 def mixture(number, starts_at_sum):
@@ -158,8 +155,6 @@ def test_a_place_of_normalizations_that_was_not_seen_is_asked_for(recipe, first)
     model = keras.Model(ids, layers.Dense(30, name="head")(Block(first, name="block")(x)))
     with pytest.raises(ValueError, match="a place of normalizations that is not seen in 'block', whose `call`"):
         initialize(model, recipe)
-    place = "scale before" if recipe in ("gpt2", "zero_residual") else "scale after"
-    initialize(model, recipe, seed=0, roles={place: "block/*/gamma"}, dry_run=True)
 
 
 class Encoder(layers.Layer):
