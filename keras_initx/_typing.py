@@ -1,6 +1,6 @@
 """Type aliases for signatures."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex, TypeAlias
 
 import keras
@@ -16,9 +16,6 @@ DType: TypeAlias = str
 # A backend tensor, or a NumPy array in host computations. They have no common type.
 Tensor: TypeAlias = Any
 Array: TypeAlias = npt.NDArray[Any]
-
-# Patterns for weights, by the role that a recipe is to take them for.
-RolesGiven: TypeAlias = Mapping[str, str | Sequence[str]]
 
 Seed: TypeAlias = int | keras.random.SeedGenerator | None
 AxesLike: TypeAlias = list[int] | tuple[int, ...] | None

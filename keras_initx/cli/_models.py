@@ -70,13 +70,7 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
     try:
         rules = _read_rules(arguments)
         model = open_source(arguments.model, load_compiled_model)
-        plan = keras_initx.initialize(
-            model,
-            rules,
-            seed=arguments.seed,
-            roles=_collect_roles(arguments),
-            dry_run=arguments.dry_run,
-        )
+        plan = keras_initx.initialize(model, rules, seed=arguments.seed, dry_run=arguments.dry_run)
         if arguments.plan:
             plan.save(arguments.plan)
         if arguments.out:
@@ -105,7 +99,6 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
             rules,
             like=like,
             seed=arguments.seed,
-            roles=_collect_roles(arguments),
             alpha=arguments.alpha,
         )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
@@ -154,16 +147,6 @@ def save(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     sys.stdout.write(f"{report}\n")
     return int(not report.ok)
-
-
-def _collect_roles(arguments: argparse.Namespace) -> dict[str, list[str]] | None:
-    """Return the patterns of each role, or `None` without any."""
-    if not arguments.role:
-        return None
-    roles: dict[str, list[str]] = {}
-    for role, pattern in arguments.role:
-        roles.setdefault(role, []).append(pattern)
-    return roles
 
 
 def _read_rules(arguments: argparse.Namespace) -> Any:

@@ -221,16 +221,6 @@ def recording(text: str) -> Output:
     return output_path(text)
 
 
-def role(text: str) -> tuple[str, str]:
-    """Parse a role and a pattern."""
-    name, sign, pattern = text.partition("=")
-    if not (name and sign and pattern):
-        raise argparse.ArgumentTypeError(
-            f"a role must have the form ROLE=PATTERN. Received: {text!r}"
-        )
-    return name, pattern
-
-
 MODEL: dict[str, Any] = {
     "type": path_or_function,
     "metavar": "MODEL",
@@ -240,13 +230,6 @@ MODEL: dict[str, Any] = {
 DATA: dict[str, Any] = {"type": path_or_function, "metavar": "FILE", "required": True}
 SHAPE: dict[str, Any] = {"type": shape, "metavar": "N,N..."}
 CONFIG: dict[str, Any] = {"type": config, "metavar": "JSON"}
-ROLES: dict[str, Any] = {
-    "type": role,
-    "action": "append",
-    "metavar": "ROLE=PATTERN",
-    "help": "the weights of a role in the table of the recipe, if it does not find them: "
-    "positions='*/where'; may be repeated",
-}
 NAMES: dict[str, Any] = {"type": names, "metavar": "JSON"}
 FUNCTION: dict[str, Any] = {"type": path_or_function, "metavar": "FILE.py:NAME"}
 RULES: dict[str, Any] = {"type": rules, "metavar": "JSON"}

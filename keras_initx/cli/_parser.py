@@ -195,7 +195,6 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
         "leaves a weight unchanged; or an array of these and names of recipes: "
         '\'[{"head/kernel": "zeros"}, "gpt2"]\'; or a file that --plan wrote',
     )
-    parser.add_argument("--role", **_options.ROLES)
     parser.add_argument(
         "--seed", **_options.SEED, help="root of the seeds of all weights; default: random"
     )
@@ -245,7 +244,6 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         help="a contract, or other weights, in each form that MODEL has; a function is called "
         "three times. Weights that are now drawn differently are shown",
     )
-    parser.add_argument("--role", **_options.ROLES)
     parser.add_argument(
         "--seed",
         **_options.SEED,

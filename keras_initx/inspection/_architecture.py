@@ -82,7 +82,6 @@ class Architecture:
         loops: Operations that call functions with layers any number of times, each with the reason
             why they cannot be followed.
         hidden: Layers with kernels whose `call` could not be followed, each with the reason.
-        starts: The layers with a kernel that each stream of branches begins with, by its number.
         calls: The call that made each tensor of the graph.
     """
 
@@ -108,7 +107,6 @@ class Architecture:
     pre_logits: Sequence[keras.Operation]
     loops: Sequence[str]
     hidden: dict[keras.Layer, str]
-    starts: dict[int, list[keras.Operation]]
     calls: dict[Node, SymbolicCall]
 
     @property
@@ -204,7 +202,6 @@ def read_architecture(model: keras.Model) -> Architecture:
         pre_logits=[layer for layer in pre_logits if layer not in inside],
         loops=root.loops,
         hidden=hidden,
-        starts=streams.starts(),
         calls=calls_by_node,
     )
 

@@ -487,15 +487,6 @@ def find_crossing_branches(streams: Mapping[Branch, int]) -> set[Branch]:
     }
 
 
-def find_input_kernels(branch: Branch) -> list[keras.Operation]:
-    """Find the layers with a kernel whose outputs a branch gets, not through another one."""
-    kernels: dict[Node, None] = {}
-    for node in branch.begin:
-        ends = find_ends([node], node_and_ancestors(node), branch.weighing)
-        kernels.update(dict.fromkeys(ends.sources))
-    return find_producers(kernels)
-
-
 def _mark_ancestors(nodes: Sequence[Node], index: Mapping[Node, int]) -> dict[Node, int]:
     # Bit `index[a]` of the result for a tensor is set if it is computed from `a`, or is `a`.
     ancestors: dict[Node, int] = {}

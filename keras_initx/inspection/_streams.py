@@ -10,12 +10,10 @@ a decoder, is no path of a stream:
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
-import keras
-
-from keras_initx.inspection._branches import Branch, find_input_kernels
+from keras_initx.inspection._branches import Branch
 from keras_initx.inspection._graph import Node
 from keras_initx.inspection._operations import CONCATENATE, get_kind
 
@@ -52,31 +50,32 @@ class Streams:
         numbers_by_sum = self._number_streams()
         self.numbers = {branch: numbers_by_sum[branch.total] for branch in branches}
 
-    def lengths(self, counts: Callable[[Branch], bool]) -> dict[Branch, frozenset[int]]:
-        """Count the branches on the paths through each branch: a number for each length of a path.
-
-        Args:
-            counts: Whether a branch counts.
-        """
-        counted = {total: sum(map(counts, own)) for total, own in self._branches_by_sum.items()}
+    def lengths(self) -> dict[Branch, frozenset[int]]:
+        """Count the branches on the paths through each branch, a number for each length of them."""
         before: dict[Node, frozenset[int]] = {}
         for total, earlier_sums in self._earlier_sums.items():
             before[total] = frozenset(
-                length + (counted[earlier] if earlier else 0)
+                length + (self._count_own(earlier) if earlier else 0)
                 for earlier in earlier_sums
                 for length in (before[earlier] if earlier else (0,))
             )
         after: dict[Node, frozenset[int]] = {}
         for total in reversed(self._branches_by_sum):
-            later_sums = self._later_sums[total]
-            ways = [length + counted[later] for later in later_sums for length in after[later]]
+            ways = [
+                length + self._count_own(later)
+                for later in self._later_sums[total]
+                for length in after[later]
+            ]
             after[total] = frozenset(ways or [0])
         lengths = {}
         for total, branches in self._branches_by_sum.items():
             pairs = itertools.product(before[total], after[total])
-            ways = [first + counted[total] + last for first, last in pairs]
+            ways = [first + self._count_own(total) + last for first, last in pairs]
             lengths.update(dict.fromkeys(branches, frozenset(ways)))
         return lengths
+
+    def _count_own(self, total: Node) -> int:
+        return len(self._branches_by_sum[total])
 
     def firsts(self) -> list[Branch]:
         """Return a branch of each sum that follows no other sum."""
@@ -85,14 +84,6 @@ class Streams:
             for total, earlier_sums in self._earlier_sums.items()
             if None in earlier_sums
         ]
-
-    def starts(self) -> dict[int, list[keras.Operation]]:
-        """Return the layers with a kernel that each stream begins with, by its number."""
-        kernels_by_stream: dict[int, dict[keras.Operation, None]] = {}
-        for branch in self.firsts():
-            kernels = kernels_by_stream.setdefault(self.numbers[branch], {})
-            kernels.update(dict.fromkeys(find_input_kernels(branch)))
-        return {number: list(kernels) for number, kernels in kernels_by_stream.items()}
 
     def _find_earlier_sums(self, begin: Node) -> _Sums:
         """Find the last sums on the paths to a tensor, and `None` for a path without a sum.

@@ -36,12 +36,10 @@ from keras_initx.recipes._recipe import Recipe as Recipe
 from keras_initx.recipes._special_layers import lora as lora
 from keras_initx.recipes._special_layers import state_space as state_space
 from keras_initx.recipes._transformers import bert as bert
-from keras_initx.recipes._transformers import deepnorm as deepnorm
 from keras_initx.recipes._transformers import gemma as gemma
 from keras_initx.recipes._transformers import gpt2 as gpt2
 from keras_initx.recipes._transformers import llama as llama
 from keras_initx.recipes._transformers import t5 as t5
-from keras_initx.recipes._transformers import t_fixup as t_fixup
 from keras_initx.recipes._transformers import whisper as whisper
 from keras_initx.recipes._weight_rules import WeightRules as WeightRules
 

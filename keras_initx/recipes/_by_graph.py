@@ -1,7 +1,7 @@
 """Roles of weights by the graph of the model, whatever its layers are called."""
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
@@ -18,135 +18,6 @@ from keras_initx.inspection._kernels import ALL_CONVOLUTIONS, is_kernel, normali
 from keras_initx.inspection._operations import ATTENTION_LAYERS
 from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, find_role
 from keras_initx.recipes._parts import ENDS, Doubt, Part, Reading, Role
-
-# How many branches and blocks are on the way of each weight, counted along the graph.
-
-
-class Ways:
-    """The paths through the residual branches of a model, with their lengths.
-
-    Attributes:
-        decoders: The numbers of the streams of a decoder that has an encoder.
-        doubts: Facts about the paths that are not known, each with the reason.
-
-    Args:
-        found: The architecture of the model, read from its graph.
-        attends: Function that returns whether a branch is an attention branch.
-        weights_in: Function that returns the weights in layers.
-        alone: The number of branches that only names show, in addition to the branches of the
-            graph.
-    """
-
-    def __init__(
-        self,
-        found: Architecture,
-        attends: Callable[[Branch], bool],
-        weights_in: Callable[[Iterable[keras.Operation]], Sequence[Part]],
-        alone: int = 0,
-    ) -> None:
-        self._found = found
-        self._weights_in = weights_in
-        self.doubts: dict[Doubt, str] = {}
-        lengths = found.streams.lengths(lambda branch: True)
-        self._lengths = {one: {length + alone for length in lengths[one]} for one in lengths}
-        self._attended = found.streams.lengths(attends)
-        self._others = found.streams.lengths(lambda branch: not attends(branch))
-        self.decoders = self._find_decoders()
-        self._blocks = self._find_blocks()
-
-    def counted(self, roles: Mapping[str, Role], parts: Sequence[Part]) -> dict[str, Role]:
-        """Return roles with the numbers of branches and blocks on the paths of their weights.
-
-        A weight outside of all branches gets the numbers of the streams that it leads to. If it
-        leads to none, it gets the numbers that all branches have.
-
-        Args:
-            roles: The role of each weight.
-            parts: All weights.
-        """
-        found: dict[str, list[Branch]] = {}
-        for branch in self._found.branches:
-            for part in self._weights_in(branch.operations):
-                found.setdefault(part.weight.path, []).append(branch)
-        for branch in self._found.streams.firsts():
-            before = find_producers(node_and_ancestors(branch.begin[0]))
-            for part in self._weights_in(before):
-                if not roles[part.weight.path].in_branch:
-                    found.setdefault(part.weight.path, []).append(branch)
-        everywhere = list(self._found.branches)
-        counted = {}
-        for part in parts:
-            role = roles[part.weight.path]
-            branches = found.get(part.weight.path, everywhere)
-            lengths = set().union(*(self._lengths[branch] for branch in branches))
-            blocks = {self._blocks[branch] for branch in branches if branch in self._blocks}
-            is_end = role.in_branch or role.name in ENDS
-            if is_end and len(lengths) > 1:
-                words = " and ".join(map(str, sorted(lengths)))
-                text = f"{part.weight.path!r} on paths through {words} branches"
-                self.doubts.setdefault(Doubt.LENGTHS, text)
-            if (is_end or role.name == "tokens") and len(blocks) > 1:
-                text = f"{part.weight.path!r} on paths through different numbers of blocks"
-                self.doubts.setdefault(Doubt.BLOCKS, text)
-            counted[part.weight.path] = replace(
-                role,
-                branches=lengths.pop() if len(lengths) == 1 else 0,
-                blocks=blocks.pop() if len(blocks) == 1 else (0, 0),
-            )
-        return counted
-
-    def _find_decoders(self) -> set[int]:
-        """Return the numbers of the streams of a decoder that has an encoder.
-
-        Streams of the same layers count as one. A model that you call on two inputs has such
-        streams.
-        """
-        found = self._found
-        numbers = found.streams.numbers
-        decoders = {
-            numbers[branch] for branch in found.branches if branch in found.crossing_branches
-        }
-        if not decoders and not found.crossing_layers:
-            return set()
-        stacks: dict[frozenset[keras.Operation], set[int]] = {}
-        for number in set(numbers.values()):
-            own = [branch for branch in found.branches if numbers[branch] == number]
-            layers = frozenset(layer for branch in own for layer in branch.last)
-            stacks.setdefault(layers, set()).add(number)
-        crossing = [own for own in stacks.values() if not own.isdisjoint(decoders)]
-        if len(stacks) != 2 or len(crossing) != 1:
-            self.doubts[Doubt.BLOCKS] = "no encoder next to a decoder"
-            return set()
-        return crossing[0]
-
-    def _find_blocks(self) -> dict[Branch, tuple[int, int]]:
-        """Return the number of blocks on the path of each branch, if it is known."""
-        numbers = self._found.streams.numbers
-        own: dict[Branch, int] = {}
-        for branch in self._found.branches:
-            is_decoder = numbers[branch] in self.decoders
-            attended, others = self._attended[branch], self._others[branch]
-            if len(attended) != 1 or len(others) != 1:
-                lengths = " and ".join(map(str, sorted(self._lengths[branch])))
-                self.doubts.setdefault(Doubt.BLOCKS, f"paths of {lengths} branches")
-                continue
-            ((first,), (second,)) = attended, others
-            if first != second * (2 if is_decoder else 1):
-                words = "half as many in a decoder with an encoder" if is_decoder else "as many"
-                self.doubts.setdefault(
-                    Doubt.BLOCKS,
-                    f"{first} branches with attention and {second} without, which must be {words}",
-                )
-            own[branch] = second
-        if not self.decoders:
-            return {branch: (number, 0) for branch, number in own.items()}
-        of_decoder = {own[branch] for branch in own if numbers[branch] in self.decoders}
-        of_encoder = {own[branch] for branch in own if numbers[branch] not in self.decoders}
-        if len(of_decoder) != 1 or len(of_encoder) != 1:
-            self.doubts.setdefault(Doubt.BLOCKS, "an encoder or a decoder of several lengths")
-            return {}
-        return dict.fromkeys(own, (of_encoder.pop(), of_decoder.pop()))
-
 
 # Layers of which the last kernel makes the outputs.
 _LAYERS = (
@@ -231,16 +102,13 @@ class ByGraph:
 
     def reading(self) -> Reading:
         """Return the roles that the graph shows."""
-        ways = self._ways()
-        roles = self._read_branches(ways)
+        roles = self._read_branches()
         roles |= self._read_gates(roles)
         if self._found.branches and not self._found.hidden:
             roles |= self._read_ends_of_model(roles)
         doubts = self._doubts()
         roles |= self._number_blocks(roles, doubts)
-        roles |= ways.counted(roles, self._parts)
-        for doubt, text in ways.doubts.items():
-            doubts.setdefault(doubt, text)
+        roles |= self._count_branches(roles, doubts)
         notes: tuple[str, ...] = ()
         if not self._found.hidden:
             lines = [f"  {line}" for line in self._describe()]
@@ -258,36 +126,62 @@ class ByGraph:
         roles = dict(named)
         if not found.branches:
             return Reading(roles, {Doubt.ENDS: "no residual branch in its graph"})
-        ways = self._ways(len(set(ends) - self.ends()))
         doubts: dict[Doubt, str] = {}
         for branch in found.branches:
-            stack = self._stack(branch, ways)
             for part in self._inside(branch.operations):
                 path = part.weight.path
                 depth = roles[path].depth or branch.depth or 0
-                roles[path] = replace(
-                    roles[path], stack=stack, depth=depth, in_branch=True, closes=False
-                )
+                roles[path] = replace(roles[path], depth=depth, in_branch=True, closes=False)
             self._close(branch, roles)
             for doubt, text in self._doubts_on_zeros(branch):
                 doubts.setdefault(doubt, text)
-        roles |= self._tokens_of_decoder(ways, roles)
         roles |= self._read_gates(roles)
         roles |= self._read_ends_of_model(roles, is_named=True, has_ends=not ends)
         if ends and any(0 < role.depth < 2 for role in roles.values()):
             doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"
         roles |= self._number_blocks(roles, doubts)
-        roles |= ways.counted(roles, self._parts)
-        return Reading(roles, {**ways.doubts, **doubts})
+        roles |= self._count_branches(roles, doubts, alone=len(set(ends) - self.ends()))
+        return Reading(roles, doubts)
 
-    def _ways(self, alone: int = 0) -> Ways:
-        return Ways(self._found, self._attends, self._inside, alone)
+    def _count_branches(
+        self, roles: Mapping[str, Role], doubts: dict[Doubt, str], *, alone: int = 0
+    ) -> dict[str, Role]:
+        """Return roles with the numbers of branches on the paths of their weights.
 
-    def _stack(self, branch: Branch, ways: Ways) -> int:
-        """Return 1 for a branch of a decoder that has an encoder, and 0 for any other branch."""
-        return int(self._found.streams.numbers[branch] in ways.decoders)
+        A weight outside of all branches gets the number of the streams that it leads to. If it
+        leads to none, it gets the number that all branches have. If a weight that a recipe may
+        scale by this number is on paths of several lengths, add a doubt.
 
-    def _read_branches(self, ways: Ways) -> dict[str, Role]:
+        Args:
+            roles: The role of each weight.
+            doubts: The facts that are not known, each with the reason.
+            alone: The number of branches that only names show, in addition to the branches of the
+                graph.
+        """
+        found = self._found
+        branches_by_path: dict[str, list[Branch]] = {}
+        for branch in found.branches:
+            for part in self._inside(branch.operations):
+                branches_by_path.setdefault(part.weight.path, []).append(branch)
+        for branch in found.streams.firsts():
+            before = find_producers(node_and_ancestors(branch.begin[0]))
+            for part in self._inside(before):
+                if not roles[part.weight.path].in_branch:
+                    branches_by_path.setdefault(part.weight.path, []).append(branch)
+        lengths_by_branch = found.streams.lengths()
+        counted = {}
+        for path, role in roles.items():
+            branches = branches_by_path.get(path, found.branches)
+            lengths = {
+                length + alone for branch in branches for length in lengths_by_branch[branch]
+            }
+            if (role.in_branch or role.name in ENDS) and len(lengths) > 1:
+                words = " and ".join(map(str, sorted(lengths)))
+                doubts.setdefault(Doubt.LENGTHS, f"{path!r} on paths through {words} branches")
+            counted[path] = replace(role, branches=lengths.pop() if len(lengths) == 1 else 0)
+        return counted
+
+    def _read_branches(self) -> dict[str, Role]:
         """Return the roles of all weights. Only weights in branches get new ones."""
         found = self._found
         roles: dict[str, Role] = {}
@@ -304,29 +198,11 @@ class ByGraph:
         for part in self._kernels(found.tokens):
             if roles[part.weight.path].name == part.by_name:
                 roles[part.weight.path] = Role("tokens")
-        roles |= self._tokens_of_decoder(ways, roles)
         for branch in found.branches:
-            self._take_branch(branch, self._stack(branch, ways), roles)
+            self._take_branch(branch, roles)
         for branch in found.branches:
             self._give("shortcut", self._kernels(branch.shortcut), roles)
         return roles
-
-    def _tokens_of_decoder(self, ways: Ways, roles: Mapping[str, Role]) -> dict[str, Role]:
-        """Return the roles of the token tables that only a decoder reads."""
-        own: list[Part] = []
-        shared: set[str] = set()
-        for number, layers in self._found.starts.items():
-            kernels = self._kernels(layers)
-            if number in ways.decoders:
-                own += kernels
-            else:
-                shared.update(part.weight.path for part in kernels)
-        found = {}
-        for part in own:
-            path = part.weight.path
-            if roles[path].name == "tokens" and path not in shared:
-                found[path] = replace(roles[path], stack=1)
-        return found
 
     def _read_gates(self, roles: Mapping[str, Role]) -> dict[str, Role]:
         """Return the roles of the kernels around gates, unless names show another role."""
@@ -433,29 +309,14 @@ class ByGraph:
 
     def _find_doubts(self, branch: Branch) -> Iterator[tuple[Doubt, str]]:
         """Yield the facts about one branch that are not known, with reasons."""
-        kernels = self._kernels(branch.operations)
-        layers = self._list_attention(branch)
-        ends = self._name_ends(branch)
         unknown = self._unknown_end(branch)
         if unknown:
             yield Doubt.ENDS, unknown
-        if self._attends(branch) and not layers:
-            yield (
-                Doubt.BLOCKS,
-                f"attention without an attention layer in the branch that ends with {ends}, so "
-                "that its queries and values are not known",
-            )
-        elif len(layers) > 1 or len(kernels) != (4 if layers else 2):
-            yield (
-                Doubt.BLOCKS,
-                f"{len(kernels)} kernels in the branch that ends with {ends}, which must have an "
-                "attention layer alone or two kernels",
-            )
         if (branch.depth or 0) < 2:
             yield (
                 Doubt.DEPTH,
                 "kernels side by side, or one alone, in the branch that ends with "
-                f"{ends}, which must have at least 2 one after another",
+                f"{self._name_ends(branch)}, which must have at least 2 one after another",
             )
         yield from self._doubts_on_zeros(branch)
 
@@ -471,27 +332,18 @@ class ByGraph:
 
     def _attends(self, branch: Branch) -> bool:
         """Return whether a branch is an attention branch that does not route to experts."""
-        if self._list_attention(branch):
-            return True
-        return branch.weighs
+        has_layer = any(layer in self._found.attention for layer in branch.operations)
+        return has_layer or branch.weighs
 
-    def _list_attention(self, branch: Branch) -> list[keras.Operation]:
-        return [layer for layer in branch.operations if layer in self._found.attention]
-
-    def _take_branch(self, branch: Branch, stack: int, roles: dict[str, Role]) -> None:
+    def _take_branch(self, branch: Branch, roles: dict[str, Role]) -> None:
         """Set the roles of the weights of a branch."""
-        layers = self._list_attention(branch)
         attends = self._attends(branch)
         for part in self._kernels(branch.operations):
             path = part.weight.path
             name = roles[path].name
             if name == part.by_name:  # its name does not tell, such as a gate
-                name = "value" if attends else "inner"
-            if layers and part.weight.layer.name in ("query", "key"):
-                name = part.weight.layer.name
-            roles[path] = replace(
-                roles[path], name=name, stack=stack, depth=branch.depth or 0, in_branch=True
-            )
+                name = "projection" if attends else "inner"
+            roles[path] = replace(roles[path], name=name, depth=branch.depth or 0, in_branch=True)
         if not attends:
             inside = self._inside(branch.operations)
             self._give("inner bias", [part for part in inside if part.by_name == "bias"], roles)
@@ -648,7 +500,7 @@ class ByGraph:
             sums = {branch.begin for branch in found.branches}
             if len(found.branches) == 2 * len(sums):
                 lines[0] += ", two in each sum"
-        lengths = found.streams.lengths(lambda branch: True)
+        lengths = found.streams.lengths()
         streams = {found.streams.numbers[branch]: lengths[branch] for branch in found.branches}
         if len(streams) > 1:
             counts = ["to ".join(map(str, sorted(length))) for length in streams.values()]

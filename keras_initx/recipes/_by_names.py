@@ -67,10 +67,10 @@ NAMES_OF_THEIR_OWN = {
 }
 # How KerasHub, `keras.applications` and Keras' attention call the weights of branches.
 NAMES_IN_BRANCHES = (
-    ("*/query/kernel", "query"),
-    ("*/key/kernel", "key"),
-    ("*/rel_attn/encoding/kernel", "key"),  # of relative positions, in XLNet
-    ("*/value/kernel", "value"),
+    ("*/query/kernel", "projection"),
+    ("*/key/kernel", "projection"),
+    ("*/rel_attn/encoding/kernel", "projection"),  # of relative positions, in XLNet
+    ("*/value/kernel", "projection"),
     ("*/attention_output/kernel", "attended"),
     ("*/feedforward_intermediate_dense/kernel", "inner"),
     ("*/feedforward_output_dense/kernel", "outer"),
@@ -233,11 +233,10 @@ class ByNames:
             roles[path] = Role(name, depth=depth, closes=closes)
         return roles
 
-    def reading(self, *, crosses: bool, hidden: Iterable[str], unseen: str) -> Reading:
+    def reading(self, *, hidden: Iterable[str], unseen: str) -> Reading:
         """Return the roles that names show in a model whose graph cannot be followed.
 
         Args:
-            crosses: Whether names show cross attention.
             hidden: The paths of layers that cannot be followed.
             unseen: The first of them, with the reason.
         """
@@ -250,28 +249,15 @@ class ByNames:
             if block and block not in blocks:
                 blocks.add(block)
                 outer.append(path)
-        decoder = {path for path in outer if crosses and "decoder" in path}
-        blocks_of_stacks = len(outer) - len(decoder), len(decoder)
         doubts = {Doubt.NUMBERS: "a graph that cannot be followed"}
         nameless = "" if self._branches else self.nameless_kernel(hidden)
         if nameless:
-            doubts[Doubt.ENDS] = (
-                f"{nameless!r} in a block, whose role no name shows, and {unseen}; "
-                "pass `roles` to name the 'attended' and the 'outer' kernels"
-            )
+            doubts[Doubt.ENDS] = f"{nameless!r} in a block, whose role no name shows, and {unseen}"
         if any(depth < 2 for _, _, depth in self._branches.values()):
             doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"
-        if crosses and not 0 < len(decoder) < len(outer):
-            doubts[Doubt.BLOCKS] = (
-                "no decoder next to an encoder by their names: only the paths of the decoder's "
-                "weights must contain 'decoder'"
-            )
-        if decoder and len(decoder) < len(outer):
-            for path, role in roles.items():
-                roles[path] = replace(role, stack=int("decoder" in path))
         branches = len(attended) + len(outer)
         for path, role in roles.items():
-            roles[path] = replace(role, branches=branches, blocks=blocks_of_stacks)
+            roles[path] = replace(role, branches=branches)
         notes = (f"Names of weights, not checked by the graph: {unseen}.",)
         return Reading(roles, doubts, notes)
 

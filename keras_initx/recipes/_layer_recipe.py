@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 
 from keras_initx._checks import DTYPES
-from keras_initx._typing import InitializerLike, RolesGiven
+from keras_initx._typing import InitializerLike
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.recipes._recipe import Documentation, Recipe
@@ -97,24 +97,13 @@ class LayerRecipe(Recipe):
     table: Callable[..., Sequence[Row]]  # type: ignore[assignment]
     where: str = ""
 
-    def _rules_for(
-        self,
-        inventory: Inventory,
-        *,
-        source: str | None = None,
-        roles: RolesGiven | None = None,
-    ) -> WeightRules:
+    def _rules_for(self, inventory: Inventory, *, source: str | None = None) -> WeightRules:
         """Return the rules for a model, given its layers and weights.
 
         Raises:
-            ValueError: If `source` or `roles` is given.
+            ValueError: If `source` is given.
         """
         self._table_of(source)
-        if roles is not None:
-            raise ValueError(
-                f"`roles` must be left out: the recipe {self.name!r} goes by layers, not by roles. "
-                f"Received: {roles=!r}"
-            )
         read = self.reader()
         by_path: dict[str, InitializerLike | Left] = {}
         for weight in inventory.weights:

@@ -9,28 +9,12 @@ import keras
 from keras_initx._typing import Shape
 from keras_initx.inspection._weights import ModelWeight
 
-# All roles, each with what a weight of it is by its own name.
-ROLES = {
-    **dict.fromkeys(("kernel", "patches", "last", "shortcut", "logits", "frames"), "kernel"),
-    **dict.fromkeys(("pre-logits", "dt kernel"), "kernel"),
-    **dict.fromkeys(("query", "unscaled query", "key", "value", "attended"), "kernel"),
-    **dict.fromkeys(("inner", "gate", "up", "gate and up", "outer", "modulation"), "kernel"),
-    # Of a mixture of experts: what weighs them, their kernels, and those that end its branch.
-    **dict.fromkeys(("router", "expert", "outer expert"), "kernel"),
-    **dict.fromkeys(("embeddings", "tokens", "positions", "sines"), "embeddings"),
-    # Latents are learned queries and the like, which stand in place of a tensor.
-    **dict.fromkeys(("class", "latents", "relative positions"), "embeddings"),
-    **dict.fromkeys(("bias", "inner bias", "patch bias", "modulation bias"), "bias"),
-    # Of normalizations; the last two say where these stand: before branches or after sums.
-    **dict.fromkeys(("scale", "scale before", "scale after"), "scale"),
-    # Only recipes of their own know these.
-    **dict.fromkeys(("A_log", "dt_bias", "D"), "unknown"),
-    **dict.fromkeys(("LoRA A", "LoRA B"), "unknown"),
-    **dict.fromkeys(("LoRA A of a table", "LoRA B of a table"), "unknown"),
-}
-
-
-# Those that end branches. The experts of a block end one together.
+# The roles of weights that only recipes of their own know. All others leave these weights.
+UNKNOWN = (
+    *("unknown", "A_log", "dt_bias", "D"),
+    *("LoRA A", "LoRA B", "LoRA A of a table", "LoRA B of a table"),
+)
+# The roles that end branches. The experts of a block end one together.
 ENDS = ("attended", "outer", "outer expert")
 
 
@@ -40,7 +24,6 @@ class Doubt(enum.Enum):
     ENDS = "which kernels end branches"
     LENGTHS = "how many branches are on the way of a weight"
     DEPTH = "how many kernels a branch has, one after another"
-    BLOCKS = "how many blocks are on the way of a weight"
     NUMBERS = "in which block a branch is"
     CLOSING = "whether a branch can start at 0"
     END_AT_ZERO = "whether the last kernel of a branch can start at 0"
@@ -54,26 +37,35 @@ class Role:
     """The role of a weight.
 
     Attributes:
-        name: A key of the tables of recipes.
-        stack: 1 if the weight is in a decoder that has an encoder, and 0 if not.
+        name: A key of the tables of recipes. What the weight is by its own name, or one of these:
+
+            - a kernel at an end of the model: "patches" or "frames" (first), "last", "logits",
+              "pre-logits";
+            - a kernel of attention: "projection" (it makes queries, keys or values), "unscaled
+              query", "attended" (the last one);
+            - a kernel of another branch: "inner", "outer" (the last one), "gate", "up", "gate and
+              up";
+            - of a mixture of experts: "router", "expert", "outer expert";
+            - a kernel beside a branch: "shortcut", "modulation";
+            - a bias: "inner bias", "patch bias", "modulation bias";
+            - a table: "tokens", "positions", "sines", "class", "relative positions", or "latents"
+              (learned queries and the like, which stand in place of a tensor);
+            - of a state space: "A_log", "dt_bias", "dt kernel", "D";
+            - of an adapter: "LoRA A", "LoRA B", and both "of a table".
         block: The number of its block, from 1. It is 0 if the weight is in no block.
         depth: The number of kernels of its branch, one after another.
         closes: Whether this weight is 0 if its branch starts at 0.
         in_branch: Whether the graph shows that the weight is in a branch.
         branches: The number of residual branches on its path through the model. A branch that is
             applied several times counts each time. It is 0 if it is not known or there is none.
-        blocks: The number of blocks in the encoder and in the decoder on this path. Without both
-            stacks, the first number counts all blocks and the second is 0.
     """
 
     name: str
-    stack: int = 0
     block: int = 0
     depth: int = 0
     closes: bool = False
     in_branch: bool = False
     branches: int = 0
-    blocks: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -98,7 +90,7 @@ class Part:
     @property
     def is_unknown(self) -> bool:
         """Whether the role is unknown, although a recipe of its own may know it."""
-        return self.by_name == "unknown" and ROLES.get(self.role.name, "unknown") == "unknown"
+        return self.by_name == "unknown" and self.role.name in UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -129,7 +121,6 @@ class Roles:
         doubts: The facts that are not known, each with the reason.
         notes: The findings, as lines of text.
         is_by_graph: Whether the graph gave the roles in branches.
-        given: The roles that the user gives, as lines of text.
         unseen: The part of the graph that cannot be followed, with the reason, or an empty text.
     """
 
@@ -139,7 +130,6 @@ class Roles:
     doubts: Mapping[Doubt, str]
     notes: tuple[str, ...] = ()
     is_by_graph: bool = False
-    given: tuple[str, ...] = ()
     unseen: str = ""
 
     def shape_of(self, role: str) -> Shape:

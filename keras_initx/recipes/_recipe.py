@@ -13,7 +13,7 @@ from typing import TypeAlias
 import keras
 
 from keras_initx._checks import DTYPES, check_choice, quote_names
-from keras_initx._typing import InitializerLike, RolesGiven
+from keras_initx._typing import InitializerLike
 from keras_initx.initializers._random import TruncatedNormal
 from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.recipes._each_kernel import adapt_to_each_kernel
@@ -46,7 +46,7 @@ _DOUBTS: Mapping[str | Feature, Doubt] = {
     Feature.SELU: Doubt.ACTIVATIONS,
 }
 # What only the graph tells, so that it may be in what cannot be followed.
-_IN_GRAPH = ("attended", "gate", "inner", "outer", "tokens", "value", *_DOUBTS)
+_IN_GRAPH = ("attended", "gate", "inner", "outer", "tokens", *_DOUBTS)
 # What errors call the weights of a role.
 _WEIGHTS_OF_ROLES = {
     "A_log": "weight `A_log`",
@@ -58,7 +58,6 @@ _WEIGHTS_OF_ROLES = {
     "relative positions": "table of relative positions",
     "tokens": "token embedding",
     "unscaled query": "query kernel of an attention that does not scale its queries",
-    "value": "attention value kernel",
 }
 # For what a table has no numbers for: the values stay.
 LEFT = Computed("left, its values stay", lambda part, roles: None)
@@ -107,40 +106,30 @@ class Recipe:
     needs_in_graph: Sequence[str | Feature] = ()
     refuses: Sequence[str | Feature] = ()
 
-    def __call__(
-        self, model: keras.Model, *, source: str | None = None, roles: RolesGiven | None = None
-    ) -> WeightRules:
+    def __call__(self, model: keras.Model, *, source: str | None = None) -> WeightRules:
         """Return the rules for a built model.
 
         Args:
             model: A built model.
             source: The source whose numbers you want, if there are several. The default is the
                 first.
-            roles: Patterns of weights by their roles, see `initialize`. Pass it if the recipe does
-                not find a role.
 
         Raises:
             TypeError: If `model` is no model.
             ValueError: If it is not built, lacks something that the recipe needs, or has something
                 that the recipe refuses. Or if the recipe does not have this `source`.
         """
-        return self._rules_for(checked_inventory("model", model), source=source, roles=roles)
+        return self._rules_for(checked_inventory("model", model), source=source)
 
     def __repr__(self) -> str:
         return f"recipes.{self.name}"
 
-    def _rules_for(
-        self,
-        inventory: Inventory,
-        *,
-        source: str | None = None,
-        roles: RolesGiven | None = None,
-    ) -> WeightRules:
+    def _rules_for(self, inventory: Inventory, *, source: str | None = None) -> WeightRules:
         """Return the rules for a model, given its layers and weights."""
         table = self._table_of(source)
-        found = find_roles(inventory, roles)
-        self._check(found, table)
-        return _rules(table, found)
+        roles = find_roles(inventory)
+        self._check(roles, table)
+        return _rules(table, roles)
 
     def tables(self) -> dict[str, RoleTable]:
         """Return the table of each source. If there is one source, its key is an empty text."""
@@ -163,7 +152,7 @@ class Recipe:
         if len(tables) > 1:
             sources = " or ".join(f"`{source!r}`" for source in tables)
             lines.append(f"    source: Whose numbers: {sources}.")
-        return "\n".join([*lines, "    roles: See `initialize`.", "", "Example:", example])
+        return "\n".join([*lines, "", "Example:", example])
 
     def _table_of(self, source: str | None) -> RoleTable:
         if isinstance(self.sources, str):
@@ -245,11 +234,8 @@ def _rules(table: RoleTable, roles: Roles) -> WeightRules:
             by_path[path] = Left(NOT_ITS_OWN)
         elif (part.is_unknown or entry is LEFT) and part.weight.dtype in DTYPES:
             by_path[path] = Left(NOT_KNOWN)
-    lines: list[str] = []
-    if not table.keys() <= {"kernel", "bias", "embeddings"}:
-        lines += roles.notes
-    lines += [f"As `roles` says: {line}" for line in roles.given]
-    return WeightRules(by_path, tuple(lines))
+    goes_by_names = table.keys() <= {"kernel", "bias", "embeddings"}
+    return WeightRules(by_path, () if goes_by_names else roles.notes)
 
 
 def describe_entry(value: InitializerLike | Computed | None) -> str:

@@ -1,19 +1,14 @@
-"""The role of each weight of a model: by names, by its graph, or as the user gives it."""
+"""The role of each weight of a model: by names or by its graph."""
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from keras_initx._checks import check_type, quote_names, suggest_paths
-from keras_initx._suggestions import did_you_mean
-from keras_initx._typing import RolesGiven
 from keras_initx.inspection._architecture import Architecture, read_architecture
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._patterns import match_pattern
 from keras_initx.recipes._by_graph import ByGraph
 from keras_initx.recipes._by_names import ByNames, assign_roles_by_name
 from keras_initx.recipes._features import Feature, list_features
-from keras_initx.recipes._parts import ROLES, Doubt, Part, Reading, Role, Roles
+from keras_initx.recipes._parts import Doubt, Part, Role, Roles
 
 # What a weight of a role is too.
 _WIDER: dict[str, tuple[str | Feature, ...]] = {
@@ -21,13 +16,9 @@ _WIDER: dict[str, tuple[str | Feature, ...]] = {
     "gate and up": ("gate", "inner"),
     **dict.fromkeys(("LoRA A", "LoRA A of a table"), (Feature.ADAPTERS,)),
 }
-# What the user says by roles of where normalizations stand.
-_PLACES = {"scale before": (Feature.FIRST,), "scale after": (Feature.LAST, Feature.LAST_IN_TEXT)}
-# What the user may say beside roles: the weights of the decoder beside an encoder.
-_DECODER = "decoder"
 
 
-def find_roles(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
+def find_roles(inventory: Inventory) -> Roles:
     """Return the role of each weight of a built model.
 
     Names show the kernels that end branches if two things hold: the model has the names of the
@@ -37,12 +28,6 @@ def find_roles(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
 
     Args:
         inventory: The layers and weights of a built model.
-        given: Patterns of weights by the roles that the user gives them. They count before all
-            others.
-
-    Raises:
-        TypeError: If `given` is no dict from texts to patterns.
-        ValueError: If a role is unknown, or a pattern matches no weight.
     """
     found = read_architecture(inventory.model)
     parts = [_mark_table(part, found) for part in assign_roles_by_name(inventory.weights)]
@@ -55,41 +40,29 @@ def find_roles(inventory: Inventory, given: RolesGiven | None = None) -> Roles:
     elif is_followed:
         reading = graph.counted(names.roles(), names.ends)
     else:
-        crosses = Feature.CROSS_ATTENTION in has
-        reading = names.reading(crosses=crosses, hidden=graph.hidden(), unseen=graph.unseen())
+        reading = names.reading(hidden=graph.hidden(), unseen=graph.unseen())
     doubts = dict(reading.doubts)
     for text in found.loops:
-        doubts[Doubt.LENGTHS] = doubts[Doubt.BLOCKS] = f"layers called in a loop: {text}"
+        doubts[Doubt.LENGTHS] = f"layers called in a loop: {text}"
     if not found.is_placement_seen:
         doubts[Doubt.PLACEMENT] = f"a place of normalizations that is not seen in {graph.unseen()}"
     if not (is_followed or Feature.SELU in has):
         doubts[Doubt.ACTIVATIONS] = f"activations that are not seen in {graph.unseen()}"
-    reading = replace(reading, doubts=doubts)
-    lines: tuple[str, ...] = ()
-    taken: dict[str, list[str]] = {}
-    if given is not None:
-        taken = _read_given_roles(parts, given)
-        reading = _apply_given_roles(reading, parts, taken)
-        lines = _describe_given_roles(taken, given)
     held = graph.kernels_held()
     final = []
     for part in parts:
         role = reading.roles[part.weight.path]
-        by_name = part.by_name
-        if part.weight.path in taken and by_name not in ("kernel", "bias", "embeddings"):
-            by_name = ROLES.get(role.name, by_name)
         number = 2 if role.name == "gate and up" else held.get(id(part.weight.variable), 1)
-        final.append(replace(part, role=role, by_name=by_name, kernels=number))
-        for name in (role.name, *_WIDER.get(role.name, ()), *_PLACES.get(role.name, ())):
+        final.append(replace(part, role=role, kernels=number))
+        for name in (role.name, *_WIDER.get(role.name, ())):
             has.setdefault(name, []).append(part.weight.path)
     return Roles(
         model=inventory.model,
         parts=final,
         has=has,
-        doubts={**reading.doubts, **_doubts_on_time_steps(final)},
+        doubts={**doubts, **_doubts_on_time_steps(final)},
         notes=reading.notes,
         is_by_graph=reading.is_by_graph,
-        given=lines,
         unseen=graph.unseen(),
     )
 
@@ -102,7 +75,8 @@ def _doubts_on_time_steps(parts: Sequence[Part]) -> dict[Doubt, str]:
         if part.role.name == "A_log" and not any(layer in step.weight.layers for step in steps):
             text = (
                 f"no time step for {part.weight.path!r}, which is a weight 'dt_bias' or the bias "
-                "of a layer 'dt_proj': pass `roles` that say which weight is the 'dt_bias'"
+                "of a layer 'dt_proj': use one of these names, or write a rule for each of both "
+                "weights, with 'initx.time_step_bias' for the time step"
             )
             return {Doubt.TIME_STEP: text}
     return {}
@@ -117,81 +91,3 @@ def _mark_table(part: Part, found: Architecture) -> Part:
             part, role=Role("embeddings" if is_label else "tokens"), by_name="embeddings"
         )
     return part
-
-
-def _read_given_roles(parts: Sequence[Part], given: RolesGiven) -> dict[str, list[str]]:
-    """Return the roles that the user gives, by path. The first pattern that matches counts.
-
-    In addition to its role, each weight of the decoder gets the mark of the decoder.
-    """
-    check_type("roles", given, Mapping, "a dict from roles to patterns")
-    paths = [part.weight.path for part in parts]
-    taken: dict[str, list[str]] = {}
-    for role, value in given.items():
-        patterns = [value] if isinstance(value, str) else value
-        if not isinstance(patterns, list | tuple) or not all(isinstance(p, str) for p in patterns):
-            raise TypeError(
-                "`roles` must have a pattern or a list of patterns for each role. "
-                f"Received: {value!r} for {role!r}"
-            )
-        known = [*ROLES, _DECODER]
-        if role not in known:
-            similar = did_you_mean(map(repr, difflib.get_close_matches(str(role), known)))
-            raise ValueError(
-                f"`roles` must have keys among {', '.join(map(repr, known))}. "
-                f"Received: {role!r}{similar}"
-            )
-        for pattern in patterns:
-            matching = match_pattern(pattern, paths)
-            if not matching:
-                raise ValueError(
-                    "`roles` must have patterns that match weights. Received: "
-                    f"{pattern!r} for {role!r}{suggest_paths(pattern, paths)}"
-                )
-            for path in matching:
-                said = taken.setdefault(path, [])
-                if role == _DECODER or not set(said) - {_DECODER}:
-                    said.append(role)
-    return taken
-
-
-def _apply_given_roles(
-    reading: Reading, parts: Sequence[Part], taken: Mapping[str, Sequence[str]]
-) -> Reading:
-    """Return a reading with the roles that the user gives, without the doubts that these settle."""
-    roles = dict(reading.roles)
-    doubts = dict(reading.doubts)
-    said = set[str]().union(*taken.values())
-    ends: list[str] = []
-    for path, roles_said in taken.items():
-        for name in roles_said:
-            if name == _DECODER:
-                roles[path] = replace(roles[path], stack=1)
-            else:
-                roles[path] = replace(roles[path], name=name)
-            if name in ("attended", "outer"):
-                ends.append(path)
-    if ends and Doubt.ENDS in doubts:
-        del doubts[Doubt.ENDS]
-        for path in ends:
-            roles[path] = replace(roles[path], closes=True)
-        blocks = [0, 0]
-        for path in ends:
-            blocks[roles[path].stack] += roles[path].name == "outer"
-        for path, role in roles.items():
-            roles[path] = replace(role, branches=len(ends), blocks=(blocks[0], blocks[1]))
-        doubts.pop(Doubt.LENGTHS, None)
-        if blocks[1] == 0 or _DECODER in said:
-            doubts.pop(Doubt.BLOCKS, None)
-    if not said.isdisjoint(_PLACES):
-        doubts.pop(Doubt.PLACEMENT, None)
-    return replace(reading, roles=roles, doubts=doubts)
-
-
-def _describe_given_roles(taken: Mapping[str, Sequence[str]], given: RolesGiven) -> tuple[str, ...]:
-    """Return the roles that the user gives, as lines of text."""
-    lines = []
-    for role in given:
-        paths = [path for path, roles in taken.items() if role in roles]
-        lines.append(f"{role}: {quote_names(paths)}")
-    return tuple(lines)

@@ -27,7 +27,8 @@ def _state_space(source: str) -> RoleTable:
     If an `A_log` has several states for each channel, as in Mamba and S4D-real, its `n` states get
     `log(1)` to `log(n)`, with any source. Then the time step is the bias of the layer `dt_proj`,
     found by the name of the layer or by the attribute that holds it. If the recipe finds an `A_log`
-    without a time step, it raises an error: pass `roles` to name the `dt_bias`.
+    without a time step, it raises an error: use one of these names, or write a rule for the `A_log`
+    and one for the time step, `{"mixer/step": "initx.time_step_bias"}`.
 
     Example:
         >>> from keras_initx import recipes

@@ -1,21 +1,12 @@
 """Recipes for text and speech transformers."""
 
 import math
-from collections.abc import Callable
 
-from keras_initx.initializers._composition import Scaled
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.recipes._features import Feature
 from keras_initx.recipes._parts import ENDS, Doubt, Part, Roles
 from keras_initx.recipes._recipe import LEFT, Computed, Recipe, RoleTable, truncated_normal
-
-_IN_BLOCKS = ("value", "attended", "inner", "outer")
-
-
-def _glorot() -> VarianceScaling:
-    """Return the Glorot normal weights of the papers, which are not truncated."""
-    return VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
 
 
 def _by_branches() -> Computed:
@@ -127,131 +118,6 @@ gpt2: Recipe = Recipe(
     needs=("attended",),
     needs_in_graph=("tokens", Feature.FIRST),
     refuses=(Feature.LAST, Feature.CROSS_ATTENTION),
-)
-
-
-def _times(
-    text: str,
-    encoder: Callable[[int, int], float],
-    decoder: Callable[[int, int], float],
-    scaled: VarianceScaling,
-) -> Computed:
-    """Return an initializer times a factor that depends on the blocks of encoder and decoder."""
-
-    def of(part: Part, roles: Roles) -> Scaled:
-        return Scaled(scaled, (encoder, decoder)[part.role.stack](*part.role.blocks))
-
-    return Computed(text, of, needs=(Doubt.ENDS, Doubt.BLOCKS))
-
-
-def _t_fixup() -> RoleTable:
-    """Return the rules of T-Fixup: Glorot normal weights, most of them smaller with the depth.
-
-    Use it for transformers without layer normalization, and for training without warmup. If your
-    model has one stack, the recipe takes it as an encoder. If it has two, the stack with cross
-    attention is the decoder. If the graph cannot be followed, the stack with `decoder` in its paths
-    is the decoder.
-
-    The factors are the paper's. The authors' code differs in two ways. Its query and key kernels
-    are `sqrt(2)` times smaller, the default of the library that it extends, and it draws from
-    uniform distributions. As in this code, your model must multiply the embeddings by `sqrt(d)` at
-    lookup; KerasHub's models do not.
-
-    Example:
-        >>> from keras_initx import recipes
-        >>> x = inputs = keras.Input((6, 8))
-        >>> for _ in range(3):
-        ...     x = x + keras.layers.MultiHeadAttention(2, 4)(x, x)
-        ...     x = x + keras.layers.Dense(8)(keras.layers.Dense(16, "relu")(x))
-        >>> rules = recipes.t_fixup(keras.Model(inputs, x))
-        >>> round(rules.by_path["dense/kernel"].factor, 4)
-        0.5091
-
-    Reference:
-        Huang, Perez, Ba and Volkovs, "Improving transformer optimization through better
-        initialization", ICML 2020, section 3.2.
-    """
-    glorot = _glorot()
-    scaled = _times(
-        "Glorot normal times `0.67 N^(-1/4)` in an encoder of `N` blocks, `(9 M)^(-1/4)` in its "
-        "decoder of `M`",
-        lambda n, m: 0.67 * n**-0.25,
-        lambda n, m: (9 * m) ** -0.25,
-        glorot,
-    )
-    tokens = _times(
-        "`N(0, 1 / d)` for their size `d`, times `(9 N)^(-1/4)`, in a decoder `(9 M)^(-1/4)`",
-        lambda n, m: (9 * n) ** -0.25,
-        lambda n, m: (9 * m) ** -0.25,
-        VarianceScaling(1.0, "fan_out", "untruncated_normal"),
-    )
-    return {
-        **dict.fromkeys(_IN_BLOCKS, scaled),
-        "tokens": tokens,
-        "kernel": glorot,
-        "bias": "zeros",
-    }
-
-
-t_fixup: Recipe = Recipe(
-    "t_fixup",
-    table=_t_fixup,
-    kind="a transformer without normalization, which multiplies token embeddings by the root of "
-    "their size",
-    sources="Huang and others, 2020, section 3.2",
-    needs=_IN_BLOCKS,
-    refuses=(Feature.NORMALIZATION,),
-)
-
-
-def _deepnorm() -> RoleTable:
-    """Return the rules of DeepNorm: Glorot normal weights, most of them smaller with the depth.
-
-    Use it for transformers that normalize after each sum. DeepNorm also needs a change that you
-    make in the model: `norm(alpha * x + branch(x))` instead of `norm(x + branch(x))`. Without this
-    change the weights are too small. The factor `alpha` depends on the numbers of blocks:
-
-    - in a single stack of `N` blocks: `(2 N)^(1/4)`
-    - in an encoder of `N` blocks with a decoder of `M` blocks: `0.81 (N^4 M)^(1/16)`
-    - in this decoder: `(3 M)^(1/4)`
-
-    The factors are the paper's. The authors' later library, TorchScale, makes query, key and value
-    kernels `sqrt(2)` times smaller and draws from uniform distributions.
-
-    Example:
-        >>> from keras_initx import recipes
-        >>> x = inputs = keras.Input((6, 8))
-        >>> for _ in range(2):
-        ...     y = x + keras.layers.MultiHeadAttention(2, 4)(x, x)
-        ...     x = keras.layers.LayerNormalization()(y)
-        ...     y = x + keras.layers.Dense(8)(keras.layers.Dense(16, "relu")(x))
-        ...     x = keras.layers.LayerNormalization()(y)
-        >>> recipes.deepnorm(keras.Model(inputs, x)).by_path["dense/kernel"].factor
-        0.5
-
-    Reference:
-        Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000 layers",
-        arXiv:2203.00555, 2022, figure 2.
-    """
-    glorot = _glorot()
-    scaled = _times(
-        "Glorot normal times `(8 N)^(-1/4)`; in an encoder of `N` blocks with a decoder of `M`, "
-        "`0.87 (N^4 M)^(-1/16)` and there `(12 M)^(-1/4)`",
-        lambda n, m: 0.87 * (n**4 * m) ** (-1 / 16) if m else (8 * n) ** -0.25,
-        lambda n, m: (12 * m) ** -0.25,
-        glorot,
-    )
-    return {**dict.fromkeys(_IN_BLOCKS, scaled), "query": glorot, "key": glorot}
-
-
-deepnorm: Recipe = Recipe(
-    "deepnorm",
-    table=_deepnorm,
-    kind="a transformer that computes `norm(alpha * x + branch(x))`",
-    sources="Wang and others, 2022, figure 2",
-    needs=_IN_BLOCKS,
-    needs_in_graph=(Feature.LAST,),
-    refuses=(Feature.FIRST, "gate"),
 )
 
 

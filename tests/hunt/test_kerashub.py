@@ -13,6 +13,8 @@ from scripts import script
 import keras_initx
 from keras_initx import recipes, weights_digest
 from keras_initx.inspection._architecture import read_architecture
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.recipes._roles import find_roles
 
 pytestmark = pytest.mark.every_backend
 
@@ -130,22 +132,6 @@ def test_the_recipe_of_gpt2_finds_the_ends_of_branches_of_other_names():
             assert stds[f"decoder_block_{block}/{end}/kernel"] == pytest.approx(0.02 / 8**0.5)
 
 
-def test_t_fixup_refuses_bert():
-    with pytest.raises(ValueError, match=r"without normalization.*with .*normalization, .*and 6 more"):
-        recipes.t_fixup(bert()[0])
-
-
-def test_the_encoder_and_the_decoder_of_bart_have_the_factors_of_the_paper():
-    sizes = {"vocabulary_size": 50, "num_layers": 3, "hidden_dim": 64, "num_heads": 4, "intermediate_dim": 64}
-    model = keras_hub.models.BartBackbone(**sizes, max_sequence_length=16)
-    plan = keras_initx.initialize(model, recipes.deepnorm(model), seed=0)
-    for part, factor in (("encoder", 0.617), ("decoder", 0.408)):
-        for end, expected in (("value", factor), ("attention_output", factor), ("query", 1)):
-            own = (weight for weight in plan.rows if f"_{part}_" in weight.path)
-            found = [weight.std for weight in own if weight.path.endswith(f"{end}/kernel")]
-            assert sum(found) / len(found) == pytest.approx(expected / 8, rel=0.02)
-
-
 def text(name):
     """Return a backbone of text of this name."""
     sizes = {**SIZES, "num_heads": 4, "intermediate_dim": 64, "max_sequence_length": 16}
@@ -186,8 +172,6 @@ def test_one_recipe_takes_a_backbone_of_text_and_the_others_refuse_it(recipe, na
         (recipes.gpt2, "Roberta", "a normalization after each sum"),
         (recipes.zero_residual, "Bert", "a normalization after each sum"),
         (recipes.zero_residual, "Bart", "a normalization after each sum"),
-        (recipes.deepnorm, "GPT2", "a normalization before each branch"),
-        (recipes.deepnorm, "Llama", "gate"),
     ],
 )
 def test_where_a_transformer_normalizes_is_known(recipe, name, lacks):
@@ -367,9 +351,9 @@ def test_the_audit_of_gpt2_prints_what_the_page_shows(capsys, monkeypatch):
 def test_the_depth_of_albert_is_how_often_its_one_group_is_applied(applications):
     sizes = {"num_heads": 4, "embedding_dim": 16, "hidden_dim": 32, "intermediate_dim": 64, "num_groups": 1}
     model = keras_hub.models.AlbertBackbone(50, applications, max_sequence_length=16, **sizes)
-    plan = keras_initx.initialize(model, "deepnorm", seed=0, dry_run=True)
-    (std,) = {row.expected_std for row in plan.rows if row.path.endswith("attention_output/kernel")}
-    assert std == pytest.approx((8 * applications) ** -0.25 / 32**0.5)
+    roles = {part.weight.path: part.role for part in find_roles(Inventory(model)).parts}
+    branches = {role.branches for path, role in roles.items() if path.endswith("attention_output/kernel")}
+    assert branches == {2 * applications}
 
 
 def xlnet():
@@ -392,7 +376,6 @@ def moonshine():
             {
                 "bert": "no normalization after each sum",
                 "gpt2": "cross-attention",
-                "deepnorm": "a normalization before",
             },
         ),
     ],

@@ -71,13 +71,11 @@ class Row(NamedTuple):
     Attributes:
         build: Function that returns it.
         ends: How many branches are on the way of each kernel that ends one, by patterns of names; 0 is not known.
-        blocks: How many blocks are on the way of the kernels of these patterns, if it is known.
         doubts: What is not known.
     """
 
     build: Callable
     ends: dict
-    blocks: dict = {}
     doubts: tuple = ()
 
 
@@ -97,71 +95,63 @@ def each(count, *names):
 ENCODER = block_ends("e0", "e1")
 DECODER = [*block_ends("d0", "d1"), "d0_cross", "d1_cross"]
 ROWS = [
-    Row(gpt2, each(4, *block_ends("b0", "b1")), {"b": (2, 0)}),
-    Row(bert, each(4, *block_ends("b0", "b1")), {"b": (2, 0)}),
-    Row(albert, each(6, *block_ends("b")), {"b": (3, 0)}),
-    Row(gpt_j, each(4, *block_ends("b0", "b1")), {"b": (2, 0)}),
-    Row(looped, each(12, *block_ends("b0", "b1")), {"b": (6, 0)}),
+    Row(gpt2, each(4, *block_ends("b0", "b1"))),
+    Row(bert, each(4, *block_ends("b0", "b1"))),
+    Row(albert, each(6, *block_ends("b"))),
+    Row(gpt_j, each(4, *block_ends("b0", "b1"))),
+    Row(looped, each(12, *block_ends("b0", "b1"))),
     Row(
         t5,
         each(4, "e0_att_o", "e0_down", "e1_att_o", "e1_down")
         | each(6, "d0_att_o", "d0_cross_o", "d0_down", "d1_att_o", "d1_cross_o", "d1_down"),
-        {"e": (2, 2), "d": (2, 2)},
-        (Doubt.BLOCKS,),
     ),
-    Row(whisper, each(6, *block_ends("e0", "e1", "e2")) | each(6, *DECODER), {"e": (3, 2), "d": (3, 2)}),
+    Row(whisper, each(6, *block_ends("e0", "e1", "e2")) | each(6, *DECODER)),
     Row(
         bart,
         each(4, *ENCODER) | each(9, *DECODER, *block_ends("d2"), "d2_cross"),
-        {"e": (2, 3), "d": (2, 3)},
     ),
-    Row(clip, each(6, *block_ends("v0", "v1", "v2")) | each(4, *block_ends("t0", "t1")), {"v": (3, 0), "t": (2, 0)}),
+    Row(clip, each(6, *block_ends("v0", "v1", "v2")) | each(4, *block_ends("t0", "t1"))),
     Row(
         siglip,
         each(5, *block_ends("v0", "v1"), "pool_down") | each(4, *block_ends("t0", "t1")),
-        {"t": (2, 0)},
-        (Doubt.BLOCKS,),
     ),
-    Row(siamese, each(4, *block_ends("b0", "b1")), {"b": (2, 0)}),
+    Row(siamese, each(4, *block_ends("b0", "b1"))),
     Row(
         llava,
         each(0, *block_ends("v0", "v1", "t0", "t1", "t2")) | each(10, *block_ends("v0", "v1")),
-        doubts=(Doubt.LENGTHS, Doubt.BLOCKS),
+        doubts=(Doubt.LENGTHS,),
     ),
-    Row(masked_autoencoder, each(10, *block_ends("e0", "e1", "e2", "d0", "d1")), {"e": (5, 0), "d": (5, 0)}),
-    Row(lambda: heads(1, 1), each(6, *block_ends("b0", "b1", "h0", "i0")), {"b": (3, 0)}),
+    Row(masked_autoencoder, each(10, *block_ends("e0", "e1", "e2", "d0", "d1"))),
+    Row(lambda: heads(1, 1), each(6, *block_ends("b0", "b1", "h0", "i0"))),
     Row(
         lambda: heads(1, 2),
         each(0, *block_ends("b0", "b1")) | each(6, *block_ends("h0")) | each(8, *block_ends("i0", "i1")),
-        {"h": (3, 0), "i": (4, 0)},
-        (Doubt.LENGTHS, Doubt.BLOCKS),
+        doubts=(Doubt.LENGTHS,),
     ),
-    Row(perceiver, each(8, "cross", "cross_down", *block_ends("b0")), doubts=(Doubt.BLOCKS,)),
+    Row(perceiver, each(8, "cross", "cross_down", *block_ends("b0"))),
     Row(
         perceiver_io,
         each(5, "cross", *block_ends("b0", "b1")) | each(2, "out", "out_down"),
-        doubts=(Doubt.BLOCKS,),
     ),
-    Row(detr, each(4, *ENCODER) | each(6, *DECODER), {"e": (2, 2), "d": (2, 2)}),
+    Row(detr, each(4, *ENCODER) | each(6, *DECODER)),
     Row(
         q_former,
         each(2, *block_ends("v0")) | each(6, *block_ends("q0", "q1"), "q0_cross", "q1_cross"),
-        {"v": (1, 2), "q": (1, 2)},
     ),
-    Row(slots, each(6, "slot", "slot_down"), doubts=(Doubt.BLOCKS,)),
+    Row(slots, each(6, "slot", "slot_down")),
     Row(
         ddpm,
         each(6, "down1_last", "middle", "up0_last") | each(0, "down0_last", "up1_last", "up2_last"),
-        doubts=(Doubt.LENGTHS, Doubt.BLOCKS),
+        doubts=(Doubt.LENGTHS,),
     ),
-    Row(swin, each(8, *block_ends("s00", "s01", "s10", "s11")), {"s": (4, 0)}),
-    Row(mixture(experts), expert_ends(), {"b": (2, 0)}),
+    Row(swin, each(8, *block_ends("s00", "s01", "s10", "s11"))),
+    Row(mixture(experts), expert_ends()),
     Row(mixture(lambda name, y: experts(name, y, weigh=top_two)), expert_ends()),
     Row(mixture(lambda name, y: experts(name, y, 12)), expert_ends(12)),
     Row(mixture(deepseek), expert_ends(more=["shared"])),
     Row(mixture(qwen), expert_ends(more=["shared"])),
     Row(mixture(switch), expert_ends()),
-    Row(mixture(lambda name, y: experts(name, y, network=mlp)), expert_ends(), {"b": (2, 0)}),
+    Row(mixture(lambda name, y: experts(name, y, network=mlp)), expert_ends()),
     Row(mixture(stacked), expert_ends()),
     Row(mixture(divided), expert_ends()),
     Row(mixture(fewer), each(4, "b0_att", "b1_att"), doubts=(Doubt.ENDS,)),
@@ -169,15 +159,15 @@ ROWS = [
     Row(lambda: hourglass(False), each(3, "b0_down", "b1_down", "b2_down")),
     Row(lambda: hourglass(True), each(3, "b0_down", "b1_down", "b2_down")),
     Row(conditioned, each(3, "b0_down", "b1_down", "b2_down")),
-    Row(dit, each(4, *block_ends("b0", "b1")), {"b": (2, 0)}),
-    Row(labelled, each(4, *block_ends("b0", "b1")), {"b": (2, 0)}),
+    Row(dit, each(4, *block_ends("b0", "b1"))),
+    Row(labelled, each(4, *block_ends("b0", "b1"))),
     Row(film, each(2, "b0_down", "b1_down")),
     Row(film_exp, each(2, "b0_down", "b1_down")),
-    Row(fused, each(4, *block_ends("b0", "b1")), doubts=(Doubt.BLOCKS,)),
+    Row(fused, each(4, *block_ends("b0", "b1"))),
     Row(subtracted, each(2, "b0_down", "b1_down")),
     Row(around, each(2, "b0_down", "b1_down")),
-    Row(vit, each(4, *block_ends("b0", "b1")), {"b": (2, 0)}),
-    Row(cait, each(4, *block_ends("b0", "b1", "c0", "c1")), {"b": (2, 2)}, (Doubt.BLOCKS,)),
+    Row(vit, each(4, *block_ends("b0", "b1"))),
+    Row(cait, each(4, *block_ends("b0", "b1", "c0", "c1"))),
     Row(resnet, each(3, "b0_2", "b1_2", "b2_2")),
     Row(lambda: resnet(True), each(3, "b0_2", "b1_2", "b2_2")),
     Row(mobilenet, each(2, "b0_3", "b1_3")),
@@ -185,14 +175,13 @@ ROWS = [
     Row(
         conformer,
         each(8, *(f"b{n}{end}" for n in (0, 1) for end in ("a_down", "_att", "_point", "b_down"))),
-        doubts=(Doubt.BLOCKS,),
     ),
     Row(wavenet, each(3, "b0_down", "b1_down", "b2_down")),
-    Row(sandwich, each(4, *block_ends("b0", "b1")), {"b": (2, 0)}),
+    Row(sandwich, each(4, *block_ends("b0", "b1"))),
     Row(
         u_vit,
         each(0, *block_ends("a0", "c0")) | each(6, *block_ends("b0")),
-        doubts=(Doubt.LENGTHS, Doubt.BLOCKS),
+        doubts=(Doubt.LENGTHS,),
     ),
     Row(highway, {}, doubts=(Doubt.ENDS,)),
 ]
@@ -236,8 +225,6 @@ def test_the_ends_of_branches_and_their_numbers_are_those_by_hand(name):
     assert {name: role.branches for name, role in ends.items()} == row.ends
     numbered = (Doubt.ENDS, Doubt.LENGTHS)
     assert set(numbered) & set(found.doubts) == set(numbered) & set(row.doubts), found.doubts
-    for start, blocks in row.blocks.items():
-        assert {role.blocks for name, role in ends.items() if name.startswith(start)} == {blocks}
 
 
 # What `zero_residual` sets to 0: patterns of paths; not what modulates but does not close.

@@ -41,24 +41,11 @@ def gpt2():
     return model(ids, norm(x))
 
 
-def post(scale=1.0):
+def post():
     ids, x = tokens()
     for name in ("a", "b"):
-        x = norm(scale * x + attend(x, name))
-        x = norm(scale * x + feed(x, name))
-    return model(ids, x)
-
-
-def deepnorm():
-    return post((2 * 2) ** 0.25)
-
-
-def t_fixup():
-    ids, x = tokens()
-    x = x * WIDTH**0.5
-    for name in ("a", "b"):
-        x = x + attend(x, name)
-        x = x + feed(x, name, "relu")
+        x = norm(x + attend(x, name))
+        x = norm(x + feed(x, name))
     return model(ids, x)
 
 
@@ -174,8 +161,6 @@ def recurrent():
 BLOCKS = {
     "gpt2": (gpt2, ("gpt2", "gpt2:transformers")),
     "bert": (post, ("bert", "bert:transformers")),
-    "deepnorm": (deepnorm, ("deepnorm",)),
-    "t_fixup": (t_fixup, ("t_fixup",)),
     "vit": (vit, ("vit_jax", "vit_timm", "zero_residual")),
     "dit": (dit, ("zero_residual",)),
     "resnet": (resnet, ("resnet", "resnet:keras", "zero_residual")),
@@ -231,11 +216,11 @@ FAULTS = {
     ),
     "an unscaled projection": (
         times(2.0),
-        [(("a_out",), gpt2, "gpt2"), (("w2",), llama, "llama:megatron"), (("a_out",), deepnorm, "deepnorm")],
+        [(("a_out",), gpt2, "gpt2"), (("w2",), llama, "llama:megatron"), (("a_proj",), vit, "vit_timm")],
     ),
     "a swapped pair": (
         swap,
-        [(("a_in", "a_out"), gpt2, "gpt2"), (("a_in", "a_out"), t_fixup, "flax"), (("a_in", "a_out"), vit, "torch")],
+        [(("a_in", "a_out"), gpt2, "gpt2"), (("a_in", "a_out"), post, "flax"), (("a_in", "a_out"), vit, "torch")],
     ),
     "zeros lost": (
         not_zero,

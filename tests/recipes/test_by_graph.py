@@ -9,24 +9,14 @@ from keras import layers, ops
 from modes import often
 from strangers import WIDTH
 
-from keras_initx import Scaled, initialize, recipes
+from keras_initx import initialize, recipes
 
 # Of each model, what each recipe gives to weights by their paths, beside its patterns, or its error.
-BLOCK = "transformer_block"
 ATTENTION = "multi_head_attention"
 ROWS = {
     strangers.text_classifier: {
         "bert": [],
-        "deepnorm": [
-            f"{BLOCK}/{ATTENTION}/value/kernel",
-            f"{BLOCK}/{ATTENTION}/attention_output/kernel",
-            f"{BLOCK}/sequential/dense/kernel",
-            f"{BLOCK}/sequential/dense_1/kernel",
-            f"{BLOCK}/{ATTENTION}/query/kernel",
-            f"{BLOCK}/{ATTENTION}/key/kernel",
-        ],
         "gpt2": "with .*a normalization after each sum",
-        "t_fixup": "with normalization",
         "zero_residual": "with a normalization after each sum",
         "fixup": "with .*normalization",
     },
@@ -45,7 +35,6 @@ ROWS = {
             "decoder_block_1/dense_1/kernel",
         ],
         "bert": "with no normalization after each sum in a transformer of text",
-        "deepnorm": "with .*a normalization before each branch",
         "vit_timm": "an embedding of tokens",
     },
     strangers.vision_transformer: {
@@ -74,14 +63,12 @@ ROWS = {
     strangers.perceptron: {
         "zero_residual": ["b1/kernel", "b2/kernel", "b3/kernel"],
         "fixup": [f"{name}/kernel" for name in ("b1", "b2", "b3", "a1", "a2", "a3", "out")],
-        "t_fixup": "with no attention value kernel.*no attention output kernel",
-        "deepnorm": "no attention value.*residual branches: 3, which end with 'b1', 'b2', 'b3'; first kernels: 'inp'",
+        "gpt2": "no attention output.*residual branches: 3, which end with 'b1', 'b2', 'b3'; first kernels: 'inp'",
     },
     strangers.translator: {
         "gpt2": "with .*a normalization after each sum, .*; cross-attention",
         "bert": "with cross-attention",
         "zero_residual": "with a normalization after each sum",
-        "t_fixup": "with normalization",
     },
     strangers.plain_translator: {
         "zero_residual": [
@@ -95,7 +82,6 @@ ROWS = {
             "dense_6/kernel",
         ],
         "fixup": "with attention in a branch",
-        "deepnorm": "with no normalization after each sum",
     },
     strangers.conv_net: {
         "zero_residual": ["residual/conv2d_1/kernel", "residual_1/conv2d_1/kernel"],
@@ -186,33 +172,6 @@ def test_branches_beside_each_other_count_as_two_however_they_are_added(form):
         f"{ATTENTION}_1/attention_output/kernel",
         "dense_2/kernel",
     }
-
-
-def factors(model, rules):
-    """Return the paths that get each factor."""
-    found = {}
-    for path, value in rules.by_path.items():
-        if isinstance(value, Scaled):
-            found.setdefault(round(value.factor, 4), []).append(path)
-    return found
-
-
-def test_a_subclassed_encoder_and_its_decoder_are_told_apart_by_cross_attention():
-    model = strangers.plain_translator()
-    found = factors(model, recipes.t_fixup(model))
-    # 0.67 / 2^(1/4), 1 / 9^(1/4), and 1 / (9 * 2)^(1/4) for the table of both.
-    assert {factor: len(paths) for factor, paths in found.items()} == {0.5634: 8, 0.5774: 6, 0.4855: 1}
-    assert found[0.4855] == ["embedding/embeddings"]
-
-
-@pytest.mark.rare
-def test_an_encoder_and_its_decoder_are_told_apart_as_models_in_a_model():
-    model = strangers.translator()
-    found = factors(model, recipes.deepnorm(model))
-    # 0.87 / 2^(1/16) for one block, 1 / (12 * 2)^(1/4) for two.
-    assert {factor: len(paths) for factor, paths in found.items()} == {0.8331: 4, 0.4518: 12}
-    assert all("transformer_block" in path for path in found[0.8331])
-    assert all("cross_block" in path for path in found[0.4518])
 
 
 def test_the_plan_says_what_was_recognized():

@@ -74,27 +74,13 @@ def test_branches_are_counted_in_the_graph_whatever_the_names(order, times, name
 @pytest.mark.parametrize("names", [NAMES, ("up", "down")])
 def test_depth_is_how_often_a_block_is_applied(times, names):
     model = decoder("af", names, times, blocks=1, norm=layers.Identity)
-    plan = initialize(model, "t_fixup", seed=0, dry_run=True)
-    (found,) = {weight.expected_std for weight in plan.rows if weight.path.endswith("output/kernel")}
-    assert found == pytest.approx(0.67 * times**-0.25 / WIDTH**0.5)
+    roles = {part.weight.path: part.role for part in find_roles(Inventory(model)).parts}
+    assert {role.branches for path, role in roles.items() if path.endswith("output/kernel")} == {2 * times}
 
 
 def test_a_block_in_several_places_has_no_number():
     with pytest.raises(ValueError, match="no gate"):
         recipes.llama(decoder(times=2), source="torchtitan")
-
-
-def test_a_decoder_by_its_name_without_cross_attention_is_no_second_stack():
-    ids = keras.Input((LENGTH, WIDTH))
-    x = ids
-    for prefix, count in (("encoder", 3), ("decoder", 2)):
-        for block in range(count):
-            y = layers.MultiHeadAttention(2, 8, name=f"{prefix}_{block}_attention")(x, x)
-            x = layers.LayerNormalization()(x + y)
-            x = layers.LayerNormalization()(x + FeedForward(name=f"{prefix}_{block}")(x))
-    plan = initialize(keras.Model(ids, layers.Dense(3, name="head")(x)), "deepnorm", seed=0, dry_run=True)
-    factors = {weight.expected_std for weight in plan.rows if weight.path.endswith("attention_output/kernel")}
-    assert list(factors) == pytest.approx([(8 * 5) ** -0.25 / WIDTH**0.5])
 
 
 def test_names_are_used_with_a_note_where_the_graph_cannot_be_followed():
@@ -106,11 +92,8 @@ def test_names_are_used_with_a_note_where_the_graph_cannot_be_followed():
 
 def test_a_kernel_of_a_block_without_a_name_is_asked_for_where_the_graph_cannot_be_followed():
     model = decoder(names=(NAMES[0], "middle", NAMES[1]), asks=True)
-    with pytest.raises(ValueError, match=r"'b0_1/middle/kernel' in a block, whose role no name shows.* pass `roles`"):
+    with pytest.raises(ValueError, match=r"'b0_1/middle/kernel' in a block, whose role no name shows"):
         recipes.gpt2(model)
-    roles = {"outer": f"*/{NAMES[1]}/kernel", "attended": "*/attention_output/kernel"}
-    plan = initialize(model, "gpt2", seed=0, roles=roles, dry_run=True)
-    assert list(ends(plan)) == pytest.approx([0.01])
 
 
 def mixture(number, starts_at_sum):
@@ -165,15 +148,13 @@ class Block(layers.Layer):
 
 @pytest.mark.rare
 @pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("recipe", ["gpt2", "bert", "zero_residual", "deepnorm"])
+@pytest.mark.parametrize("recipe", ["gpt2", "bert", "zero_residual"])
 def test_a_place_of_normalizations_that_was_not_seen_is_asked_for(recipe, first):
     ids = keras.Input((LENGTH,), dtype="int32")
     x = layers.Embedding(30, WIDTH, name="tokens")(ids)
     model = keras.Model(ids, layers.Dense(30, name="head")(Block(first, name="block")(x)))
     with pytest.raises(ValueError, match="a place of normalizations that is not seen in 'block', whose `call`"):
         initialize(model, recipe)
-    place = "scale before" if recipe in ("gpt2", "zero_residual") else "scale after"
-    initialize(model, recipe, seed=0, roles={place: "block/*/gamma"}, dry_run=True)
 
 
 class Encoder(layers.Layer):

@@ -230,11 +230,9 @@ def test_quantized_weights_stay(name):
 
 
 @pytest.mark.parametrize("name", ["torch", "flax", "keras"])
-def test_roles_and_sources_are_refused(name):
+def test_sources_are_refused(name):
     model = sequential((8,), layers.Dense(6))
     before = values_in(model)
-    with pytest.raises(ValueError, match=rf"`roles` must be left out: the recipe '{name}' .*Received: roles={{'bias'"):
-        initialize(model, name, roles={"bias": "*"})
     with pytest.raises(ValueError, match="`source` must be left out"):
         initialize(model, f"{name}:other")
     for path, values in values_in(model).items():

@@ -2,7 +2,6 @@
 
 import keras
 import pytest
-from modes import needs_axes
 from recipe_rows import ROWS, mean, stds, transformer
 
 from keras_initx import recipes
@@ -10,16 +9,12 @@ from keras_initx import recipes
 layers = keras.layers
 
 
-WITH_AXES = ("t_fixup", "deepnorm")
 # Further weights and sources of a recipe; before a release.
 FURTHER = (" of transformers", " positions", " embeddings", " biases", " patches", " groups")
 
 
 def with_marks(row):
-    marks = [needs_axes] if row in WITH_AXES else []
-    if row.endswith(FURTHER):
-        marks.append(pytest.mark.rare)
-    return pytest.param(row, marks=marks)
+    return pytest.param(row, marks=[pytest.mark.rare] if row.endswith(FURTHER) else [])
 
 
 @pytest.mark.parametrize("row", [with_marks(row) for row in ROWS])

@@ -134,15 +134,15 @@ def test_the_attributes_of_a_state_space_are_names_too():
     assert found == {"mixer/dense_1/bias", "mixer/dense_1/kernel"}
 
 
-def test_a_decay_without_a_time_step_is_a_doubt_that_a_role_ends():
+def test_a_decay_without_a_time_step_is_a_doubt_that_names_the_rule():
     model = own_mamba(name_of_step="delta")
     with pytest.raises(
-        ValueError, match=r"with no time step for 'mixer/variable', .*: pass `roles` that say which weight"
+        ValueError, match=r"with no time step for 'mixer/variable', .*, with 'initx.time_step_bias' for the time step"
     ):
         initialize(model, "state_space", seed=0)
-    roles = {"dt_bias": "mixer/dense_1/bias", "dt kernel": "mixer/dense_1/kernel"}
-    rules = keras_initx.recipes.state_space(model, roles=roles).by_path
-    assert repr(rules["mixer/dense_1/bias"]) == "TimeStepBias()"
+    rules = {"mixer/dense_1/bias": "initx.time_step_bias", "*": None}
+    plan = initialize(model, rules, seed=0, dry_run=True)
+    assert {row.initializer for row in plan.rows if not row.reason} == {"TimeStepBias()"}
     # Other recipes ask nothing of it.
     assert initialize(model, "spectral", seed=0).left
 

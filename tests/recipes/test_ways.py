@@ -6,7 +6,6 @@ from architectures import (
     LAYERS,
     detr,
     fewer,
-    gpt2,
     heads,
     hourglass,
     mixture,
@@ -14,10 +13,7 @@ from architectures import (
     model,
     norm,
     of_two_routers,
-    patches,
     read,
-    stack,
-    tokens,
     without_kernel,
 )
 from keras import layers, ops
@@ -63,26 +59,6 @@ def test_a_weight_on_ways_of_several_lengths_is_named():
 def test_experts_that_may_not_be_those_of_one_router_are_not_counted(network, words):
     with pytest.raises(ValueError, match=f"a branch that ends with the kernels of .* side by side, {words}"):
         recipes.gpt2(made(mixture(network)))
-
-
-def test_deepnorm_takes_a_detr_and_says_what_another_one_lacks():
-    rules = recipes.deepnorm(made(detr)).by_path
-    factors = {path: value.factor for path, value in rules.items() if path.endswith("attention_output/kernel")}
-    encoder, decoder = 0.87 * (2**4 * 2) ** (-1 / 16), (12 * 2) ** -0.25
-    assert [factor for path, factor in factors.items() if path.startswith("e")] == pytest.approx([encoder] * 2)
-    assert [factor for path, factor in factors.items() if "/d" in path] == pytest.approx([decoder] * 4)
-    with pytest.raises(ValueError, match="a normalization before each branch"):
-        recipes.deepnorm(made(gpt2))
-
-
-def test_an_encoder_beside_a_tower_of_its_own_is_not_the_one_of_a_decoder():
-    def build():
-        (image, x), (other, z), (ids, y) = patches(), patches("others"), tokens()
-        decoded = stack(y, "d", 2, norm(stack(x, "e", 2)))
-        outputs = layers.Dot(-1)([norm(decoded)[:, 0], norm(stack(z, "w", 2))[:, 0]])
-        return keras.Model([image, other, ids], outputs)
-
-    assert read(build).doubts[Doubt.BLOCKS] == "no encoder next to a decoder"
 
 
 def test_a_branch_that_names_alone_tell_is_on_the_way_of_all_others():
@@ -213,9 +189,8 @@ def looping(kind):
 def test_a_loop_with_layers_in_it_cannot_be_followed_and_is_not_counted_by_names(kind):
     with pytest.raises(ValueError, match="'block', whose `call` cannot be followed"):
         recipes.zero_residual(looping(kind))
-    roles = {"scale before": "block/*/gamma"}
     with pytest.raises(ValueError, match="layers called in a loop"):
-        initialize(looping(kind), "gpt2", seed=0, roles=roles, dry_run=True)
+        initialize(looping(kind), "gpt2", seed=0, dry_run=True)
 
 
 def test_a_loop_without_layers_is_an_operation_as_others():

@@ -220,16 +220,6 @@ def test_blocks_are_not_counted_where_some_have_no_attention(recurrent_block, en
         recipes.llama(keras.Model(ids, x), source="torchtitan")
 
 
-def test_queries_and_values_in_one_kernel_are_not_drawn_alike_where_they_must_differ():
-    x = inputs = keras.Input((LENGTH, WIDTH))
-    parts = ops.split(dense(3 * WIDTH, "qkv")(x), 3, -1)
-    x = layers.LayerNormalization()(x + dense(WIDTH, "o")(dot_product(*parts)))
-    hidden = layers.Dense(16, "relu")(x)
-    x = layers.LayerNormalization()(x + dense(WIDTH, "down")(hidden))
-    with pytest.raises(ValueError, match="attention without an attention layer in the branch that ends with 'o'"):
-        recipes.deepnorm(keras.Model(inputs, x))
-
-
 @pytest.mark.rare
 @pytest.mark.parametrize("form", ["dot product", "rotated", "softmax layer", "attention layer"])
 def test_attention_of_another_tensor_is_cross_attention(form):

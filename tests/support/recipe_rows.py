@@ -121,16 +121,6 @@ def wide(width=64, initializer="glorot_uniform"):
     return keras.Sequential([keras.Input((8,)), *hidden, last])
 
 
-def scaled_by_depth(factor):
-    """Return the standard deviations of the kernels that T-Fixup and DeepNorm scale, and of those that they do not."""
-    square, wide = math.sqrt(1 / WIDTH), math.sqrt(2 / (3 * WIDTH))
-    return {
-        **dict.fromkeys(("/value/kernel", "/attention_output/kernel"), factor * square),
-        **dict.fromkeys(("/feedforward_intermediate_dense/kernel", "/feedforward_output_dense/kernel"), factor * wide),
-        "/query/kernel": square,
-    }
-
-
 class Mixer(keras.Layer):
     """The weights of Mamba 2 that no layer of Keras has."""
 
@@ -291,21 +281,6 @@ ROWS = {
         recipe=lambda model: recipes.gpt2(model, source="transformers"),
         stddevs={"position_embedding/embeddings": 0.02},
         tolerance=0.05,
-    ),
-    "t_fixup": Row(
-        model=transformer,
-        recipe=recipes.t_fixup,
-        stddevs=scaled_by_depth(0.67 * BLOCKS**-0.25),
-        tolerance=0.05,
-    ),
-    "t_fixup embeddings": Row(
-        model=transformer,
-        recipe=recipes.t_fixup,
-        stddevs={"token_embedding/embeddings": (9 * BLOCKS) ** -0.25 / math.sqrt(WIDTH)},
-        tolerance=0.05,
-    ),
-    "deepnorm": Row(
-        model=transformer, recipe=recipes.deepnorm, stddevs=scaled_by_depth((8 * BLOCKS) ** -0.25), tolerance=0.05
     ),
     "fixup": Row(
         model=lambda: residual(normalized=False),

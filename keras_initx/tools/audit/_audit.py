@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 
 from keras_initx._checks import accepts_arguments, check_number, check_root, summarize_names
-from keras_initx._typing import RolesGiven, Shape
+from keras_initx._typing import Shape
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import checkpoint_paths, is_weights_path
 from keras_initx.checkpoints._keras_names import have_equal_sizes
@@ -208,7 +208,6 @@ def audit(
     *,
     like: Like | None = None,
     seed: int | None = None,
-    roles: RolesGiven | None = None,
     alpha: float = 0.01,
     verbose: Verbose = "auto",
 ) -> AuditReport:
@@ -247,7 +246,6 @@ def audit(
             - a function that makes weights. `audit` makes a contract of it.
         seed: The seed that you passed to `initialize`. Then each weight must have exactly the
             values of this seed. A plan has its own seed.
-        roles: For a recipe, the roles of weights that it cannot recognize, see `initialize`.
         alpha: The probability of any alarm if all weights are correct, between 0 and 1.
         verbose: Whether to show progress: `"auto"` on a terminal, unless you called
             `keras.config.disable_interactive_logging()`; 1 always; 0 never.
@@ -308,26 +306,20 @@ def audit(
         check_root("seed", seed)
     if like is None:
         _check_without_like(weights, rules)
-        return _audit_by_rules(weights, rules, seed, roles, alpha)
+        return _audit_by_rules(weights, rules, seed, alpha)
     if rules is not None:
         raise ValueError(
             f"Pass either `rules` or `like`, not both. Received: {rules=!r}, {like=!r}"
         )
-    for name, value in (("roles", roles), ("seed", seed)):
-        if value is not None:
-            raise ValueError(
-                f"`{name}` must be left out with `like`: only rules need it. "
-                f"Received: {name}={value!r}"
-            )
+    if seed is not None:
+        raise ValueError(
+            f"`seed` must be left out with `like`: only rules need it. Received: {seed=!r}"
+        )
     return _audit_by_like(weights, like, alpha)
 
 
 def _audit_by_rules(
-    weights: Any,
-    rules: RulesOrPlan | None,
-    seed: int | None,
-    roles: RolesGiven | None,
-    alpha: float,
+    weights: Any, rules: RulesOrPlan | None, seed: int | None, alpha: float
 ) -> AuditReport:
     """Compare weights with rules, a plan or their layers."""
     resolved = resolve_rules(rules, seed)
@@ -336,7 +328,7 @@ def _audit_by_rules(
     # Copies of initializers without a seed draw one.
     with (
         backend.globals_preserved(),
-        open_expectations(weights, resolved, seed, roles, alpha) as expected,
+        open_expectations(weights, resolved, seed, alpha) as expected,
         show_progress("Auditing", len(expected.weights), "weights") as advance,
     ):
         for subject, expectation in expected.weights:

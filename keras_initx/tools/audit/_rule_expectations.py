@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES, truncate
-from keras_initx._typing import Array, DType, RolesGiven
+from keras_initx._typing import Array, DType
 from keras_initx.backends._moments import Moments
 from keras_initx.initializers._sharding import is_exact
 from keras_initx.initializers._sparse import Masked
@@ -195,11 +195,7 @@ class ExpectedWeights:
 
 @contextlib.contextmanager
 def open_expectations(
-    weights: Audited,
-    rules: RulesOrPlan | None,
-    seed: int | None,
-    roles: RolesGiven | None,
-    alpha: float,
+    weights: Audited, rules: RulesOrPlan | None, seed: int | None, alpha: float
 ) -> Iterator[ExpectedWeights]:
     """Open the audited weights for the duration of the block, with their expectations.
 
@@ -207,18 +203,12 @@ def open_expectations(
         weights: See `audit`.
         rules: See `audit`; but a recipe or a plan itself, not its name or path.
         seed: See `audit`.
-        roles: See `audit`.
         alpha: See `audit`.
     """
     with open_weights("weights", weights) as source:
         if isinstance(source, Inventory):
-            yield _expect_of_model(source, rules, seed, roles, alpha)
+            yield _expect_of_model(source, rules, seed, alpha)
             return
-        if roles is not None:
-            raise ValueError(
-                "`roles` must be left out if `weights` are arrays: only recipes need them. "
-                f"Received: {roles=!r}"
-            )
         if not isinstance(rules, InitializationPlan):
             raise ValueError(
                 "`rules` must be a plan if `weights` are arrays, which have no layers. To compare "
@@ -229,23 +219,14 @@ def open_expectations(
 
 
 def _expect_of_model(
-    inventory: Inventory,
-    rules: RulesOrPlan | None,
-    seed: int | None,
-    roles: RolesGiven | None,
-    alpha: float,
+    inventory: Inventory, rules: RulesOrPlan | None, seed: int | None, alpha: float
 ) -> ExpectedWeights:
     if isinstance(rules, InitializationPlan):
-        if roles is not None:
-            raise ValueError(
-                "`roles` must be left out with a plan: only recipes need them. "
-                f"Received: {roles=!r}"
-            )
         by_plan = _expect_by_plan(
             list_subjects(inventory), rules, alpha, _LayerDeclarations(inventory.weights)
         )
         return replace(by_plan, inventory=inventory)
-    started = prepare(inventory, rules, seed or 0, roles, refuses_quantized=False)
+    started = prepare(inventory, rules, seed or 0, refuses_quantized=False)
     source = "" if seed is None else "seed"
     layers = _LayerDeclarations(inventory.weights)
     expected = []

@@ -18,7 +18,7 @@ import numpy as np
 
 from keras_initx._checks import check_flag, quote_names, summarize_names
 from keras_initx._similar_paths import describe_paths, group_similar
-from keras_initx._typing import RolesGiven, Shape, Tensor
+from keras_initx._typing import Shape, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
 from keras_initx.initializers._composition import Scaled
@@ -58,7 +58,6 @@ def initialize(
     rules: RulesOrPlan | Instructor | None = None,
     *,
     seed: int | None = None,
-    roles: RolesGiven | None = None,
     reset: bool = True,
     atomic: bool = True,
     dry_run: bool = False,
@@ -91,9 +90,6 @@ def initialize(
         seed: An integer in `[0, 2**32)`. By default Python's `random` draws it, which
             `keras.utils.set_random_seed` controls, and the plan reports it. A plan has its own
             seed.
-        roles: For a recipe, your own roles for weights that it cannot recognize: a dict from roles,
-            as in its table, to a pattern or a list of patterns, `{"positions": "*/where"}`. Your
-            roles count before names and the graph.
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
             states of layers too. The learning rate is kept. Batch normalization statistics are
             weights and always initialized.
@@ -142,7 +138,7 @@ def initialize(
     check_flag("reset", reset)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    preparation = prepare(inventory, rules, seed, roles)
+    preparation = prepare(inventory, rules, seed)
     plan = preparation.plan
     notes = [*plan.notes, *inventory.note_unbuilt()]
     notes += _note_spectral_normalization(preparation)
@@ -174,7 +170,6 @@ def prepare(
     inventory: Inventory,
     rules: RulesOrPlan | Instructor | None,
     seed: int | None,
-    roles: RolesGiven | None = None,
     *,
     refuses_quantized: bool = True,
 ) -> Preparation:
@@ -187,7 +182,7 @@ def prepare(
     with contextlib.ExitStack() as stack:
         # Initializers that are made for rules draw seeds, in whose place they get others.
         stack.callback(backend.kept_generators())
-        instructions = read_rules(rules, inventory, seed=seed, roles=roles)
+        instructions = read_rules(rules, inventory, seed=seed)
     if isinstance(instructions, InitializationPlan):
         plan = replace(instructions, _planned=instructions._fit_to(inventory), dry_run=True)
         for weight, planned in zip(weights, plan._planned, strict=True):

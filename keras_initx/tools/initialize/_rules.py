@@ -24,7 +24,7 @@ import keras
 
 from keras_initx._checks import accepts_arguments, quote_names, suggest_paths, truncate
 from keras_initx._suggestions import did_you_mean
-from keras_initx._typing import InitializerLike, RolesGiven
+from keras_initx._typing import InitializerLike
 from keras_initx.backends._current import backend
 from keras_initx.initializers._as_ours import check_initializer
 from keras_initx.initializers._seeds import has_seed
@@ -92,11 +92,7 @@ def resolve_rules(rules: Any, seed: int | None) -> Any:
 
 
 def read_rules(
-    rules: Any,
-    inventory: Inventory,
-    *,
-    seed: int | None = None,
-    roles: RolesGiven | None = None,
+    rules: Any, inventory: Inventory, *, seed: int | None = None
 ) -> Instructions | InitializationPlan:
     """Read the user's rules for the weights of a model: rules by path, or a plan.
 
@@ -105,26 +101,20 @@ def read_rules(
             `diagnose`, or `None`.
         inventory: The weights and layers of a built model.
         seed: The argument of this name, which must be `None` with a plan.
-        roles: Patterns of weights by their roles, which only recipes take.
 
     Raises:
         TypeError: If `rules` is none of these, or a rule has the wrong type.
         ValueError: If a text is neither the name of a recipe nor the path of a plan, the recipe
-            refuses the model or `roles`, a rule does not suit the model, or the report is about
-            another model.
+            refuses the model, a rule does not suit the model, or the report is about another model.
     """
     rules = resolve_rules(rules, seed)
-    items = _list_items(rules)
-    if roles is not None and not any(map(is_recipe, items)):
-        raise ValueError(
-            "Pass `roles` only with a recipe of this package, or with its name. "
-            f"Received: {roles=!r} with {rules!r}"
-        )
     if isinstance(rules, InitializationPlan):
         return rules
     if hasattr(rules, "instructions"):
         items = [rules.instructions(inventory.weights)]
-    rules_of_items = [_read_item(item, inventory, roles) for item in items]
+    else:
+        items = _list_items(rules)
+    rules_of_items = [_read_item(item, inventory) for item in items]
     return _parse_initializers(_merge(rules_of_items, inventory.weights))
 
 
@@ -151,11 +141,11 @@ def _list_items(rules: Any) -> list[Any]:
     return items
 
 
-def _read_item(item: Any, inventory: Inventory, roles: RolesGiven | None) -> WeightRules:
+def _read_item(item: Any, inventory: Inventory) -> WeightRules:
     """Read the instructions of a dict, a recipe or a function for the weights of a model."""
     weights = inventory.weights
     if is_recipe(item):
-        return _apply_recipe(item, inventory, roles)
+        return _apply_recipe(item, inventory)
     rules: Any = item
     # These can be called too, but not with a model.
     others = type | keras.initializers.Initializer | keras.Layer
@@ -167,7 +157,7 @@ def _read_item(item: Any, inventory: Inventory, roles: RolesGiven | None) -> Wei
             )
         rules = rules(inventory.model)
         if isinstance(rules, list | tuple):
-            inner = [_read_item(returned, inventory, roles) for returned in _list_items(rules)]
+            inner = [_read_item(returned, inventory) for returned in _list_items(rules)]
             return _merge(inner, weights)
     if isinstance(rules, WeightRules):
         _check_paths(rules, weights)
@@ -180,14 +170,12 @@ def _read_item(item: Any, inventory: Inventory, roles: RolesGiven | None) -> Wei
     return _apply_dict(rules, weights)
 
 
-def _apply_recipe(recipe: Any, inventory: Inventory, roles: RolesGiven | None) -> WeightRules:
+def _apply_recipe(recipe: Any, inventory: Inventory) -> WeightRules:
     # Of `functools.partial(partial(recipes.gpt2, source="a"), source="b")` the outer options count.
     options: dict[str, Any] = {}
     while isinstance(recipe, functools.partial):
         options = {**recipe.keywords, **options}
         recipe = recipe.func
-    if roles is not None:
-        options["roles"] = roles
     rules: WeightRules = recipe._rules_for(inventory, **options)
     return rules
 

@@ -84,14 +84,6 @@ def test_a_rule_that_an_earlier_member_covers_is_no_error_and_one_that_matches_n
         initialize(model, ["selu", {"head/kernel": "zeros"}])
 
 
-def test_roles_go_to_the_recipes_of_the_list():
-    roles = {"bias": "mixer/dt_bias"}
-    plan = initialize(mixed(), [{"mixer/D": "ones"}, "selu"], seed=0, roles=roles, dry_run=True)
-    assert [weight.path for weight in plan.left] == ["mixer/A_log"]
-    with pytest.raises(ValueError, match="Pass `roles` only with a recipe"):
-        initialize(mixed(), [{"*": "ones"}], roles=roles)
-
-
 def plan_in_a_list():
     return [initialize(mixed(), seed=0, dry_run=True)]
 
