@@ -210,7 +210,7 @@ class PortReport(Tabular[PortCheck], Judgement):
             return PortCheck(
                 "loss and gradients",
                 "not compared",
-                "Pass targets and `loss` to compare them.",
+                "Pass targets and the loss to compare them.",
             )
         answer = "not known"
         if step.obstacle:
