@@ -93,3 +93,8 @@ def test_a_verdict_is_added_as_the_page_says(copy):
     edit(copy / "tests" / "support" / "diagnosed" / "weights.py", "\nFAULTY = {\n", f"\nFAULTY = {{\n{network}")
     run_block(copy, "tests/tools/diagnose")
     assert "The examples share more than 0.9 of the output of a layer." in tables(copy, "diagnose.md")
+
+
+def test_the_sample_of_a_verdict_has_the_order_of_imports_that_the_linter_asks_for():
+    modules = re.findall(r"^from (keras_initx\S+)", block("python", "MeanProbe"), re.MULTILINE)
+    assert modules == sorted(modules)
