@@ -14,24 +14,22 @@ other: it is equal but for a factor, or is its beginning.
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
 from keras_initx._checks import accepts_arguments, check_number, check_root, summarize_names
-from keras_initx._typing import RolesGiven, Shape
+from keras_initx._typing import RolesGiven
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import checkpoint_paths, is_weights_path
-from keras_initx.checkpoints._keras_names import have_equal_sizes
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._pairing import Pairs, pair_by_path_or_name
 from keras_initx.recipes._parts import ENDS, Doubt
 from keras_initx.recipes._recipe import Recipe
 from keras_initx.recipes._roles import find_roles
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
-from keras_initx.tools.audit._audit_report import LAYERS_SAY, AuditReport, WeightAudit
+from keras_initx.tools.audit._audit_report import LAYERS_SAY, AuditReport
 from keras_initx.tools.audit._contract import (
     Contract,
     ContractSource,
@@ -359,23 +357,10 @@ def _test_subject(subject: Subject, expectation: Expectation) -> Comparison:
     # What is trained must be finite, whatever its initializer makes.
     problem = subject.describe_not_finite()
     if not problem:
-        return _mention_labels(subject, expectation.test(subject))
+        return expectation.test(subject)
     not_known = Profile("unknown", NOT_FINITE)
     outcomes = (Outcome("not finite", problem),)
     return Comparison(subject, expectation, not_known, not_known, outcomes)
-
-
-def _mention_labels(subject: Subject, comparison: Comparison) -> Comparison:
-    """Add to equal units of a last layer that their labels differ, so training separates them."""
-    last_axis = f"along axis {len(subject.shape) - 1} equal"
-    outcomes = []
-    for outcome in comparison.outcomes:
-        are_units = outcome.verdict == "equal slices" and last_axis in outcome.evidence
-        if are_units and subject.makes_output():
-            evidence = f"{outcome.evidence}; they make an output, so labels separate them"
-            outcome = replace(outcome, evidence=evidence)
-        outcomes.append(outcome)
-    return replace(comparison, outcomes=tuple(outcomes))
 
 
 def _audit_by_like(weights: Like, like: Like, alpha: float) -> AuditReport:
@@ -391,18 +376,8 @@ def _audit_by_like(weights: Like, like: Like, alpha: float) -> AuditReport:
     if is_build_function(weights):
         count_branches = functools.partial(_build_and_count_branches, weights)
     rows = make_all_rows(judged, ours, theirs, paired.pairs.reasons, count_branches)
-    notes = [*_note_equal_sizes(rows), *_note_pairs(paired.pairs)]
-    notes += _note_unbuilt(paired.inventory)
+    notes = [*_note_pairs(paired.pairs), *_note_unbuilt(paired.inventory)]
     return AuditReport(rows, paired.source, notes)
-
-
-def _note_equal_sizes(rows: Sequence[WeightAudit]) -> list[str]:
-    shapes: dict[str, list[Shape]] = {"new": [], "missing": []}
-    for row in rows:
-        shapes.get(row.verdict, []).append(row.shape)
-    if not have_equal_sizes(shapes["new"], shapes["missing"]):
-        return []
-    return ["The new and the missing weights have the same sizes: perhaps only their names differ."]
 
 
 def _note_pairs(pairs: Pairs) -> list[str]:
