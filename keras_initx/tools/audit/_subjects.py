@@ -212,11 +212,6 @@ class Values:
     def __init__(self, stored: LazyArray) -> None:
         self._stored = stored
 
-    @property
-    def shard_shape(self) -> Shape:
-        """The shape of what lies on one device."""
-        return self._stored.shape
-
     def read_stored(self) -> Array:
         """Read all values in their own dtype. Processes that share them cannot."""
         return self._stored.read(...)
@@ -239,10 +234,6 @@ class VariableValues(Values):
     @property
     def is_shared(self) -> bool:  # type: ignore[override]
         return backend.is_shared(self._variable.value)
-
-    @property
-    def shard_shape(self) -> Shape:
-        return backend.shard_shape(self._variable.value)
 
     def read_stored(self) -> Array:
         return backend.host_view(self._variable.value)
@@ -283,11 +274,6 @@ class Subject:
         """Say which values are not finite without intention, empty if there are none."""
         problem = None if self.weight is None else find_not_finite(self.weight, here=True)
         return "" if problem is None or problem.may_be_meant else str(problem)
-
-    @property
-    def shard_shape(self) -> Shape:
-        """The shape of the part on one device, or its own shape if devices do not share it."""
-        return self.values.shard_shape
 
     @property
     def obstacle(self) -> str:
