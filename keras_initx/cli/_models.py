@@ -106,7 +106,6 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
             like=like,
             seed=arguments.seed,
             roles=_collect_roles(arguments),
-            alpha=arguments.alpha,
         )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
         parser.exit(2, f"{parser.prog}: error: cannot audit {arguments.model}: {error}\n")

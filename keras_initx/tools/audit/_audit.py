@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
-from keras_initx._checks import accepts_arguments, check_number, check_root, summarize_names
+from keras_initx._checks import accepts_arguments, check_root, summarize_names
 from keras_initx._typing import RolesGiven
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import checkpoint_paths, is_weights_path
@@ -48,7 +48,7 @@ from keras_initx.tools.audit._judgement import (
     judge,
 )
 from keras_initx.tools.audit._profile import NOT_FINITE, Profile
-from keras_initx.tools.audit._property_test import Outcome
+from keras_initx.tools.audit._property_test import ALPHA, Outcome
 from keras_initx.tools.audit._rows import make_all_rows, make_rows
 from keras_initx.tools.audit._rule_expectations import open_expectations
 from keras_initx.tools.audit._subjects import Subject, key_by_paths, list_subjects, open_weights
@@ -207,7 +207,6 @@ def audit(
     like: Like | None = None,
     seed: int | None = None,
     roles: RolesGiven | None = None,
-    alpha: float = 0.01,
     verbose: Verbose = "auto",
 ) -> AuditReport:
     """Compare weights with the values expected at the start of training, or with other weights.
@@ -222,7 +221,7 @@ def audit(
       weights that are new, missing, or have another shape or dtype.
     - Both report weights and slices that are equal and should be independent.
 
-    For a model of any size, the probability of any false alarm is at most `alpha`. Deviations below
+    For a model of any size, the probability of any false alarm is at most 1 %. Deviations below
     1 %, in 16 bits below 2 %, are not reported. Weights of unknown law are listed as not compared.
 
     Args:
@@ -246,7 +245,6 @@ def audit(
         seed: The seed that you passed to `initialize`. Then each weight must have exactly the
             values of this seed. A plan has its own seed.
         roles: For a recipe, the roles of weights that it cannot recognize, see `initialize`.
-        alpha: The probability of any alarm if all weights are correct, between 0 and 1.
         verbose: Whether to show progress: `"auto"` on a terminal, unless you called
             `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
@@ -267,8 +265,8 @@ def audit(
         With `like`, each weight is compared with the weight of the same name, with `/` or `.`.
         Layers with automatic names are paired by the order in a file of Keras, or not compared for
         a stated reason. If one side is a model, you may also use the names of its own
-        `.weights.h5`, or of its variables, `{weight.path: array}`. The
-        summary names weights that have too few values to show a factor of 1.2.
+        `.weights.h5`, or of its variables, `{weight.path: array}`. The summary names weights that
+        have too few values to show a factor of 1.2.
 
         One weight at a time is in memory, in addition to the weights of a model. From a large
         weight, `audit` compares 65,536 values with the distribution. Moments use at most 262,144
@@ -299,9 +297,19 @@ def audit(
         rules. `keras_initx.testing` raises in your tests if weights are off. The page "Audit
         weights" explains each verdict.
     """
-    check_number("alpha", alpha, positive=True)
-    if alpha >= 1:
-        raise ValueError(f"`alpha` must be between 0 and 1. Received: {alpha=!r}")
+    return audit_at(ALPHA, weights, rules, like=like, seed=seed, roles=roles)
+
+
+def audit_at(
+    alpha: float,
+    weights: Like,
+    rules: RulesOrPlan | None = None,
+    *,
+    like: Like | None = None,
+    seed: int | None = None,
+    roles: RolesGiven | None = None,
+) -> AuditReport:
+    """Run `audit` with another probability of any alarm if all weights are correct."""
     if seed is not None:
         check_root("seed", seed)
     if like is None:
@@ -334,7 +342,7 @@ def _audit_by_rules(
     # Copies of initializers without a seed draw one.
     with (
         backend.globals_preserved(),
-        open_expectations(weights, resolved, seed, roles, alpha) as expected,
+        open_expectations(weights, resolved, seed, roles) as expected,
         show_progress("Auditing", len(expected.weights), "weights") as advance,
     ):
         for subject, expectation in expected.weights:

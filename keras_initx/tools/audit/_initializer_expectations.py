@@ -32,7 +32,7 @@ from keras_initx.tools.audit._draws import describe_variation, merge_draws
 from keras_initx.tools.audit._equal_values import are_independent
 from keras_initx.tools.audit._judgement import Comparison, Expectation
 from keras_initx.tools.audit._profile import SAMPLE, Profile, epsilon, sample_for_moments
-from keras_initx.tools.audit._property_test import Outcome, proven
+from keras_initx.tools.audit._property_test import ALPHA, Outcome, proven
 from keras_initx.tools.audit._subjects import (
     Subject,
     profile_array,
@@ -49,9 +49,7 @@ _COARSE = 0.01
 # The smallest positive numbers of the dtypes in which weights can vanish.
 _SMALLEST = {"float16": 2.0**-24}
 _UNDRAWN = Profile("unknown", "its initializer cannot be drawn from")
-# With a smaller probability, it is worth looking for another explanation.
-_SUSPICIOUS = 1e-3
-# With a larger one, that is the explanation.
+# With a larger probability, another explanation is right.
 _PLAUSIBLE = 1e-5
 
 
@@ -279,13 +277,11 @@ class DeclaredFallback(Expectation):
             and with the fans of the layer. Keras takes fans from the shape, even for depthwise
             kernels.
         is_rule: Whether a rule states the initializer. Then the layer's own is only an explanation.
-        alpha: See `audit`. A test with a larger probability does not fail.
     """
 
     stated: InitializerExpectation
     declared: Callable[[], Iterable[InitializerExpectation]]
     is_rule: bool
-    alpha: float
 
     @property
     def text(self) -> str:  # type: ignore[override]
@@ -294,7 +290,7 @@ class DeclaredFallback(Expectation):
 
     def test(self, weight: Subject) -> Comparison:
         comparison = self.stated.test(weight)
-        if comparison.least_p_value >= max(_SUSPICIOUS, self.alpha) or weight.values.is_shared:
+        if comparison.least_p_value >= ALPHA or weight.values.is_shared:
             return comparison
         for expectation in self.declared():
             declared = expectation.test(weight)

@@ -5,7 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from audited import Holding, off
+from audited import audit, off
 from keras import layers
 from modes import often, to_numpy
 
@@ -106,7 +106,7 @@ def test_a_part_of_a_concatenation_with_another_scale_is_found():
 def test_parts_of_a_concatenation_raise_no_alarm(initializer, dtype):
     for _ in range(10):
         values = initializer.clone()((64, 64), dtype)
-        assert keras_initx.audit(Holding({"a": values}), {"a": initializer}, alpha=1e-4).ok
+        assert audit({"a": values}, {"a": initializer}, alpha=1e-4).ok
 
 
 def test_a_contract_of_parts_with_other_means_raises_no_alarm():
