@@ -4,7 +4,7 @@ import keras
 
 from keras_initx.checkpoints._sources import LayoutName
 from keras_initx.inspection._batch import Data
-from keras_initx.tools.audit._audit import Like, audit
+from keras_initx.tools.audit._audit import Like, audit_at
 from keras_initx.tools.audit._contract import Contract
 from keras_initx.tools.audit._subjects import Audited
 from keras_initx.tools.compare_outputs._compare import LikeOutputs, compare_outputs
@@ -12,6 +12,9 @@ from keras_initx.tools.initialize._rules import RulesOrPlan
 from keras_initx.tools.load_pretrained._array_names import NamesDict
 
 __all__ = ["assert_initialized", "assert_same_outputs"]
+
+# The probability that a test fails by chance.
+_ALPHA = 1e-6
 
 
 def assert_initialized(
@@ -45,7 +48,7 @@ def assert_initialized(
         ...     print(str(error).splitlines()[0])
         1 of 2 weights is not as the rules say.
     """
-    report = audit(weights, rules, like=like, seed=seed, alpha=1e-6)
+    report = audit_at(_ALPHA, weights, rules, like=like, seed=seed)
     if not report.ok:
         raise AssertionError(f"{report.summary}\n\n{report}")
 

@@ -173,10 +173,6 @@ class Backend:
         """Return whether other processes hold a part of a tensor that this process lacks."""
         return False
 
-    def shard_shape(self, tensor: Tensor) -> Shape:
-        """Return the shape of the shard on one device."""
-        return tuple(tensor.shape)
-
     def parts(
         self, tensor: Tensor, *, counted_once: bool = False
     ) -> Iterator[tuple[Region | None, Array]]:

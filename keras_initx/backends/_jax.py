@@ -169,11 +169,6 @@ class Implementation(Backend):
             return False
         return not (tensor.is_fully_addressable or tensor.is_fully_replicated)
 
-    def shard_shape(self, tensor: Tensor) -> Shape:
-        if not isinstance(tensor, jax.Array):
-            return super().shard_shape(tensor)
-        return tuple(tensor.sharding.shard_shape(tensor.shape))
-
     def parts(
         self, tensor: Tensor, *, counted_once: bool = False
     ) -> Iterator[tuple[Region | None, Array]]:

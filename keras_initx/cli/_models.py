@@ -99,7 +99,6 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
             rules,
             like=like,
             seed=arguments.seed,
-            alpha=arguments.alpha,
         )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
         parser.exit(2, f"{parser.prog}: error: cannot audit {arguments.model}: {error}\n")

@@ -249,12 +249,6 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         **_options.SEED,
         help="the seed that was given to initialize: compare the values themselves",
     )
-    parser.add_argument(
-        "--alpha",
-        **_options.POSITIVE,
-        default=0.01,
-        help="probability of an alarm where all is well; default: %(default)s",
-    )
     _add_files_of_report(parser)
 
 

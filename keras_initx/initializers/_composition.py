@@ -11,7 +11,7 @@ from keras_initx._keras import give_seed
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._as_ours import adapt_initializer, check_initializer
 from keras_initx.initializers._initializer import Initializer, register
-from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw
+from keras_initx.initializers._laws import FixedLaw, Law, MixedLaw
 from keras_initx.initializers._scale import check_product, check_shape_has_axes
 from keras_initx.initializers._seeds import initializers_within
 from keras_initx.sampling._namespace import HOST, Namespace, namespace_of
@@ -206,10 +206,11 @@ class Concatenated(Composite):
             )
         super().check_shape(shape)
 
-    def law(self, shape: Shape) -> Law:
-        slices = list(self._parts(shape))
-        laws = [adapt_initializer(initializer).law(part) for initializer, part in slices]
-        return SlicesLaw(self.axis, [part for _, part in slices], laws)
+    def law(self, shape: Shape) -> Law | None:
+        for initializer, part in self._parts(shape):
+            if adapt_initializer(initializer).law(part) is None:
+                return None
+        return MixedLaw()
 
     def _combined(self, xp: Namespace, values: list[Tensor], shape: Shape) -> Tensor:
         return xp.concatenate(values, axis=self.axis)

@@ -555,23 +555,10 @@ class TiledLaw(Law):
         return replace(self, part=self.part.scaled(factor))
 
 
-@dataclass(frozen=True, eq=False)
-class SlicesLaw(Law):
-    """Slices along an axis have laws of their own.
-
-    Attributes:
-        axis: The axis.
-        shapes: The shapes of the slices.
-        laws: Their laws; `None` for a slice whose law is not known.
-        std: Not known.
-    """
-
-    axis: int
-    shapes: Sequence[Shape]
-    laws: Sequence[Law | None]
+class MixedLaw(Law):
+    """Parts of the values have known laws of their own, and the whole has no formula."""
 
     std = None
 
     def scaled(self, factor: float) -> Self:
-        laws = [None if law is None else law.scaled(factor) for law in self.laws]
-        return replace(self, laws=laws)
+        return self

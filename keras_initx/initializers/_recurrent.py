@@ -11,7 +11,7 @@ from keras_initx._keras import layer_using
 from keras_initx._typing import DType, Seed, Shape, Tensor
 from keras_initx.initializers._gates import count_units, is_gru, is_lstm, overwrites_forget_bias
 from keras_initx.initializers._initializer import ConstantInitializer, RandomInitializer, register
-from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw, TabulatedLaw
+from keras_initx.initializers._laws import Law, MixedLaw, TabulatedLaw
 from keras_initx.sampling._conversion import CELLS, Quantiles, portable_log
 from keras_initx.sampling._namespace import Namespace
 from keras_initx.sampling._stream import Stream
@@ -247,21 +247,7 @@ class ChronoBias(RandomInitializer):
         return _lstm_bias(stream.xp, -forget_gate, forget_gate)
 
     def law(self, shape: Shape) -> Law:
-        layer = layer_using(self)
-        is_gru_bias = self._cell(layer, shape) == "gru"
-        gates = 3 if is_gru_bias else 4
-        gate = (shape[-1] // gates,)
-        kept = self._kept()
-        zeros = FixedLaw(lambda: np.zeros(gate))
-        if not is_gru_bias:
-            return SlicesLaw(0, [gate] * 4, [kept.scaled(-1), kept, zeros, zeros])
-        row = SlicesLaw(0, [gate] * 3, [kept, zeros, zeros])
-        if len(shape) == 1:
-            return row
-        # Rows of the input and of the state, as `_gru_bias` makes them.
-        gates_of_rows = SlicesLaw(1, [(1, *gate)] * 3, [kept, zeros, zeros])
-        nothing = FixedLaw(lambda: np.zeros((1, shape[-1])))
-        return SlicesLaw(0, [(1, shape[-1])] * 2, [gates_of_rows, nothing])
+        return MixedLaw()  # that of gates, and zeros
 
     def _kept(self) -> TabulatedLaw:
         """Return the law of the forget gates of an LSTM or the update gates of a GRU."""

@@ -401,17 +401,16 @@ def test_a_weight_that_is_not_in_the_file_is_new_and_one_that_is_only_there_is_m
     assert verdicts["fourth/kernel"] == verdicts["fourth/bias"] == "new"
     missing = [path for path, verdict in verdicts.items() if verdict == "missing"]
     assert missing == [f"layers/dense_{number}/vars/{key}" for number in (1, 2) for key in (0, 1)]
-    assert "only their names" not in report.summary
 
 
 def test_it_is_said_where_only_names_differ():
     source, model = dense("a", "b"), dense("c", "d")
-    assert "perhaps only their names differ" in audit(model, like=source).summary
     found = {weight.path: weight.value for weight in source.weights}
     with pytest.raises(ValueError, match="perhaps only their names differ"):
         load_pretrained(model, found, layout="keras")
     del found[source.weights[0].path]
-    assert "only their names" not in audit(model, like=found).summary
+    with pytest.raises(ValueError, match=r"^(?s:(?!only their names).)*$"):
+        load_pretrained(model, found, layout="keras")
 
 
 @pytest.mark.parametrize("file", ["a.keras", "a.weights.h5", "a.h5"])

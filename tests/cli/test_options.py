@@ -136,8 +136,8 @@ def test_a_device_takes_several_outputs():
         ("show sparse --seed 4294967296", "integer in [0, 2**32)"),
         ("diagnose --batch-size 0", "positive integer"),
         ("diagnose --steps -1", "non-negative integer"),
-        ("audit --alpha 0", "positive number"),
-        ("audit --alpha inf", "positive number"),
+        ("compare --tolerance 0", "positive number"),
+        ("compare --tolerance inf", "positive number"),
     ],
 )
 def test_a_number_out_of_range_is_an_error_that_names_the_option(capsys, arguments, required):

@@ -8,7 +8,8 @@ import pytest
 from modes import to_numpy
 from zoo.applications import application
 
-from keras_initx import audit, initialize, recipes
+from keras_initx import initialize, recipes
+from keras_initx.tools.audit._audit import audit_at
 
 SLIM = 0.09 * 0.8796  # TF-Slim truncates its normal distribution at two standard deviations.
 
@@ -53,7 +54,7 @@ def test_each_kernel_has_the_size_of_the_source_and_nothing_else_changes(name, r
 def test_resnets_recipe_takes_a_resnet(name):
     model = getattr(keras.applications, name)(weights=None, input_shape=(75, 75, 3), classes=10)
     initialize(model, "resnet", seed=0)
-    assert audit(model, "resnet", alpha=1e-4).ok
+    assert audit_at(1e-4, model, "resnet").ok
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from keras_initx import recipes, weights_digest
 from keras_initx.inspection._architecture import read_architecture
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.recipes._roles import find_roles
+from keras_initx.tools.audit._audit import audit_at
 
 pytestmark = pytest.mark.every_backend
 
@@ -248,7 +249,7 @@ def test_blocks_that_start_at_zero_add_nothing(build):
 def test_resnets_recipe_takes_its_backbone_and_no_other_of_convolutions(name, sizes):
     model, _ = resnet()
     keras_initx.initialize(model, "resnet", seed=0)
-    assert keras_initx.audit(model, "resnet", alpha=1e-4).ok
+    assert audit_at(1e-4, model, "resnet").ok
     with pytest.raises(ValueError, match="otherwise write your own rules"):
         recipes.resnet(getattr(keras_hub.models, f"{name}Backbone")(**sizes, image_shape=(32, 32, 3)))
 

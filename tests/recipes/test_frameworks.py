@@ -14,6 +14,7 @@ from recipe_rows import Mixer
 from keras_initx import audit, initialize, recipes, weights_digest
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.recipes import _frameworks
+from keras_initx.tools.audit._audit import audit_at
 
 layers = keras.layers
 
@@ -283,7 +284,7 @@ def test_keras_says_how_layers_of_keras_are_drawn_that_are_made_without_initiali
     models.append(grouped_queries())
     compared = 0
     for model in models:
-        report = audit(model, "keras", alpha=1e-6)
+        report = audit_at(1e-6, model, "keras")
         assert report.ok, str(report)
         compared += len(report.rows) - len(report.not_compared)
         # Not as large as this, if the recipe says how large.

@@ -4,6 +4,8 @@ import keras
 from keras import layers
 
 import keras_initx
+from keras_initx.tools.audit._audit import audit_at
+from keras_initx.tools.audit._property_test import ALPHA
 
 RULES = {"*/kernel": "initx.he_normal", "*/bias": "zeros"}
 
@@ -35,9 +37,9 @@ class Holding(keras.Model):
         self.built = True
 
 
-def audit(arrays, rules, **options):
-    """Return the audit of a model with these weights."""
-    return keras_initx.audit(Holding(arrays), rules, **options)
+def audit(arrays, rules, *, alpha=ALPHA, **options):
+    """Return the audit of a model with these weights, with this probability of an alarm if they are right."""
+    return audit_at(alpha, Holding(arrays), rules, **options)
 
 
 def off(report):

@@ -302,7 +302,7 @@ FAULTS = (
         verdict="scale",
         cause="standard deviation is that before truncation",
     ),
-    Fault("he", "c2/kernel", name="truncated twice", change=times(0.7737), verdict="scale", cause="truncated twice"),
+    Fault("he", "c2/kernel", name="truncated twice", change=times(0.7737), verdict="scale", cause=""),
     Fault("he", "d1/kernel", name="both halves equal", change=tiled(0, 2), verdict="copies", cause=""),
     Fault("he", "d1/kernel", name="opposite units", change=opposite_halves, verdict="equal slices", cause=""),
     Fault("he", "d1/kernel", name="rounded to float16", change=rounded("float16"), verdict="precision"),
@@ -347,7 +347,7 @@ FAULTS = (
         change=lambda values: np.roll(values, 1, axis=0),
         verdict="parts",
     ),
-    Fault("sparse", "c2/kernel", name="half of the units", change=set_to(0, np.s_[..., 32:]), verdict="zeros"),
+    Fault("sparse", "c2/kernel", name="half of the units", change=set_to(0, np.s_[..., 32:]), verdict="connections"),
     Fault(
         "sparse",
         "d2/kernel",

@@ -14,24 +14,21 @@ other: it is equal but for a factor, or is its beginning.
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
-from keras_initx._checks import accepts_arguments, check_number, check_root, summarize_names
-from keras_initx._typing import Shape
+from keras_initx._checks import accepts_arguments, check_root, summarize_names
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import checkpoint_paths, is_weights_path
-from keras_initx.checkpoints._keras_names import have_equal_sizes
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._pairing import Pairs, pair_by_path_or_name
 from keras_initx.recipes._parts import ENDS, Doubt
 from keras_initx.recipes._recipe import Recipe
 from keras_initx.recipes._roles import find_roles
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
-from keras_initx.tools.audit._audit_report import LAYERS_SAY, AuditReport, WeightAudit
+from keras_initx.tools.audit._audit_report import LAYERS_SAY, AuditReport
 from keras_initx.tools.audit._contract import (
     Contract,
     ContractSource,
@@ -50,7 +47,7 @@ from keras_initx.tools.audit._judgement import (
     judge,
 )
 from keras_initx.tools.audit._profile import NOT_FINITE, Profile
-from keras_initx.tools.audit._property_test import Outcome
+from keras_initx.tools.audit._property_test import ALPHA, Outcome
 from keras_initx.tools.audit._rows import make_all_rows, make_rows
 from keras_initx.tools.audit._rule_expectations import open_expectations
 from keras_initx.tools.audit._subjects import Subject, key_by_paths, list_subjects, open_weights
@@ -208,7 +205,6 @@ def audit(
     *,
     like: Like | None = None,
     seed: int | None = None,
-    alpha: float = 0.01,
     verbose: Verbose = "auto",
 ) -> AuditReport:
     """Compare weights with the values expected at the start of training, or with other weights.
@@ -223,7 +219,7 @@ def audit(
       weights that are new, missing, or have another shape or dtype.
     - Both report weights and slices that are equal and should be independent.
 
-    For a model of any size, the probability of any false alarm is at most `alpha`. Deviations below
+    For a model of any size, the probability of any false alarm is at most 1 %. Deviations below
     1 %, in 16 bits below 2 %, are not reported. Weights of unknown law are listed as not compared.
 
     Args:
@@ -246,7 +242,6 @@ def audit(
             - a function that makes weights. `audit` makes a contract of it.
         seed: The seed that you passed to `initialize`. Then each weight must have exactly the
             values of this seed. A plan has its own seed.
-        alpha: The probability of any alarm if all weights are correct, between 0 and 1.
         verbose: Whether to show progress: `"auto"` on a terminal, unless you called
             `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
@@ -267,8 +262,8 @@ def audit(
         With `like`, each weight is compared with the weight of the same name, with `/` or `.`.
         Layers with automatic names are paired by the order in a file of Keras, or not compared for
         a stated reason. If one side is a model, you may also use the names of its own
-        `.weights.h5`, or of its variables, `{weight.path: array}`. The
-        summary names weights that have too few values to show a factor of 1.2.
+        `.weights.h5`, or of its variables, `{weight.path: array}`. The summary names weights that
+        have too few values to show a factor of 1.2.
 
         One weight at a time is in memory, in addition to the weights of a model. From a large
         weight, `audit` compares 65,536 values with the distribution. Moments use at most 262,144
@@ -299,9 +294,18 @@ def audit(
         rules. `keras_initx.testing` raises in your tests if weights are off. The page "Audit
         weights" explains each verdict.
     """
-    check_number("alpha", alpha, positive=True)
-    if alpha >= 1:
-        raise ValueError(f"`alpha` must be between 0 and 1. Received: {alpha=!r}")
+    return audit_at(ALPHA, weights, rules, like=like, seed=seed)
+
+
+def audit_at(
+    alpha: float,
+    weights: Like,
+    rules: RulesOrPlan | None = None,
+    *,
+    like: Like | None = None,
+    seed: int | None = None,
+) -> AuditReport:
+    """Run `audit` with another probability of any alarm if all weights are correct."""
     if seed is not None:
         check_root("seed", seed)
     if like is None:
@@ -328,7 +332,7 @@ def _audit_by_rules(
     # Copies of initializers without a seed draw one.
     with (
         backend.globals_preserved(),
-        open_expectations(weights, resolved, seed, alpha) as expected,
+        open_expectations(weights, resolved, seed) as expected,
         show_progress("Auditing", len(expected.weights), "weights") as advance,
     ):
         for subject, expectation in expected.weights:
@@ -351,23 +355,10 @@ def _test_subject(subject: Subject, expectation: Expectation) -> Comparison:
     # What is trained must be finite, whatever its initializer makes.
     problem = subject.describe_not_finite()
     if not problem:
-        return _mention_labels(subject, expectation.test(subject))
+        return expectation.test(subject)
     not_known = Profile("unknown", NOT_FINITE)
     outcomes = (Outcome("not finite", problem),)
     return Comparison(subject, expectation, not_known, not_known, outcomes)
-
-
-def _mention_labels(subject: Subject, comparison: Comparison) -> Comparison:
-    """Add to equal units of a last layer that their labels differ, so training separates them."""
-    last_axis = f"along axis {len(subject.shape) - 1} equal"
-    outcomes = []
-    for outcome in comparison.outcomes:
-        are_units = outcome.verdict == "equal slices" and last_axis in outcome.evidence
-        if are_units and subject.makes_output():
-            evidence = f"{outcome.evidence}; they make an output, so labels separate them"
-            outcome = replace(outcome, evidence=evidence)
-        outcomes.append(outcome)
-    return replace(comparison, outcomes=tuple(outcomes))
 
 
 def _audit_by_like(weights: Like, like: Like, alpha: float) -> AuditReport:
@@ -383,18 +374,8 @@ def _audit_by_like(weights: Like, like: Like, alpha: float) -> AuditReport:
     if is_build_function(weights):
         count_branches = functools.partial(_build_and_count_branches, weights)
     rows = make_all_rows(judged, ours, theirs, paired.pairs.reasons, count_branches)
-    notes = [*_note_equal_sizes(rows), *_note_pairs(paired.pairs)]
-    notes += _note_unbuilt(paired.inventory)
+    notes = [*_note_pairs(paired.pairs), *_note_unbuilt(paired.inventory)]
     return AuditReport(rows, paired.source, notes)
-
-
-def _note_equal_sizes(rows: Sequence[WeightAudit]) -> list[str]:
-    shapes: dict[str, list[Shape]] = {"new": [], "missing": []}
-    for row in rows:
-        shapes.get(row.verdict, []).append(row.shape)
-    if not have_equal_sizes(shapes["new"], shapes["missing"]):
-        return []
-    return ["The new and the missing weights have the same sizes: perhaps only their names differ."]
 
 
 def _note_pairs(pairs: Pairs) -> list[str]:

@@ -148,6 +148,10 @@ _MOST_PARTS = 12
 _FEW_PARTS = 6
 # If a part has fewer values, only whether they vary is compared.
 _FEWEST_OF_PART = 16
+# If this share of the variance is between the means of parts, the kurtosis of the whole tells
+# nothing about that of a part. Then it is that of a law with long tails, as the exponential law.
+_APART = 0.1
+_KURTOSIS_OF_LONG_TAILS = 9.0
 # With a lower kurtosis values are hardly more than two numbers, and the variance of a part follows
 # from its mean: one that is 5 errors off makes it lower by so much, over the number of values.
 _KURTOSIS_OF_FEW = 1.5
@@ -321,6 +325,8 @@ def _compare_scale_of_part(
     index: int, parts: _MatchedParts, expected: Profile, actual: Profile
 ) -> Outcome:
     kurtosis = estimate_kurtosis((expected, actual))
+    if np.var(parts.expected.means) > _APART * expected.std**2:
+        kurtosis = max(kurtosis, _KURTOSIS_OF_LONG_TAILS)
     if max(expected.kurtosis, actual.kurtosis) < _KURTOSIS_OF_FEW:
         kurtosis = max(kurtosis, 1 + _FOLLOWS_FROM_MEAN / parts.fewest)
     kurtosis /= 1 - parts.zeros

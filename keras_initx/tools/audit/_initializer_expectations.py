@@ -2,7 +2,6 @@
 
     FixedValues           zeros, Identity: the values themselves
     LawExpectation        HeNormal, Orthogonal: a law that has a formula
-    SlicesExpectation     one law for each gate of a fused kernel
     DrawsExpectation      the initializer of a user: what three draws tell
     NotKnown              a weight that no rule reaches, with the reason
 
@@ -12,9 +11,9 @@ applied the rule.
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,10 +23,9 @@ from keras_initx._typing import Array, DType
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
-from keras_initx.checkpoints._sources import to_lazy
 from keras_initx.initializers._as_ours import adapt_initializer
 from keras_initx.initializers._description import description
-from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, Law, SlicesLaw
+from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, Law, MixedLaw
 from keras_initx.initializers._seeds import derived_seed, initializers_within
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.tools.audit._compare_profiles import compare_profiles
@@ -35,10 +33,9 @@ from keras_initx.tools.audit._draws import describe_variation, merge_draws
 from keras_initx.tools.audit._equal_values import are_independent
 from keras_initx.tools.audit._judgement import Comparison, Expectation
 from keras_initx.tools.audit._profile import SAMPLE, Profile, epsilon, sample_for_moments
-from keras_initx.tools.audit._property_test import Outcome, proven
+from keras_initx.tools.audit._property_test import ALPHA, Outcome, proven
 from keras_initx.tools.audit._subjects import (
     Subject,
-    Values,
     profile_array,
     profile_law,
     profile_values,
@@ -53,11 +50,7 @@ _COARSE = 0.01
 # The smallest positive numbers of the dtypes in which weights can vanish.
 _SMALLEST = {"float16": 2.0**-24}
 _UNDRAWN = Profile("unknown", "its initializer cannot be drawn from")
-# Verdicts on a whole whose slices have laws of their own.
-_VERDICTS_OF_WHOLE = ("copies", "equal slices")
-# With a smaller probability, it is worth looking for another explanation.
-_SUSPICIOUS = 1e-3
-# With a larger one, that is the explanation.
+# With a larger probability, another explanation is right.
 _PLAUSIBLE = 1e-5
 
 
@@ -120,8 +113,6 @@ def _expect_law(
     is_coarse = isinstance(law, IndependentLaw) and _is_coarse(law, dtype)
     if isinstance(law, IndependentLaw | FrameLaw) and not is_coarse:
         return LawExpectation(law, initializer)
-    if isinstance(law, SlicesLaw):
-        return SlicesExpectation(law, initializer)
     return DrawsExpectation(law, initializer)
 
 
@@ -203,15 +194,11 @@ class DrawsExpectation(InitializerExpectation):
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
         draws = [profile_array(array, weight.dtype) for array in self.draw(weight)]
-        return self.compare_with_draws(weight, values, draws)
-
-    def compare_with_draws(
-        self, weight: Subject, values: Array, draws: Sequence[Profile]
-    ) -> Comparison:
-        """Compare a weight with these values with draws of its initializer."""
         expected = _UNDRAWN if not draws else merge_draws(draws)
         if self.law is not None:
             expected = replace(expected, varies=False)  # by chance
+        if isinstance(self.law, MixedLaw):  # beside a part of zeros, others have one now and then
+            expected = replace(expected, connections=(-1, -1))
         if expected.kind == "fixed":
             return self._test_fixed(weight, expected)
         actual = profile_values(values, weight.dtype)
@@ -262,78 +249,6 @@ class DrawsExpectation(InitializerExpectation):
         return draws
 
 
-@dataclass(frozen=True)
-class SlicesExpectation(DrawsExpectation):
-    """Slices along axes that have laws of their own, each tested by its law.
-
-    Slices whose law is not known are compared with slices of draws. Whether slices repeat others
-    is compared with draws of the whole.
-    """
-
-    law: SlicesLaw
-
-    has_parts = True
-
-    def test(self, weight: Subject) -> Comparison:
-        values = self.read(weight)
-        if values.size == 0:
-            return Comparison(weight, self, Profile("unknown"), reason="empty")
-        draws = self.draw(weight)
-        profiles = [profile_array(draw, weight.dtype) for draw in draws]
-        whole = self.compare_with_draws(weight, values, profiles)
-        if whole.actual.kind != "random" or whole.is_proven:
-            return whole
-        outcomes = [outcome for outcome in whole.outcomes if outcome.verdict in _VERDICTS_OF_WHOLE]
-        for piece in _split_by_law(self.law, values, draws):
-            if piece.values.size == 0:
-                continue
-            stored = Values(to_lazy(piece.values))
-            subject = Subject(weight.path, piece.values.shape, weight.dtype, stored)
-            expectation = _expect_law(piece.law, self.initializer, weight.dtype)
-            if isinstance(expectation, DrawsExpectation):
-                profiles = [profile_array(draw, weight.dtype) for draw in piece.draws]
-                comparison = expectation.compare_with_draws(subject, piece.values, profiles)
-            else:
-                comparison = expectation.test(subject)
-            for outcome in comparison.outcomes:
-                if not outcome.proof:
-                    outcomes.append(replace(outcome, evidence=f"{piece.name}: {outcome.evidence}"))
-        reason = "" if outcomes else whole.reason
-        return replace(whole, outcomes=tuple(outcomes), reason=reason)
-
-
-class _Piece(NamedTuple):
-    """A piece of a weight that has a law of its own.
-
-    Attributes:
-        name: Its position, in words: `"part 2 of 4 along axis 1"`.
-        law: Its law, `None` if it is not known.
-        values: Its values.
-        draws: The same piece of each draw.
-    """
-
-    name: str
-    law: Law | None
-    values: Array
-    draws: Sequence[Array]
-
-
-def _split_by_law(
-    law: Law | None, values: Array, draws: Sequence[Array], name: str = ""
-) -> Iterator[_Piece]:
-    """Cut values and draws like their law. A piece may be cut again."""
-    if not isinstance(law, SlicesLaw):
-        yield _Piece(name, law, values, draws)
-        return
-    cuts = np.cumsum([shape[law.axis] for shape in law.shapes])[:-1]
-    pieces = zip(*[np.split(array, cuts, law.axis) for array in (values, *draws)], strict=True)
-    enclosing = f" of {name}" if name else ""
-    axis = law.axis % values.ndim
-    for index, (piece, *drawn_pieces) in enumerate(pieces):
-        piece_name = f"part {index + 1} of {len(law.laws)} along axis {axis}{enclosing}"
-        yield from _split_by_law(law.laws[index], piece, drawn_pieces, piece_name)
-
-
 def _map_generators(initializer: Any, seed: int) -> dict[int, Any]:
     """Make new generators for an initializer, in the form of the memo of `deepcopy`."""
     generators = {}
@@ -363,13 +278,11 @@ class DeclaredFallback(Expectation):
             and with the fans of the layer. Keras takes fans from the shape, even for depthwise
             kernels.
         is_rule: Whether a rule states the initializer. Then the layer's own is only an explanation.
-        alpha: See `audit`. A test with a larger probability does not fail.
     """
 
     stated: InitializerExpectation
     declared: Callable[[], Iterable[InitializerExpectation]]
     is_rule: bool
-    alpha: float
 
     @property
     def text(self) -> str:  # type: ignore[override]
@@ -378,7 +291,7 @@ class DeclaredFallback(Expectation):
 
     def test(self, weight: Subject) -> Comparison:
         comparison = self.stated.test(weight)
-        if comparison.least_p_value >= max(_SUSPICIOUS, self.alpha) or weight.values.is_shared:
+        if comparison.least_p_value >= ALPHA or weight.values.is_shared:
             return comparison
         for expectation in self.declared():
             declared = expectation.test(weight)

@@ -45,8 +45,6 @@ class Expectation(abc.ABC):
         dtype: The dtype of the weight in a contract.
         initializer: The initializer that the weight should come from, if it is known.
         is_measured: Whether it was measured from draws, and is only as exact as these.
-        has_parts: Whether parts have scales of their own. Then the scale of the whole explains
-            nothing.
         has_guessed_fans: Whether its scale follows from fans that are guessed from the shape.
     """
 
@@ -55,7 +53,6 @@ class Expectation(abc.ABC):
     dtype: DType | None = None
     initializer: LayerInitializer | None = None
     is_measured: bool = False
-    has_parts: bool = False
     has_guessed_fans: bool = False
 
     @abc.abstractmethod
@@ -133,8 +130,6 @@ class Comparison:
     def scale(self) -> Scale | None:
         """The scale of a random weight, relative to the expected scale."""
         if self.expected is None or not self.are_random or self.reason:
-            return None
-        if self.expectation.has_parts:
             return None
         if not self.expected.std or not self.actual.std:
             return None

@@ -10,7 +10,6 @@ Many causes are proposed, each with the standard deviation that it would make. A
 if it alone fits within the error of the weight.
 """
 
-import itertools
 import math
 import re
 from collections import Counter
@@ -32,7 +31,6 @@ from keras_initx.tools.audit._contract import Contract
 from keras_initx.tools.audit._contract_lines import WeightContract
 from keras_initx.tools.audit._judgement import JudgedWeight
 from keras_initx.tools.audit._profile import Profile
-from keras_initx.tools.audit._subjects import Subject
 
 # With a larger error of the scale, too many causes fit. The scales of other rules of the model are
 # few, and are compared up to a larger error.
@@ -67,14 +65,15 @@ def find_causes(
             scales[expected.std] = description(initializer)
     counted = weights if scales else off
     group_sizes = Counter(map(_depth_group, counted))
-    fitting = {}
-    for judged in off:
-        depth = branches.get(judged.comparison.path, 0)
-        count = depth if branches else group_sizes[_depth_group(judged)]
-        fitting[id(judged)] = _find_own_causes(judged, scales, depth, count)
     causes = []
     for judged in weights:
-        own_causes = _choose_causes(judged, off, fitting) if id(judged) in fitting else []
+        own_causes = []
+        if "scale" in judged.verdicts:
+            depth = branches.get(judged.comparison.path, 0)
+            count = depth if branches else group_sizes[_depth_group(judged)]
+            own_causes = _find_swapped(judged, off) or _find_own_causes(
+                judged, scales, depth, count
+            )
         declared = _explain_by_layer(judged)
         if declared:
             # Next to what the layer declares, another cause is named only if it is the only one.
@@ -127,28 +126,18 @@ def _explain_by_family(judged: JudgedWeight) -> str:
     return f"{' or '.join(actual.families)} instead of {' or '.join(expected.families)}"
 
 
-def _choose_causes(
-    judged: JudgedWeight, off: Sequence[JudgedWeight], fitting: Mapping[int, Sequence[str]]
-) -> Sequence[str]:
-    """Choose among the causes of the scale of a weight. A cause of other causes comes first."""
+def _find_swapped(judged: JudgedWeight, off: Sequence[JudgedWeight]) -> list[str]:
+    """Find the weight with which the scale of a weight is swapped, if there is one."""
     path = judged.comparison.path
     swapped = []
     for other in off:
         if _are_swapped(judged, other):
             swapped.append(other.comparison.path)
-    if swapped:
-        # In many similar blocks, the one of the same block.
-        nearest = max(swapped, key=lambda candidate: _count_shared_numbers(path, candidate))
-        return [f"swapped with {nearest!r}"]
-    own = fitting[id(judged)]
-    if len(own) < 2:
-        return own
-    # Of two causes that explain this weight, perhaps only one explains others too.
-    counts: Counter[str] = Counter()
-    for causes in fitting.values():
-        counts.update(cause for cause in causes if cause in own)
-    (first, most), (_, less) = counts.most_common(2)
-    return [first] if most > less else own
+    if not swapped:
+        return []
+    # In many similar blocks, the one of the same block.
+    nearest = max(swapped, key=lambda candidate: _count_shared_numbers(path, candidate))
+    return [f"swapped with {nearest!r}"]
 
 
 def _count_shared_numbers(path: str, other: str) -> int:
@@ -195,9 +184,6 @@ def _find_own_causes(
     if tolerance > _COARSEST:
         return near
     near += _select_near(log_std, _propose_mistakes(expected, judged), tolerance)
-    if not near and _get_initializer(judged) is None:
-        shape = judged.comparison.weight.shape
-        near = _select_near(log_std, _propose_products_of_axes(expected, shape), tolerance)
     return list(dict.fromkeys(near))
 
 
@@ -238,23 +224,21 @@ def _propose_mistakes(expected: float, judged: JudgedWeight) -> Iterator[_Cause]
     initializer = _get_initializer(judged)
     has_guessed_fans = judged.comparison.expectation.has_guessed_fans
     if isinstance(initializer, VarianceScaling) and not has_guessed_fans:
-        yield from _propose_other_fans(expected, judged.comparison.weight, initializer)
+        yield from _propose_other_fans(expected, judged.comparison.weight.shape, initializer)
     yield _Cause("the variance given as the standard deviation", expected**2)
     yield _Cause("the standard deviation given as the variance", expected**0.5)
     if "truncated normal" in _get_expected(judged).families:
         kept = truncated_quantiles(-2.0, 2.0).stddev
         yield _Cause("standard deviation is that before truncation", expected * kept)
-        yield _Cause("truncated twice", expected * kept**2)
     if initializer is None:
         yield _Cause("a gain of sqrt(2)", expected * math.sqrt(2))
         yield _Cause("a gain of sqrt(2) left out", expected * math.sqrt(0.5))
 
 
 def _propose_other_fans(
-    expected: float, weight: Subject | WeightContract, initializer: VarianceScaling
+    expected: float, shape: Shape, initializer: VarianceScaling
 ) -> Iterator[_Cause]:
     """Propose other fans and scales of the variance family."""
-    shape = weight.shape
     own = initializer.fans(shape)
     scale, mode = float(initializer.scale), initializer.mode
     by_shape = fans(shape)  # which Keras takes, also of transposed and depthwise kernels
@@ -267,28 +251,6 @@ def _propose_other_fans(
     for name, (other_scale, other) in _FAMILIES.items():
         if scale != other_scale:
             yield _Cause(f"{name}'s scale", stddev_for(other_scale, other, *own))
-    fan = scale / expected**2
-    if scale != 1:  # where it is the variance
-        yield _Cause(f"1/{fan:g} instead of 1/sqrt({fan:g})", expected * fan**-0.5)
-    if isinstance(weight, Subject):
-        std = stddev_for(scale, mode, *initializer.fans(weight.shard_shape))
-        if not math.isclose(std, expected):
-            count = math.prod(shape) // math.prod(weight.shard_shape)
-            yield _Cause(f"the fan of one of {count} shards", std)
-
-
-def _propose_products_of_axes(expected: float, shape: Shape) -> Iterator[_Cause]:
-    """Propose that another product of lengths of axes was taken as the fan.
-
-    A ratio that is a power of 2 has too many other causes.
-    """
-    fans_of_shape = {float(sum(shape)) / 2} if len(shape) == 2 else set()
-    for count in range(1, len(shape) + 1):
-        fans_of_shape.update(map(math.prod, itertools.combinations(shape, count)))
-    for fan, before in itertools.permutations(sorted(fans_of_shape), 2):
-        if math.log2(before / fan).is_integer():
-            continue
-        yield _Cause(f"a fan of {fan:g} instead of {before:g}", expected * math.sqrt(before / fan))
 
 
 # Verdicts that a cause of the scale or the distribution explains.

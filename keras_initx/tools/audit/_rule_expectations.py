@@ -31,7 +31,7 @@ from keras_initx.tools.audit._initializer_expectations import (
 )
 from keras_initx.tools.audit._judgement import Comparison, Expectation
 from keras_initx.tools.audit._profile import Profile, sample_for_moments
-from keras_initx.tools.audit._property_test import Outcome, proven
+from keras_initx.tools.audit._property_test import ALPHA, Outcome, proven
 from keras_initx.tools.audit._subjects import (
     Audited,
     Subject,
@@ -57,14 +57,12 @@ class PlannedValues(Expectation):
         source: The source of the values: `"plan"` or `"seed"`.
         by_law: Tests other values. `None` if some values are cut off, because then the law is not
             known.
-        alpha: See `audit`. A test with a larger probability does not fail.
     """
 
     stated: InitializerExpectation
     planned: PlannedWeight
     source: str
     by_law: Expectation | None
-    alpha: float
 
     @property
     def text(self) -> str:  # type: ignore[override]
@@ -77,7 +75,7 @@ class PlannedValues(Expectation):
         if self.by_law is None or self.stated.law is None or outcome.proof == "bits":
             return by_bits
         by_law = self.by_law.test(weight)
-        if outcome.proof and by_law.least_p_value <= self.alpha:
+        if outcome.proof and by_law.least_p_value <= ALPHA:
             # By chance, or the line was edited after its digest had been written.
             return replace(self, planned=replace(self.planned, digest=None)).test(weight)
         return replace(
@@ -195,7 +193,7 @@ class ExpectedWeights:
 
 @contextlib.contextmanager
 def open_expectations(
-    weights: Audited, rules: RulesOrPlan | None, seed: int | None, alpha: float
+    weights: Audited, rules: RulesOrPlan | None, seed: int | None
 ) -> Iterator[ExpectedWeights]:
     """Open the audited weights for the duration of the block, with their expectations.
 
@@ -203,11 +201,10 @@ def open_expectations(
         weights: See `audit`.
         rules: See `audit`; but a recipe or a plan itself, not its name or path.
         seed: See `audit`.
-        alpha: See `audit`.
     """
     with open_weights("weights", weights) as source:
         if isinstance(source, Inventory):
-            yield _expect_of_model(source, rules, seed, alpha)
+            yield _expect_of_model(source, rules, seed)
             return
         if not isinstance(rules, InitializationPlan):
             raise ValueError(
@@ -215,15 +212,15 @@ def open_expectations(
                 "them with a contract or with other weights, pass these as `like`. "
                 f"Received: {rules=!r}"
             )
-        yield _expect_by_plan(list_subjects(source), rules, alpha)
+        yield _expect_by_plan(list_subjects(source), rules)
 
 
 def _expect_of_model(
-    inventory: Inventory, rules: RulesOrPlan | None, seed: int | None, alpha: float
+    inventory: Inventory, rules: RulesOrPlan | None, seed: int | None
 ) -> ExpectedWeights:
     if isinstance(rules, InitializationPlan):
         by_plan = _expect_by_plan(
-            list_subjects(inventory), rules, alpha, _LayerDeclarations(inventory.weights)
+            list_subjects(inventory), rules, _LayerDeclarations(inventory.weights)
         )
         return replace(by_plan, inventory=inventory)
     started = prepare(inventory, rules, seed or 0, refuses_quantized=False)
@@ -233,7 +230,7 @@ def _expect_of_model(
     planned_by_rules = []
     for weight, planned in started.pairs():
         subject = weight_subject(weight)
-        expected.append((subject, _choose_expectation(subject, planned, source, alpha, layers)))
+        expected.append((subject, _choose_expectation(subject, planned, source, layers)))
         if not planned.is_by_layer:
             planned_by_rules.append((weight, planned))
     return ExpectedWeights(expected, note_guessed_fans(planned_by_rules), inventory)
@@ -242,7 +239,6 @@ def _expect_of_model(
 def _expect_by_plan(
     subjects: Sequence[Subject],
     plan: InitializationPlan,
-    alpha: float,
     layers: "_LayerDeclarations | None" = None,
 ) -> ExpectedWeights:
     """Find the expectation of each weight in the lines of a plan.
@@ -267,7 +263,7 @@ def _expect_by_plan(
                 "plan"
             )
         else:
-            expected.append((subject, _choose_expectation(subject, planned, "plan", alpha, layers)))
+            expected.append((subject, _choose_expectation(subject, planned, "plan", layers)))
     plan_pairs = pair_by_path_or_name(plan_paths, own_paths).worded("the weights", "the plan")
     for path in by_path:
         reason = f" ({plan_pairs.reasons[path]})" if path in plan_pairs.reasons else ""
@@ -284,7 +280,6 @@ def _choose_expectation(
     subject: Subject,
     planned: PlannedWeight,
     source: str,
-    alpha: float,
     layers: "_LayerDeclarations | None",
 ) -> Expectation:
     """Choose the expectation of a weight from its rule or its line of a plan.
@@ -293,7 +288,6 @@ def _choose_expectation(
         subject: The weight.
         planned: The planned initializer of the weight.
         source: `"plan"` or `"seed"` if that decides the exact values, otherwise empty.
-        alpha: See `audit`.
         layers: The declarations of the layers of the model, `None` for arrays.
     """
     if planned.initializer is None:
@@ -304,10 +298,10 @@ def _choose_expectation(
     by_law: Expectation = stated
     if layers is not None:
         declared = functools.partial(layers.expect_declared, subject)
-        by_law = DeclaredFallback(stated, declared, not planned.is_by_layer, alpha)
+        by_law = DeclaredFallback(stated, declared, not planned.is_by_layer)
     is_cut = isinstance(planned.initializer, Masked)  # so that no law is known
     if source == "plan" or (source and planned.row.seed is not None):
-        return PlannedValues(stated, planned, source, None if is_cut else by_law, alpha)
+        return PlannedValues(stated, planned, source, None if is_cut else by_law)
     if is_cut and not source:
         return NotKnown("zeros of a constraint")
     return by_law

@@ -24,7 +24,6 @@ from keras_initx.files._formats import check_file
 from keras_initx.files._keras_files import FORMATS_OF_KERAS
 from keras_initx.files._lazy import LazyArray
 from keras_initx.initializers._laws import FrameLaw, IndependentLaw
-from keras_initx.inspection._architecture import read_architecture
 from keras_initx.inspection._finite import find_not_finite
 from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._pairing import Pairs, canonical_weight_paths
@@ -213,11 +212,6 @@ class Values:
     def __init__(self, stored: LazyArray) -> None:
         self._stored = stored
 
-    @property
-    def shard_shape(self) -> Shape:
-        """The shape of what lies on one device."""
-        return self._stored.shape
-
     def read_stored(self) -> Array:
         """Read all values in their own dtype. Processes that share them cannot."""
         return self._stored.read(...)
@@ -240,10 +234,6 @@ class VariableValues(Values):
     @property
     def is_shared(self) -> bool:  # type: ignore[override]
         return backend.is_shared(self._variable.value)
-
-    @property
-    def shard_shape(self) -> Shape:
-        return backend.shard_shape(self._variable.value)
 
     def read_stored(self) -> Array:
         return backend.host_view(self._variable.value)
@@ -284,19 +274,6 @@ class Subject:
         """Say which values are not finite without intention, empty if there are none."""
         problem = None if self.weight is None else find_not_finite(self.weight, here=True)
         return "" if problem is None or problem.may_be_meant else str(problem)
-
-    def makes_output(self) -> bool:
-        """Return whether its layer certainly makes an output of the model directly."""
-        if self.weight is None:
-            return False
-        model = self.weight.layers[0]
-        is_model = isinstance(model, keras.Model)
-        return is_model and self.weight.layer in read_architecture(model).outputs
-
-    @property
-    def shard_shape(self) -> Shape:
-        """The shape of the part on one device, or its own shape if devices do not share it."""
-        return self.values.shard_shape
 
     @property
     def obstacle(self) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import keras_initx
+from keras_initx.tools.audit._audit import audit_at
 
 
 def audit(found, expected, **options):
@@ -51,7 +52,7 @@ def test_draws_of_one_law_are_no_alarm(of_several_draws, seed):
     first, second = ({law: make(rng) for law, make in LAWS.items()} for _ in range(2))
     alpha = 1e-3 * len(LAWS)  # for each law 1e-3
     for expected in (second, of_several_draws):
-        report = keras_initx.audit(first, like=expected, alpha=alpha)
+        report = audit_at(alpha, first, like=expected)
         assert report.ok, report.problems
 
 

@@ -51,15 +51,6 @@ class Refused(NamedTuple):
         Refused(arguments=({}, {"*": "zeros"}), error=ValueError, message="`weights` must have at least one array"),
         Refused(arguments=({0: np.zeros(3)}, {"*": "zeros"}), error=TypeError, message="Received: 0 as a name"),
         Refused(
-            arguments=({"a": np.zeros(3)}, {"a": "zeros"}),
-            options={"alpha": 1.0},
-            error=ValueError,
-            message="`alpha` must be between 0 and 1",
-        ),
-        Refused(
-            arguments=({"a": np.zeros(3)}, {"a": "zeros"}), options={"alpha": 0}, error=ValueError, message="`alpha`"
-        ),
-        Refused(
             arguments=({"a": np.zeros(3)}, {"a": "zeros"}), options={"seed": -1}, error=ValueError, message="`seed`"
         ),
         Refused(

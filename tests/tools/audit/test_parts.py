@@ -5,7 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from audited import off
+from audited import audit, off
 from keras import layers
 from modes import often, to_numpy
 
@@ -85,25 +85,38 @@ def test_parts_that_are_as_the_law_raise_no_alarm(initializer, shape, dtype):
     assert all(report.ok for report in reports(initializer, shape, as_it_was, dtype))
 
 
-def test_a_part_of_a_law_by_parts_is_named():
-    by_rule, by_layer, by_contract = reports(HALVES, (256, 13), by_factor(np.s_[:, 6:], 2))
-    (row,) = by_rule.problems
-    assert row.verdict == "scale"
-    assert row.evidence.startswith("part 2 of 2 along axis 1: 2")
-    assert row.cause == ""
-    assert off(by_layer) == off(by_contract) == {"own/kernel": "scale"}
+def test_a_part_of_a_concatenation_with_another_scale_is_found():
+    for report in reports(HALVES, (256, 13), by_factor(np.s_[:, 6:], 2)):
+        (row,) = report.problems
+        assert (row.path, row.verdict, row.cause) == ("own/kernel", "scale", "")
+    by_rule, *_ = reports(NESTED, (64, 64), by_factor(np.s_[:, 20:], 1.5))
+    assert off(by_rule) == {"own/kernel": "scale"}
 
 
-@pytest.mark.rare
-def test_parts_of_parts_are_named():
-    def change(values):
-        values[40, 3] = 1
-        return values
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        keras_initx.Concatenated([NORMAL, "ones"], axis=1),  # of the whole, the kurtosis is that of two values
+        keras_initx.Concatenated(["zeros", NORMAL], axis=1),  # of which one value in 65,536 is 0
+        NESTED,
+    ],
+    ids=["ones", "zeros", "nested"],
+)
+def test_parts_of_a_concatenation_raise_no_alarm(initializer, dtype):
+    for _ in range(10):
+        values = initializer.clone()((64, 64), dtype)
+        assert audit({"a": values}, {"a": initializer}, alpha=1e-4).ok
 
-    by_rule, *_ = reports(NESTED, (64, 64), change)
-    (row,) = by_rule.problems
-    assert row.verdict == "values"
-    assert row.evidence.startswith("part 2 of 2 along axis 0 of part 1 of 2 along axis 1: 1 of 640 differ: [8, 3] is 1")
+
+def test_a_contract_of_parts_with_other_means_raises_no_alarm():
+    rng = np.random.default_rng(0)
+
+    def build():
+        return {"a": np.concatenate([rng.normal(0, 0.02, (64, 32)), np.ones((64, 32))], axis=1)}
+
+    contract = keras_initx.contract(build)
+    assert all(keras_initx.audit(build(), like=contract).ok for _ in range(10))
 
 
 def test_a_unit_that_has_a_scale_of_its_own_in_a_contract_may_have_it():

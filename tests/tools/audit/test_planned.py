@@ -11,6 +11,8 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx.backends._current import backend
+from keras_initx.tools.audit import _rule_expectations
+from keras_initx.tools.audit._audit import audit_at
 
 
 @pytest.mark.release_backends
@@ -46,12 +48,13 @@ def test_orthogonal_kernels_are_compared_to_rounding():
     assert keras_initx.audit(model, seed=3).ok
 
 
-def test_a_weight_that_is_verified_raises_no_alarm_by_chance(tmp_path):
+def test_a_weight_that_is_verified_raises_no_alarm_by_chance(tmp_path, monkeypatch):
     model = network()
     keras_initx.initialize(model, RULES, seed=10).save(tmp_path / "init.json")
-    assert not keras_initx.audit(model, RULES, alpha=0.9).ok
-    assert keras_initx.audit(model, RULES, seed=10, alpha=0.9).ok
-    assert keras_initx.audit(model, tmp_path / "init.json", alpha=0.9).ok
+    monkeypatch.setattr(_rule_expectations, "ALPHA", 0.9)
+    assert not audit_at(0.9, model, RULES).ok
+    assert audit_at(0.9, model, RULES, seed=10).ok
+    assert audit_at(0.9, model, tmp_path / "init.json").ok
 
 
 def test_the_values_of_a_plan_with_an_axis_exchanged():

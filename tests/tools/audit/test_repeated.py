@@ -45,19 +45,6 @@ def grown(seed):
     return model
 
 
-def test_labels_part_equal_units_of_a_last_layer():
-    model = grown(0)
-    hidden = to_numpy(model.layers[0].kernel).copy()
-    hidden[:, 3] = hidden[:, 2]
-    model.layers[0].kernel.assign(hidden)
-    evidence = {row.path: row.evidence for row in keras_initx.audit(model).problems if row.verdict == "equal slices"}
-    assert evidence == {
-        "hidden/kernel": "1 of 32 slices along axis 1 equal to another: [3] to [2]",
-        "last/kernel": "1 of 10 slices along axis 1 equal to another: [9] to [8]; they make an output, so labels "
-        "separate them",
-    }
-
-
 def test_equal_units_of_a_grown_model_are_none_against_its_contract():
     seeds = itertools.count()
     contract = keras_initx.contract(lambda: grown(next(seeds)))

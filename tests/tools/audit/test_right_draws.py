@@ -8,6 +8,7 @@ from modes import often
 from right_draws import FAMILIES, alarms
 
 import keras_initx
+from keras_initx.tools.audit._audit import audit_at
 
 
 @pytest.mark.parametrize("family", often(FAMILIES, ["another scale in each draw"]))
@@ -47,7 +48,7 @@ def test_a_gate_with_a_scale_of_its_own(family, scale):
     for values in draws:
         values[:, 32:64] *= scale
     for found, expected in itertools.pairwise(draws):
-        assert keras_initx.audit({"a": found}, like={"a": expected}, alpha=1e-3).ok
+        assert audit_at(1e-3, {"a": found}, like={"a": expected}).ok
 
 
 def test_rows_with_equal_numbers_of_zeros_by_chance():

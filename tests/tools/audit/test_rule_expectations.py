@@ -9,6 +9,7 @@ from keras import layers
 import keras_initx
 from keras_initx import recipes
 from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
+from keras_initx.tools.audit._audit import audit_at
 
 
 @pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=pytest.mark.release_backends), "float32", "float16"])
@@ -120,7 +121,7 @@ def test_what_a_layer_declares_is_among_the_causes_where_another_fits_by_chance(
     up = layers.Conv2DTranspose(24, 3, name="up", kernel_initializer=declared)
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((8, 8, 16)), up])
-    (row,) = keras_initx.audit(model, {"*kernel": "initx.he_normal"}, alpha=alpha).problems
+    (row,) = audit_at(alpha, model, {"*kernel": "initx.he_normal"}).problems
     assert row.cause == "as its layer declares: VarianceScaling(scale=1.548) or LeCun's scale"
 
 
