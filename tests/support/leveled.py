@@ -1,6 +1,5 @@
 """Small networks of named layers, and the levels of the verdicts on them."""
 
-import keras
 import numpy as np
 from keras import layers
 
@@ -19,10 +18,6 @@ NORMALIZATIONS = [
 def levels_found(model, x=INPUTS):
     report = keras_initx.diagnose(model, x)
     return {(verdict.problem, verdict.level): verdict.layers for verdict in report.verdicts}
-
-
-def images(*stack):
-    return keras.Sequential([keras.Input((8, 8, 16)), *stack])
 
 
 def layer_named(name, kernel="glorot_uniform", activation=None, units=16):

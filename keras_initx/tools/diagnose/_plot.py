@@ -153,8 +153,10 @@ def _read_stds(signals: Sequence[Signal | None]) -> Array:
     stds = []
     for signal in signals:
         # Without finite values, all statistics are 0.
-        is_known = signal is not None and signal.size and signal.nonfinite < 1
-        stds.append(signal.std if is_known else math.nan)
+        if signal is None or not signal.size or signal.nonfinite == 1:
+            stds.append(math.nan)
+        else:
+            stds.append(signal.std)
     return _hide_infinities(stds)
 
 

@@ -200,7 +200,7 @@ def first_step_raises_loss(diagnosis: Diagnosis) -> bool:
     return not all(loss <= before for loss in after)
 
 
-def list_trained_weights(diagnosis: Diagnosis) -> list[MeasuredWeight]:
+def _list_trained_weights(diagnosis: Diagnosis) -> list[MeasuredWeight]:
     """Return the weights that are trained, in the order of the model."""
     return [measured_weights(diagnosis)[id(variable)] for variable in diagnosis.trained]
 
@@ -208,7 +208,7 @@ def list_trained_weights(diagnosis: Diagnosis) -> list[MeasuredWeight]:
 def _find_unmoved_weights(diagnosis: Diagnosis, former: FormerValues) -> list[MeasuredWeight]:
     """Return the weights with a gradient that have their former values, to the bit."""
     unmoved = []
-    for weight in list_trained_weights(diagnosis):
+    for weight in _list_trained_weights(diagnosis):
         variable = weight.own.variable
         is_same = np.array_equal(to_array(variable), to_array(former.value_of(variable)))
         if is_same and weight.report.gradient:
@@ -246,7 +246,7 @@ def _take_steps(
     # The result lacks the weights that stay as they are, and other rates.
     course = _run_steps(optimizer, diagnosis, diagnosis.steps)
     lost = []
-    for weight in list_trained_weights(diagnosis):
+    for weight in _list_trained_weights(diagnosis):
         if not backend.is_finite(weight.own.variable.value):
             lost.append(weight)
     name = type(unwrap_optimizer(optimizer)).__name__

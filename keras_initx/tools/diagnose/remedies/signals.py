@@ -88,7 +88,8 @@ def propose_for_signal(
     if inputs is not None:
         text = _describe_standardization(inputs)
         # Frozen kernels come from a training with other inputs.
-        if are_all_tried or any(kernel.is_frozen for kernel in kernels):
+        are_all_frozen = bool(kernels) and all(kernel.is_frozen for kernel in kernels)
+        if are_all_tried or are_all_frozen:
             return Remedy(text)
         return propose_redraw(untried, kernels).after(text)
     if layer in gates(diagnosis) and layer.has_large_bias:

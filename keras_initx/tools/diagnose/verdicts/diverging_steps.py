@@ -1,7 +1,7 @@
 """Steps whose loss does not stay finite, or rises, or that do not change weights."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import keras
 
@@ -17,19 +17,16 @@ from keras_initx.inspection._optimizers import (
 )
 from keras_initx.report._text import format_count
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight, list_weights
+from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, list_weights
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
 from keras_initx.tools.diagnose._steps import (
     FALLEN,
     TrainedSteps,
-    list_trained_weights,
     loss_to_beat,
     steps_taken,
 )
 
-# A loss is without bound once it is below 0, and this many times as large as at first.
-UNBOUNDED = 100
 # The steps whose rates are computed to see whether the rate rises: up to a million.
 _LATER_STEPS = [2**power for power in range(21)]
 
@@ -44,25 +41,21 @@ def diverging_steps(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterat
         - The loss or a weight is not finite after a step.
         - The loss is above {RISING_LOSS:g} times the first in all of the later half, or once above
           {OVERSHOOT} times the first.
-        - The loss is below 0, and {UNBOUNDED} times as large as the first loss, and as 1.
         - Weights with a gradient stay the same, bit for bit.
         - The optimizer makes no update, because it accumulates gradients, or because they overflow.
 
     Level:
-        error if the loss or a weight is not finite, or the loss has no least value; note if the
-        optimizer made no update, or the rate still rises, because the steps then show nothing of
-        the weights; warning in other cases
+        error if the loss or a weight is not finite; note if the optimizer made no update, or the
+        rate still rises, because the steps then show nothing of the weights; warning in other cases
 
     Why:
         - The optimizer goes too far. The first step may not show it.
         - If a loss falls again after it was a thousand times as large, units have died.
-        - Training lowers a loss without a least value for ever.
         - Weights stay the same if the optimizer leaves them out, or if each update is smaller than
           the float spacing of the weights.
 
     Typical causes:
         - a rate that is too large
-        - a loss with a wrong sign, or with logarithms of numbers that are not probabilities
         - weights in 16 bits with a small rate
         - an optimizer of your own that gets only some of the weights
         - values that `call` writes and that grow
@@ -72,32 +65,27 @@ def diverging_steps(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterat
           yours, and takes the one that lowers the loss most. If none does, use a lower one.
         - Keep weights in float32.
         - Keep the values finite that `call` writes, if no rate makes a difference.
-        - Use a loss with a least value, and an optimizer with all trainable weights.
+        - Use an optimizer with all trainable weights.
         - Pass more steps.
     """
     taken = steps_taken(diagnosis)
     if taken is None:
         return
     if not taken.stays_finite:
-        yield _report_not_finite(taken, diagnosis, layers)
+        yield _report_not_finite(taken, layers)
     elif taken.rises:
-        evidence = f"{_describe_course(taken)} {taken.with_optimizer}"
+        count = format_count(len(taken.losses) - 1, "step")
+        evidence = (
+            f"the loss goes from {taken.losses[0]:.3g} to {taken.losses[-1]:.3g} in {count} "
+            f"{taken.with_optimizer}"
+        )
         if max(taken.losses) > taken.losses[-1]:
             evidence += f", and is {max(taken.losses):.3g} in between"
-        yield Finding([], evidence, _propose_smaller_steps(taken, diagnosis))
-    elif taken.losses[-1] < -UNBOUNDED * max(abs(taken.losses[0]), 1):
-        text = (
-            "use a loss that has a least value: check its sign, scale the targets to [0, 1], and "
-            "take logarithms only of probabilities, which a sigmoid or a softmax gives"
-        )
-        evidence = f"{_describe_course(taken)}. It seems to have no least value"
-        yield Finding([], evidence, Remedy(text), "error")
+        yield Finding([], evidence, _propose_smaller_steps(taken))
     yield from _report_unmoved(taken, diagnosis, layers)
 
 
-def _report_not_finite(
-    taken: TrainedSteps, diagnosis: Diagnosis, layers: list[MeasuredLayer]
-) -> Finding:
+def _report_not_finite(taken: TrainedSteps, layers: list[MeasuredLayer]) -> Finding:
     hit = []
     evidence = f"the loss is {taken.losses[-1]}"
     if taken.lost:
@@ -107,7 +95,7 @@ def _report_not_finite(
         if math.isfinite(taken.losses[-1]):
             evidence = clause
     evidence += f" after {format_count(len(taken.losses) - 1, 'step')} {taken.with_optimizer}"
-    return Finding(hit, evidence, _propose_smaller_steps(taken, diagnosis), "error")
+    return Finding(hit, evidence, _propose_smaller_steps(taken), "error")
 
 
 def _report_unmoved(
@@ -137,8 +125,7 @@ def _report_unmoved(
         yield Finding(hit, evidence, Remedy("pass more steps, until the rate has risen"), "note")
         return
     evidence = f"{steps} do not change {names}"
-    dtype = _find_short_dtype(unmoved)
-    remedy = Remedy("use a higher rate") if dtype is None else _propose_full_precision(dtype)
+    remedy = Remedy("use a higher rate, or keep weights in float32")
     if taken.rates and not any(taken.rates):
         remedy = Remedy("use a learning rate above 0")
     # The optimizers of Keras leave no weight out.
@@ -169,25 +156,7 @@ def _propose_more_steps(diagnosis: Diagnosis) -> Remedy:
     return Remedy("pass more steps: each lowers the scale of the loss until no gradient overflows")
 
 
-def _find_short_dtype(weights: Sequence[MeasuredWeight]) -> str | None:
-    """Find the dtype of 16 bits that one of these weights has, or `None`."""
-    for weight in weights:
-        if weight.own.dtype in ("bfloat16", "float16"):
-            return weight.own.dtype
-    return None
-
-
-def _propose_full_precision(dtype: str) -> Remedy:
-    policy = f'keras.config.set_dtype_policy("mixed_{dtype}")'
-    return Remedy(f"keep weights in float32: call {policy} before you make the model")
-
-
-def _describe_course(taken: TrainedSteps) -> str:
-    count = format_count(len(taken.losses) - 1, "step")
-    return f"the loss goes from {taken.losses[0]:.3g} to {taken.losses[-1]:.3g} in {count}"
-
-
-def _propose_smaller_steps(taken: TrainedSteps, diagnosis: Diagnosis) -> Remedy:
+def _propose_smaller_steps(taken: TrainedSteps) -> Remedy:
     """Propose the best rate that was tried, or something else if none lowers the loss."""
     if taken.better_rate is not None:
         rate = taken.better_rate
@@ -197,16 +166,13 @@ def _propose_smaller_steps(taken: TrainedSteps, diagnosis: Diagnosis) -> Remedy:
         return Remedy("use a learning rate above 0")
     if not taken.tried:
         return Remedy("use a lower rate")
-    dtype = _find_short_dtype(list_trained_weights(diagnosis))
-    if dtype is not None:
-        return _propose_full_precision(dtype)
     rates = summarize_names([f"{rate:g}" for rate in taken.tried])
     if taken.is_by_state:
         return Remedy(
             f"keep the values finite that `call` writes: with rates of {rates}, the loss is "
-            f"{taken.losses[-1]} after as many steps"
+            f"{taken.losses[-1]} after as many steps; or keep weights in float32"
         )
     reason = (
         f"with rates of {rates}, the loss does not end below {FALLEN * loss_to_beat(taken):.3g}"
     )
-    return Remedy(f"use a lower rate: {reason}")
+    return Remedy(f"use a lower rate: {reason}; or keep weights in float32")

@@ -6,7 +6,7 @@ from asked import seen
 from judged import OF_KERNELS, OF_RELU, X, cured, found, mlp
 from keras import layers
 from last_layers import SIDE, problems
-from leveled import IMAGES, INPUTS, NORMALIZATIONS, images, layer_named, levels_found
+from leveled import IMAGES, INPUTS, NORMALIZATIONS, layer_named, levels_found
 
 import keras_initx
 
@@ -158,7 +158,8 @@ def test_what_follows_is_seen_in_code_of_ones_own_and_through_models():
         def call(self, inputs):
             return self.outer(self.inner(inputs))
 
-    ((problem, names),) = levels_found(images(Block()), IMAGES).items()
+    model = keras.Sequential([keras.Input((8, 8, 16)), Block()])
+    ((problem, names),) = levels_found(model, IMAGES).items()
     assert problem == ("exploding", "note")
     assert names[0].endswith("/large")
 
