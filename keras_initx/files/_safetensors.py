@@ -43,13 +43,11 @@ class ArrayHeader(NamedTuple):
         dtype: The name of its dtype in this format.
         shape: Its shape.
         begin: The position of its first byte in the file.
-        end: The position after its last byte.
     """
 
     dtype: str
     shape: Shape
     begin: int
-    end: int
 
 
 @dataclass
@@ -87,7 +85,7 @@ def read_header(path: str) -> Header:
             itemsize = np.dtype(DTYPES_OF_NUMPY[entry["dtype"]]).itemsize
             if end - begin != math.prod(shape) * itemsize:
                 raise ValueError(f"the size of {name!r} does not match its shape")
-        header.arrays[name] = ArrayHeader(entry["dtype"], shape, begin, end)
+        header.arrays[name] = ArrayHeader(entry["dtype"], shape, begin)
     return header
 
 

@@ -77,6 +77,9 @@ GRAPHS = {
     "separate": lambda: (attention(), {**SEPARATE, **ATTENTION}),
     "flattened": flattened,
     "pooled": lambda: flattened(layers.MaxPooling2D(2), rows=12),
+    "padded": lambda: flattened(
+        layers.Lambda(lambda x: keras.ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))), layers.MaxPooling2D(2), rows=27
+    ),
 }
 
 

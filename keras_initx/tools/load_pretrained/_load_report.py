@@ -48,11 +48,11 @@ class LoadedWeight:
     @property
     def text(self) -> str:
         """The outcome or the problem, in words."""
-        text = self.how if self.status == "error" else describe_status(self)
+        text = self.how if self.status == "error" else _describe_status(self)
         return f"{self.path!r} {self.shape}: {text}"
 
 
-def describe_status(row: LoadedWeight) -> str:
+def _describe_status(row: LoadedWeight) -> str:
     if row.how:
         return f"{row.status}: {row.how}"
     return row.status
@@ -64,7 +64,7 @@ def load_columns() -> list[Column[LoadedWeight]]:
         Column("shape", lambda row: row.shape),
         Column("array", lambda row: " + ".join(row.sources), is_text=True),
         Column("array shape", lambda row: row.source_shape, is_optional=True),
-        Column("status", describe_status, is_text=True),
+        Column("status", _describe_status, is_text=True),
     ]
 
 

@@ -381,6 +381,7 @@ class _Walk:
             "Concatenate": self._follow_concatenation,
             "Einsum": self._follow_einsum,
             "GetItem": self._follow_slicing,
+            "Pad": self._follow_padding,
             "Stack": self._follow_stacking,
         }
 
@@ -749,14 +750,29 @@ class _Walk:
         axes += rest
         if len(axes) != len(output.shape):
             return self._follow_unknown(call)
-        return [_cut_axes(axes, output.shape, layout)]
+        return [_resize_axes(axes, output.shape, layout)]
+
+    def _follow_padding(self, call: _Call) -> list[Layout]:
+        """Follow what adds values at the ends of axes, and moves no other value."""
+        layout = self._get_input_layouts(call)[0]
+        (output,) = call.outputs
+        padded = _resize_axes(layout.axes, output.shape, layout)
+        makers: set[keras.Operation] = set()
+        for axis in layout.axes:
+            makers |= axis.makers | axis.mixed_makers
+        convolves = any(isinstance(maker, ALL_CONVOLUTIONS) for maker in makers)
+        if convolves and len(padded.long) > len(layout.long):
+            # An image of one pixel is the same in torch, and one of several pixels is not.
+            unknown = [replace(axis, order=UNKNOWN) for axis in padded.axes[1:]]
+            return [make_layout([padded.axes[0], *unknown])]
+        return [padded]
 
     def _follow_splitting(self, call: _Call) -> list[Layout]:
         layout = self._get_input_layouts(call)[0]
         axes = list(layout.axes)
         if len(call.outputs[0].shape) < len(axes):
             del axes[call.operation.axis]
-        return [_cut_axes(axes, output.shape, layout) for output in call.outputs]
+        return [_resize_axes(axes, output.shape, layout) for output in call.outputs]
 
     def _follow_stacking(self, call: _Call) -> list[Layout]:
         (output,) = call.outputs
@@ -875,23 +891,23 @@ class _Walk:
 _CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
 
 
-def _cut_axes(axes: Sequence[Axis], shape: Sequence[int | None], layout: Layout) -> Layout:
-    """Make the layout of a part of a tensor.
+def _resize_axes(axes: Sequence[Axis], shape: Sequence[int | None], layout: Layout) -> Layout:
+    """Make the layout of a part of a tensor, or of a tensor with added values at the ends of axes.
 
     Args:
-        axes: The axes that the part has, with the lengths of the whole.
-        shape: The shape of the part.
-        layout: The layout of the whole.
+        axes: The axes of the result, with their lengths before.
+        shape: The shape of the result.
+        layout: The layout before.
     """
-    cut = []
+    resized = []
     for axis, length in zip(axes, shape, strict=True):
         if axis.length == length:
-            cut.append(axis)
+            resized.append(axis)
         else:
             order: Order = None if axis.order is None else UNKNOWN
             makers = axis.makers | axis.mixed_makers
-            cut.append(Axis(length, axis.kind, axis.index_in_space, order, mixed_makers=makers))
-    return make_layout(cut, is_certain=layout.is_certain)
+            resized.append(Axis(length, axis.kind, axis.index_in_space, order, mixed_makers=makers))
+    return make_layout(resized, is_certain=layout.is_certain)
 
 
 def is_same_order(order: Order, other: Order) -> bool:

@@ -1,9 +1,7 @@
 """The form of the results of studies, as text and in a notebook."""
 
 import abc
-import collections
 import textwrap
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from keras_initx.report._export import paragraphs, section
@@ -93,21 +91,6 @@ def records_of(known: Record, trial: Record) -> list[Record]:
     """Return a row for each epoch of a trial. Each begins with the facts about the trial."""
     epochs = trial.get("epochs", [])
     return [{**known, "status": trial["status"], **metrics} for metrics in epochs]
-
-
-def counted_by_status(trials: Iterable[Record]) -> str:
-    """Return how many trials have each status, as part of a sentence."""
-    statuses = collections.Counter(trial["status"] for trial in trials)
-    return ", ".join(f"{count} {status}" for status, count in statuses.items())
-
-
-def first_error(trials: Sequence[Record]) -> str:
-    """Return the end of a sentence on trials that failed: the first line of the first error."""
-    for trial in trials:
-        if trial["status"] == "failed":
-            line = trial["error"].splitlines()[0]
-            return f": {line.rstrip('.')}"
-    return ""
 
 
 def remarks_on_not_compared(settings: Record) -> list[str]:

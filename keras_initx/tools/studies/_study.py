@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +24,6 @@ from keras_initx.tools.studies._metric import metric_range, sign
 from keras_initx.tools.studies._plots import study_figure
 from keras_initx.tools.studies._result import (
     StudyResult,
-    counted_by_status,
-    first_error,
     records_of,
     remarks_on_not_compared,
 )
@@ -276,7 +274,7 @@ class Study(StudyResult):
         }
 
     def _headline(self) -> str:
-        counts = counted_by_status(self.trials.values())
+        counts = _counted_by_status(self.trials.values())
         initializers = format_count(len(self.initializers), "initializer")
         return f" of {initializers}, {format_count(len(self.trials), 'trial')}: {counts}"
 
@@ -326,6 +324,21 @@ class Study(StudyResult):
         metric = self.monitor.removeprefix("val_")
         training = {name: self.curves(name, metric) for name in names}
         return study_figure(self.title, self.monitor, curves, training, finished)
+
+
+def _counted_by_status(trials: Iterable[Record]) -> str:
+    """Return how many trials have each status, as part of a sentence."""
+    statuses = collections.Counter(trial["status"] for trial in trials)
+    return ", ".join(f"{count} {status}" for status, count in statuses.items())
+
+
+def _first_error(trials: Sequence[Record]) -> str:
+    """Return the end of a sentence on trials that failed: the first line of the first error."""
+    for trial in trials:
+        if trial["status"] == "failed":
+            line = trial["error"].splitlines()[0]
+            return f": {line.rstrip('.')}"
+    return ""
 
 
 def _correct(pairs: list[Record]) -> None:
@@ -381,7 +394,7 @@ def _remarks_on_lost_trials(study: Study) -> list[str]:
         name = row["arm"]
         reasons = {
             "diverged": ", so it is last and not tested",
-            "failed": first_error(list(study.trials_of(name).values())),
+            "failed": _first_error(list(study.trials_of(name).values())),
         }
         for status, reason in reasons.items():
             if row[status]:

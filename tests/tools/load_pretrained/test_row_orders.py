@@ -137,6 +137,29 @@ def lambdas():
     )
 
 
+def padded(widths):
+    """Return a layer that adds zeros at the ends of axes, by an operation."""
+    return layers.Lambda(lambda x: ops.pad(x, ((0, 0), *widths)))
+
+
+@case(REORDERED)
+def padded_before_a_pooling():
+    def function(m, x):
+        return m.out(nn.functional.max_pool2d(nn.functional.pad(m.conv(x), (1, 1, 1, 1)), 3, 2).flatten(1))
+
+    model = images(padded(((1, 1), (1, 1), (0, 0))), layers.MaxPooling2D(3, 2), FLATTEN(), dense())
+    return model, Parts(function, conv=nn.Conv2d(3, 5, 3), out=nn.Linear(30, 7))
+
+
+@case(REORDERED)
+def padded_with_channels():
+    def function(m, x):
+        return m.out(nn.functional.pad(m.conv(x), (0, 0, 0, 0, 0, 3)).flatten(1))
+
+    model = images(padded(((0, 0), (0, 0), (0, 3))), FLATTEN(), dense())
+    return model, Parts(function, conv=nn.Conv2d(3, 5, 3), out=nn.Linear(192, 7))
+
+
 @case(REORDERED)
 def normalized():
     norms = [layers.LayerNormalization(epsilon=1e-5, name="norm"), layers.PReLU(name="slopes")]
@@ -383,7 +406,13 @@ NOTED = {
     "an input that may be an image": lambda: keras.Sequential([keras.Input((8, 6, 3)), FLATTEN(), dense()]),
     "a model that is not seen": lambda: unseen(layers.Conv2D(5, 3), (8, 6, 3)),
     "a function that is not seen": lambda: images(layers.Lambda(lambda x: torch.flatten(x, 1)), dense()),
+    "a pixel that becomes an image": lambda: images(
+        layers.GlobalAveragePooling2D(keepdims=True), padded(((1, 1), (1, 1), (0, 0))), FLATTEN(), dense()
+    ),
     "units of two layers": joined,
+    "units of an image that is padded": lambda: made(
+        dense(60), layers.Reshape((5, 4, 3)), padded(((1, 1), (1, 1), (0, 0)))
+    ),
     "units of a recurrent layer": lambda: keras.Sequential(
         [keras.Input((3, 4)), layers.LSTM(60, name="out"), layers.Reshape((5, 4, 3)), layers.Conv2D(2, 3)]
     ),
