@@ -27,7 +27,6 @@ class Feature(enum.Enum):
     FIRST = "a normalization before each branch"
     LAST = "a normalization after each sum"
     LAST_IN_TEXT = "a normalization after each sum in a transformer of text"
-    ADAPTERS = "factors of LoRA"
     ADDED = "added branches"
     ATTENTION = "attention"
     ATTENTION_IN_BRANCH = "attention in a branch"

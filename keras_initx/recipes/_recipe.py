@@ -20,7 +20,7 @@ from keras_initx.recipes._each_kernel import adapt_to_each_kernel
 from keras_initx.recipes._features import Feature
 from keras_initx.recipes._parts import Doubt, Part, Roles
 from keras_initx.recipes._roles import find_roles
-from keras_initx.recipes._weight_rules import NOT_ITS_OWN, NOT_KNOWN, Left, WeightRules
+from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
 from keras_initx.sampling._conversion import truncated_quantiles
 
 
@@ -61,8 +61,6 @@ _WEIGHTS_OF_ROLES = {
 }
 # For what a table has no numbers for: the values stay.
 LEFT = Computed("left, its values stay", lambda part, roles: None)
-# What a table has for "others" if it leaves all weights that it does not name.
-KEPT = Computed("kept as they are", lambda part, roles: None)
 
 # Maps roles to initializers. A role that is missing has the one of what its weight is by its own
 # name, such as "kernel".
@@ -222,7 +220,6 @@ def _name_need(need: str | Feature) -> str:
 def _rules(table: RoleTable, roles: Roles) -> WeightRules:
     """Return the rules for a model, with notes on its graph and on weights that are left."""
     by_path: dict[str, InitializerLike | Left] = {}
-    keeps_others = table.get("others") is KEPT
     for part in roles.parts:
         path = part.weight.path
         role = part.role.name if part.role.name in table else part.by_name
@@ -230,8 +227,6 @@ def _rules(table: RoleTable, roles: Roles) -> WeightRules:
         value = entry.of(part, roles) if isinstance(entry, Computed) else entry
         if value is not None:
             by_path[path] = value if isinstance(value, Left) else adapt_to_each_kernel(value, part)
-        elif keeps_others:
-            by_path[path] = Left(NOT_ITS_OWN)
         elif (part.is_unknown or entry is LEFT) and part.weight.dtype in DTYPES:
             by_path[path] = Left(NOT_KNOWN)
     goes_by_names = table.keys() <= {"kernel", "bias", "embeddings"}
