@@ -342,7 +342,7 @@ def test_the_side_inputs_of_a_diffusion_transformer_are_no_stream():
     assert [roles[f"{end}/kernel"].name for end in ends] == ["attended", "outer"] * 2
     with pytest.raises(ValueError, match=r"with no token embedding.*; embeddings of labels: 'labels'"):
         recipes.gpt2(model)
-    with pytest.raises(ValueError, match=r"with an embedding of labels, 'labels'$"):
+    with pytest.raises(ValueError, match=r"with an embedding of tokens or labels, 'labels'$"):
         recipes.vit_timm(model)
     plan = initialize(model, "zero_residual", seed=0, dry_run=True)
     closed = {weight.path for weight in plan.rows if weight.initializer == "Zeros()" and "kernel" in weight.path}
