@@ -33,7 +33,6 @@ from keras_initx.recipes._networks import selu as selu
 from keras_initx.recipes._networks import spectral as spectral
 from keras_initx.recipes._networks import zero_residual as zero_residual
 from keras_initx.recipes._recipe import Recipe as Recipe
-from keras_initx.recipes._special_layers import lora as lora
 from keras_initx.recipes._special_layers import state_space as state_space
 from keras_initx.recipes._transformers import bert as bert
 from keras_initx.recipes._transformers import gemma as gemma

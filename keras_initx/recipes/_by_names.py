@@ -4,8 +4,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-import keras
-
 from keras_initx._keras import is_from_keras, list_modules
 from keras_initx.inspection._kernels import FIRST_FACTORS, FOREIGN, SECOND_FACTORS, normalizes
 from keras_initx.inspection._names import split_automatic_name
@@ -41,28 +39,14 @@ NAMES_IN_CODE = (
     # Of state spaces with several states for each channel.
     ("*dt_proj/bias", "dt_bias"),
     ("*dt_proj/kernel", "dt kernel"),
-    ("*lora_a/kernel", "LoRA A"),
-    ("*lora_b/kernel", "LoRA B"),
-    ("*lora_A/kernel", "LoRA A"),
-    ("*lora_B/kernel", "LoRA B"),
     ("*pre_logits/kernel", "pre-logits"),
 )
-
-
-def _factor(letter: str, name: str) -> str:
-    return f"LoRA {letter} of a table" if "embeddings" in name else f"LoRA {letter}"
-
-
 # The names of weights that only recipes of their own know; all others leave those that no layer of
 # Keras has.
 NAMES_OF_THEIR_OWN = {
     "A_log": "A_log",
     "dt_bias": "dt_bias",
     "D": "D",
-    **{name: _factor("A", name) for name in FIRST_FACTORS},
-    **{name: _factor("B", name) for name in SECOND_FACTORS},
-    **dict.fromkeys(("lora_A", "lora_a"), "LoRA A"),
-    **dict.fromkeys(("lora_B", "lora_b"), "LoRA B"),
     "cls_token": "class",
 }
 # How KerasHub, `keras.applications` and Keras' attention call the weights of branches.
@@ -124,8 +108,6 @@ def _role_by_name(weight: ModelWeight) -> str | None:
         role = next((NAMES_OF_THEIR_OWN[one] for one in names if one in NAMES_OF_THEIR_OWN), None)
         for path in (weight.path, "/".join(attributes)):
             role = role or _match_role(NAMES_IN_CODE, path)
-    if role in ("LoRA A", "LoRA B") and isinstance(weight.layer, keras.layers.Embedding):
-        return f"{role} of a table"
     return role
 
 

@@ -27,29 +27,23 @@ class Feature(enum.Enum):
     FIRST = "a normalization before each branch"
     LAST = "a normalization after each sum"
     LAST_IN_TEXT = "a normalization after each sum in a transformer of text"
-    ADAPTERS = "factors of LoRA"
     ADDED = "added branches"
     ATTENTION = "attention"
     ATTENTION_IN_BRANCH = "attention in a branch"
     BATCH_NORMALIZATION = "batch normalization"
     CELL = "a recurrent cell"
-    CLIP = "the names of CLIP"
     CONCATENATED = "concatenated branches"
     CONVOLUTIONS = "convolutions"
     CROSS_ATTENTION = "cross-attention"
     DEPTHWISE = "depthwise convolutions"
-    EMBEDDING = "an embedding of tokens"
-    GEMMA = "the names of Gemma"
-    HARD_SILU = "hard SiLU or ReLU6"
+    EMBEDDING = "an embedding of tokens or labels"
     HE = "ReLU or another activation for He's weights"
     LAYER_NORMALIZATION = "layer normalization"
-    LABELS = "an embedding of labels"
     NORMALIZATION = "normalization"
     PLAIN_SCALES = "normalizations that multiply by their scales"
     SCALES_PLUS_ONE = "normalizations that multiply by 1 plus their scales"
     SELU = "SELU"
     SEPARABLE = "separable convolutions"
-    SILU = "SiLU"
 
     def __str__(self) -> str:
         return self.value
@@ -60,17 +54,8 @@ class Feature(enum.Enum):
         return self.value.removeprefix("a ").removeprefix("an ")
 
 
-# Layers whose paths say what the model is.
-_NAMES = {
-    Feature.CLIP: (
-        "*logit_scale",
-        "*class_embedding",
-        "*text_projection",
-        "*encoder_block_*/attention/query/kernel",
-    ),
-    Feature.GEMMA: ("*decoder_block_*/ffw_gating/kernel",),
-    Feature.CROSS_ATTENTION: ("*cross_attention*", "*crossattention*"),
-}
+# How authors call layers that attend to another stream.
+_CROSS_ATTENTION = ("*cross_attention*", "*crossattention*")
 # How KerasHub calls the kernels of gates.
 _GATE = "*gat*/kernel"
 # What a model has, each with the paths or names of examples.
@@ -82,16 +67,6 @@ _KINDS = {
     keras.layers.Concatenate: Feature.CONCATENATED,
     keras.layers.LayerNormalization: Feature.LAYER_NORMALIZATION,
 }
-# Activations that are features.
-_ACTIVATIONS = {
-    "hard_silu": Feature.HARD_SILU,
-    "relu6": Feature.HARD_SILU,
-    "selu": Feature.SELU,
-    "silu": Feature.SILU,
-}
-# The first blocks of EfficientNet in KerasHub and `keras.applications`, as `block1a_dwconv`. The
-# Lite one has the activation of MobileNet.
-_EFFICIENTNET = "*block?a_*"
 _CONVOLUTIONS = (*CONVOLUTIONS, *DEPTHWISE, keras.layers.TorchModuleWrapper)
 _CELLS = (keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell)
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
@@ -123,13 +98,10 @@ def list_features(inventory: Inventory, found: Architecture) -> Features:
         if isinstance(weight.layer, _CELLS):
             has.setdefault(Feature.CELL, []).append(weight.path)
     paths = [weight.path for weight in inventory.weights]
-    if match_pattern(_EFFICIENTNET, paths):
-        has.pop(Feature.HARD_SILU, None)
-    for feature, patterns in _NAMES.items():
-        for pattern in patterns:
-            matching = match_pattern(pattern, paths)
-            if matching:
-                has.setdefault(feature, []).extend(matching)
+    for pattern in _CROSS_ATTENTION:
+        matching = match_pattern(pattern, paths)
+        if matching:
+            has.setdefault(Feature.CROSS_ATTENTION, []).extend(matching)
     _note_graph(found, has, layers)
     if found.gates or match_pattern(_GATE, paths):
         for layer, path in layers.items():
@@ -152,12 +124,10 @@ def _list_layer_features(layer: keras.Layer, path: str) -> list[Feature]:
         if isinstance(layer, kind):
             features.append(feature)
     activation = activation_name(layer)
-    if isinstance(layer, keras.layers.ReLU) and layer.max_value == 6:
-        activation = "relu6"
     if activation_facts(activation).suits == "he":
         features.append(Feature.HE)
-    if activation in _ACTIVATIONS:
-        features.append(_ACTIVATIONS[activation])
+    if activation == "selu":
+        features.append(Feature.SELU)
     return features
 
 
@@ -218,9 +188,5 @@ def _note_graph(found: Architecture, has: Features, layers: Mapping[keras.Layer,
         if of:
             paths = [layers.get(layer, layer.name) for layer in dict.fromkeys(of)]
             has.setdefault(feature, []).extend(paths)
-    if found.positions and not found.tokens:
+    if found.positions and not (found.tokens or found.labels):
         has.pop(Feature.EMBEDDING, None)
-    labels = [layers[layer] for layer in found.labels if layer in layers]
-    if labels:
-        others = [path for path in has.pop(Feature.EMBEDDING, []) if path not in labels]
-        has |= {Feature.LABELS: labels} | ({Feature.EMBEDDING: others} if others else {})

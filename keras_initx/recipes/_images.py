@@ -59,7 +59,7 @@ vit_timm: Recipe = Recipe(
     kind=_VISION_TRANSFORMER,
     sources="Wightman, timm, `init_weights_vit_timm`",
     needs=(Feature.ATTENTION,),
-    refuses=(Feature.EMBEDDING, Feature.LABELS),
+    refuses=(Feature.EMBEDDING,),
 )
 
 
@@ -97,7 +97,7 @@ vit_jax: Recipe = Recipe(
     kind=_VISION_TRANSFORMER,
     sources="Dosovitskiy and others, 2021, by its code",
     needs=(Feature.ATTENTION,),
-    refuses=(Feature.EMBEDDING, Feature.LABELS),
+    refuses=(Feature.EMBEDDING,),
 )
 
 
@@ -174,11 +174,9 @@ def _efficientnet() -> RoleTable:
 efficientnet: Recipe = Recipe(
     "efficientnet",
     table=_efficientnet,
-    kind="a network of depthwise convolutions with batch normalization, without hard SiLU and "
-    "ReLU6 as in MobileNet",
+    kind="a network of depthwise convolutions with batch normalization, as in EfficientNet",
     sources="Tan and Le, 2019 and 2021, by their code",
     needs=(Feature.DEPTHWISE, Feature.BATCH_NORMALIZATION),
-    refuses=(Feature.HARD_SILU,),
 )
 
 
@@ -209,11 +207,9 @@ def _mobilenet() -> RoleTable:
 mobilenet: Recipe = Recipe(
     "mobilenet",
     table=_mobilenet,
-    kind="a network of depthwise convolutions with batch normalization, without SiLU as in "
-    "EfficientNet",
+    kind="a network of depthwise convolutions with batch normalization, as in MobileNet",
     sources="Howard and others, 2017 and 2019; Sandler and others, 2018, by their code",
     needs=(Feature.DEPTHWISE, Feature.BATCH_NORMALIZATION),
-    refuses=(Feature.SILU,),
 )
 
 

@@ -10,10 +10,7 @@ from keras_initx._typing import Shape
 from keras_initx.inspection._weights import ModelWeight
 
 # The roles of weights that only recipes of their own know. All others leave these weights.
-UNKNOWN = (
-    *("unknown", "A_log", "dt_bias", "D"),
-    *("LoRA A", "LoRA B", "LoRA A of a table", "LoRA B of a table"),
-)
+UNKNOWN = ("unknown", "A_log", "dt_bias", "D")
 # The roles that end branches. The experts of a block end one together.
 ENDS = ("attended", "outer", "outer expert")
 
@@ -50,8 +47,7 @@ class Role:
             - a bias: "inner bias", "patch bias", "modulation bias";
             - a table: "tokens", "positions", "sines", "class", "relative positions", or "latents"
               (learned queries and the like, which stand in place of a tensor);
-            - of a state space: "A_log", "dt_bias", "dt kernel", "D";
-            - of an adapter: "LoRA A", "LoRA B", and both "of a table".
+            - of a state space: "A_log", "dt_bias", "dt kernel", "D".
         block: The number of its block, from 1. It is 0 if the weight is in no block.
         depth: The number of kernels of its branch, one after another.
         closes: Whether this weight is 0 if its branch starts at 0.

@@ -20,7 +20,7 @@ from keras_initx.recipes._each_kernel import adapt_to_each_kernel
 from keras_initx.recipes._features import Feature
 from keras_initx.recipes._parts import Doubt, Part, Roles
 from keras_initx.recipes._roles import find_roles
-from keras_initx.recipes._weight_rules import NOT_ITS_OWN, NOT_KNOWN, Left, WeightRules
+from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
 from keras_initx.sampling._conversion import truncated_quantiles
 
 
@@ -61,8 +61,6 @@ _WEIGHTS_OF_ROLES = {
 }
 # For what a table has no numbers for: the values stay.
 LEFT = Computed("left, its values stay", lambda part, roles: None)
-# What a table has for "others" if it leaves all weights that it does not name.
-KEPT = Computed("kept as they are", lambda part, roles: None)
 
 # Maps roles to initializers. A role that is missing has the one of what its weight is by its own
 # name, such as "kernel".
@@ -104,7 +102,7 @@ class Recipe:
     sources: str | Mapping[str, str]
     needs: Sequence[str | Feature] = ()
     needs_in_graph: Sequence[str | Feature] = ()
-    refuses: Sequence[str | Feature] = ()
+    refuses: Sequence[Feature] = ()
 
     def __call__(self, model: keras.Model, *, source: str | None = None) -> WeightRules:
         """Return the rules for a built model.
@@ -129,7 +127,10 @@ class Recipe:
         table = self._table_of(source)
         roles = find_roles(inventory)
         self._check(roles, table)
-        return _rules(table, roles)
+        notes = [f"The recipe {self.name!r} is for {self.kind}."]
+        if not table.keys() <= {"kernel", "bias", "embeddings"}:
+            notes = [*roles.notes, *notes]
+        return WeightRules(_make_rules(table, roles), tuple(notes))
 
     def tables(self) -> dict[str, RoleTable]:
         """Return the table of each source. If there is one source, its key is an empty text."""
@@ -191,8 +192,7 @@ class Recipe:
             reasons.append(f"{', '.join(first)} and {last}" if first else last)
         for feature in self.refuses:
             if feature in roles.has:
-                name = feature if isinstance(feature, Feature) else f"a {_name_need(feature)}"
-                reasons.append(f"{name}, {quote_names(roles.has[feature])}")
+                reasons.append(f"{feature}, {quote_names(roles.has[feature])}")
         for doubt, text in roles.doubts.items():
             is_said = doubt is Doubt.NUMBERS and Doubt.ENDS in roles.doubts
             if doubt in must_be_known and not is_said:
@@ -219,10 +219,8 @@ def _name_need(need: str | Feature) -> str:
     return _WEIGHTS_OF_ROLES.get(need, f"weight of the role {need!r}")
 
 
-def _rules(table: RoleTable, roles: Roles) -> WeightRules:
-    """Return the rules for a model, with notes on its graph and on weights that are left."""
+def _make_rules(table: RoleTable, roles: Roles) -> dict[str, InitializerLike | Left]:
     by_path: dict[str, InitializerLike | Left] = {}
-    keeps_others = table.get("others") is KEPT
     for part in roles.parts:
         path = part.weight.path
         role = part.role.name if part.role.name in table else part.by_name
@@ -230,12 +228,9 @@ def _rules(table: RoleTable, roles: Roles) -> WeightRules:
         value = entry.of(part, roles) if isinstance(entry, Computed) else entry
         if value is not None:
             by_path[path] = value if isinstance(value, Left) else adapt_to_each_kernel(value, part)
-        elif keeps_others:
-            by_path[path] = Left(NOT_ITS_OWN)
         elif (part.is_unknown or entry is LEFT) and part.weight.dtype in DTYPES:
             by_path[path] = Left(NOT_KNOWN)
-    goes_by_names = table.keys() <= {"kernel", "bias", "embeddings"}
-    return WeightRules(by_path, () if goes_by_names else roles.notes)
+    return by_path
 
 
 def describe_entry(value: InitializerLike | Computed | None) -> str:

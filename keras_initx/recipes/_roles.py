@@ -11,10 +11,9 @@ from keras_initx.recipes._features import Feature, list_features
 from keras_initx.recipes._parts import Doubt, Part, Role, Roles
 
 # What a weight of a role is too.
-_WIDER: dict[str, tuple[str | Feature, ...]] = {
+_WIDER: dict[str, tuple[str, ...]] = {
     "up": ("inner",),
     "gate and up": ("gate", "inner"),
-    **dict.fromkeys(("LoRA A", "LoRA A of a table"), (Feature.ADAPTERS,)),
 }
 
 

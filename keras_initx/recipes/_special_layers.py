@@ -1,4 +1,4 @@
-"""Recipes for layers inside other networks: state spaces, and the factors of LoRA."""
+"""A recipe for layers inside other networks: state spaces."""
 
 import math
 
@@ -6,13 +6,9 @@ import keras
 
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._biases import DecayRate, TimeStepBias
-from keras_initx.initializers._random import RandomNormal
-from keras_initx.initializers._variance_named import HeUniform
-from keras_initx.inspection._kernels import knows_axes
-from keras_initx.recipes._features import Feature
 from keras_initx.recipes._frameworks import torch_kernel
 from keras_initx.recipes._parts import Doubt, Part, Roles
-from keras_initx.recipes._recipe import KEPT, Computed, Recipe, RoleTable
+from keras_initx.recipes._recipe import Computed, Recipe, RoleTable
 from keras_initx.recipes._weight_rules import Left
 
 
@@ -81,83 +77,4 @@ state_space: Recipe = Recipe(
         "qwen3_next": "Qwen 3-Next and 3.5, by the code of transformers",
     },
     needs=("A_log",),
-)
-
-
-def _axes_of_first(part: Part, roles: Roles) -> list[int] | None:
-    """Return the axes of the inputs and of the rank of the first factor in a layer of the user.
-
-    Both factors have an axis of this rank. The rank is the smallest length that both have.
-    """
-    weight = part.weight
-    if len(weight.shape) != 2 or knows_axes(weight.layer):
-        return None
-    for other in roles.parts:
-        if other.role.name == "LoRA B" and other.weight.layer is weight.layer:
-            second = other.weight.shape
-            ranks = {1} if weight.shape[1] == second[0] else set()
-            ranks |= {0} if weight.shape[0] == second[-1] else set()
-            if ranks:
-                rank = min(ranks, key=lambda axis: weight.shape[axis])
-                return [1 - rank, rank]
-    return None
-
-
-def _lora(source: str) -> RoleTable:
-    """Return rules for the factors of LoRA, which leave all other weights as they are.
-
-    A layer computes with `W + s A B`. `B` starts at 0, so that at first nothing changes. `A` is
-    random: if both were 0, neither would ever get a gradient; if both were random, the model would
-    not be the pretrained one.
-
-    In a table that a layer looks up, such as a table of tokens, loralib and PEFT start `A` at 0,
-    because a row of `A` is looked up. Keras draws `A` there with the number of tokens as its
-    inputs. The rules keep the values that Keras has drawn.
-
-    In layers of your own, call the factors `lora_A` and `lora_B`. They can be weights or dense
-    layers. The recipe finds the axis of the inputs from both shapes.
-
-    Example:
-        >>> from keras_initx import recipes
-        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, name="dense")])
-        >>> model.layers[0].enable_lora(2)
-        >>> recipes.lora(model, source="keras")
-        dense/kernel: left (the recipe keeps all others)
-        dense/bias: left (the recipe keeps all others)
-        dense/lora_kernel_a: HeUniform()
-        dense/lora_kernel_b: zeros
-
-    Reference:
-        Hu and others, "LoRA: low-rank adaptation of large language models", ICLR 2022, by its code:
-        `reset_parameters` of `Linear` and `Embedding` in `loralib/layers.py`. The same by
-        `reset_lora_parameters` in `peft/tuners/lora/layer.py` of Hugging Face's PEFT.
-    """
-    drawn = HeUniform() if source == "keras" else torch_kernel()
-
-    def of_first(part: Part, roles: Roles) -> InitializerLike:
-        axes = _axes_of_first(part, roles)
-        if axes is None:
-            return drawn
-        options = {"input_axes": axes[:1], "output_axes": axes[1:]}
-        return type(drawn).from_config({**drawn.get_config(), **options})
-
-    first = Computed(f"`{drawn!r}`", of_first)
-    rules: RoleTable = {"LoRA A": first, "LoRA B": "zeros", "others": KEPT}
-    if source == "keras":
-        kept = Left("Keras draws it with the number of tokens for its inputs")
-        of_table = Computed("left, its values stay", lambda part, roles: kept)
-        return {**rules, "LoRA A of a table": of_table, "LoRA B of a table": "zeros"}
-    return {**rules, "LoRA A of a table": "zeros", "LoRA B of a table": RandomNormal(stddev=1.0)}
-
-
-lora: Recipe = Recipe(
-    "lora",
-    table=_lora,
-    kind="a model with adapters: call `enable_lora(rank)` of its layers first, or have weights "
-    "`lora_A` and `lora_B`",
-    sources={
-        "loralib": "Hu and others, 2021, by their code; also Hugging Face's PEFT",
-        "keras": "`enable_lora` of Keras",
-    },
-    needs=(Feature.ADAPTERS,),
 )

@@ -4,6 +4,7 @@ import math
 
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._variance import VarianceScaling
+from keras_initx.inspection._patterns import matches_path
 from keras_initx.recipes._features import Feature
 from keras_initx.recipes._parts import ENDS, Doubt, Part, Roles
 from keras_initx.recipes._recipe import LEFT, Computed, Recipe, RoleTable, truncated_normal
@@ -71,7 +72,7 @@ bert: Recipe = Recipe(
         "transformers": "Hugging Face's transformers, RoBERTa, DeBERTa, DistilBERT: not truncated",
     },
     needs=(Feature.LAST_IN_TEXT,),
-    refuses=(Feature.CROSS_ATTENTION, Feature.CLIP),
+    refuses=(Feature.CROSS_ATTENTION,),
 )
 
 
@@ -194,8 +195,12 @@ llama: Recipe = Recipe(
         "multiply, smaller with the number of the block; embeddings 1",
     },
     needs=("gate",),
-    refuses=(Feature.CROSS_ATTENTION, Feature.CLIP, Feature.SCALES_PLUS_ONE),
+    refuses=(Feature.CROSS_ATTENTION, Feature.SCALES_PLUS_ONE),
 )
+
+
+# How KerasHub calls the gates of Gemma.
+_GATE_OF_GEMMA = "*decoder_block_*/ffw_gating/kernel"
 
 
 def _gemma(source: str) -> RoleTable:
@@ -223,8 +228,11 @@ def _gemma(source: str) -> RoleTable:
     drawn = RandomNormal(stddev=stddev)
 
     def of(part: Part, roles: Roles) -> RandomNormal | None:
-        has_names = Feature.GEMMA in roles.has
-        is_inside = "decoder_block_" in part.weight.path if has_names else part.role.in_branch
+        is_inside = part.role.in_branch
+        # With the names of KerasHub the decoder is known, and branches of an image encoder are not
+        # in it.
+        if any(matches_path(_GATE_OF_GEMMA, other.weight.path) for other in roles.parts):
+            is_inside = "decoder_block_" in part.weight.path
         return drawn if is_inside else None
 
     in_blocks = Computed(f"`{drawn!r}` in the blocks of the decoder", of)
@@ -241,7 +249,7 @@ gemma: Recipe = Recipe(
         "transformers": "Hugging Face's transformers: 0.02",
     },
     needs=("gate", "tokens"),
-    refuses=(Feature.CROSS_ATTENTION, Feature.CLIP, Feature.PLAIN_SCALES),
+    refuses=(Feature.CROSS_ATTENTION, Feature.PLAIN_SCALES),
 )
 
 

@@ -12,8 +12,6 @@ from keras_initx.initializers._initializer import Initializer
 
 # Why a weight keeps its values under a recipe, and is not compared by an audit.
 NOT_KNOWN = "the recipe does not know its role"
-# The same of a recipe that is for some weights only.
-NOT_ITS_OWN = "the recipe keeps all others"
 
 
 @dataclass(frozen=True)

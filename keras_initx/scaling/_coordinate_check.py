@@ -1,6 +1,5 @@
 """Check that no layer's outputs grow or shrink with the width of a model."""
 
-import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,10 +10,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_initx._checks import check_count, quote_names
+from keras_initx._checks import check_count
 from keras_initx._keras import has_call
 from keras_initx._typing import Tensor
-from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
 from keras_initx.inspection._batch import (
     Data,
@@ -26,151 +24,18 @@ from keras_initx.inspection._batch import (
 )
 from keras_initx.inspection._build import ensure_built, run_with_built_layers
 from keras_initx.inspection._inventory import Inventory, check_model, check_unshared, check_used
-from keras_initx.inspection._optimizers import unwrap_optimizer
 from keras_initx.inspection._watch import Call, Watch, Watcher, check_rows
 from keras_initx.report._figures import COLORS, make_logarithmic, new_figure, tidy
 from keras_initx.report._results import Judgement, Problem, Tabular
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.report._text import format_count, format_number
-from keras_initx.scaling._mup import Role, mup, trainable
-from keras_initx.scaling._rate_factors import rates_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# How initial weights and learning rates scale with the width, beside how they do in muP.
-
-
 # An exponent of the width up to this size counts as 0. Those of short training are not exact.
-LEVEL = 0.25
-
-
-@dataclass(frozen=True)
-class WidthExponents:
-    """The exponents of the width in a weight and in its learning rate, measured and in muP.
-
-    Attributes:
-        path: The path of the weight, see `ModelWeight`.
-        role: Its role in muP, see `MupWeight`.
-        std: The exponent in the root mean square of its initial values. It is NaN if the values are
-            zeros, because then any exponent is right.
-        mup_std: The same exponent in muP.
-        rate: The exponent in its learning rate; NaN if the rate is 0 or not known.
-        mup_rate: The same exponent in muP; NaN if `mup` has no rule for the optimizer.
-        is_checked: Whether they are compared. They are not if the inputs and units of the weight
-            are a guess, see `MupWeight`. Then the exponents in muP are NaN.
-    """
-
-    path: str
-    role: Role
-    std: float
-    mup_std: float
-    rate: float
-    mup_rate: float
-    is_checked: bool = True
-
-    @property
-    def differs(self) -> bool:
-        """Whether any known exponent differs from the exponent in muP."""
-        return self.std_differs or self.rate_differs
-
-    @property
-    def text(self) -> str:
-        """The exponents that differ from those in muP, in words."""
-        parts = []
-        if self.std_differs:
-            std, in_mup = format_number(self.std), format_number(self.mup_std)
-            parts.append(f"initial values with width^{std}, in muP with width^{in_mup}")
-        if self.rate_differs:
-            rate, in_mup = format_number(self.rate), format_number(self.mup_rate)
-            parts.append(f"learning rate with width^{rate}, in muP with width^{in_mup}")
-        return f"{self.path}: {'; '.join(parts)}"
-
-    @property
-    def std_differs(self) -> bool:
-        """Whether the exponent of its initial values differs from the exponent in muP."""
-        return abs(self.std - self.mup_std) > LEVEL
-
-    @property
-    def rate_differs(self) -> bool:
-        """Whether the exponent of its learning rate differs from the exponent in muP."""
-        return abs(self.rate - self.mup_rate) > LEVEL
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """A model before training.
-
-    Attributes:
-        model: The model.
-        optimizer: The optimizer, without a `LossScaleOptimizer`.
-        sizes: The root mean square of each trainable weight, by path.
-        rates: The learning rate of each trainable weight, by path.
-    """
-
-    model: keras.Model
-    optimizer: keras.optimizers.Optimizer
-    sizes: dict[str, float]
-    rates: dict[str, float]
-
-
-def start_of(model: keras.Model) -> Start:
-    """Return the facts about a compiled model before training that are compared."""
-    weights = trainable("build", model)
-    # In the order of the weights that the optimizer knows.
-    rates = rates_of(model.optimizer, model.trainable_variables)
-    rates_by_id = {}
-    for variable, rate in zip(model.trainable_variables, rates, strict=True):
-        rates_by_id[id(variable)] = rate
-    sizes = {}
-    for weight in weights:
-        values = np.asarray(backend.host_view(weight.variable.value), "float64")
-        sizes[weight.path] = float(np.sqrt(np.mean(np.square(values))))
-    found = {weight.path: rates_by_id[id(weight.variable)] for weight in weights}
-    return Start(model, unwrap_optimizer(model.optimizer), sizes, found)
-
-
-def width_exponents(narrow: Start, wide: Start, width_ratio: float) -> list[WidthExponents]:
-    """Return the exponents of each trainable weight.
-
-    Args:
-        narrow: The model of the least width.
-        wide: The model of the greatest width.
-        width_ratio: The ratio of their widths.
-
-    Raises:
-        ValueError: If the models have different layers or numbers of blocks.
-    """
-    table = mup(wide.model, narrow.model)
-    factors: list[float]
-    try:
-        factors = table.learning_rates(narrow.optimizer)
-    except ValueError:  # an optimizer without a rule
-        factors = [math.nan] * len(table.rows)
-
-    def exponent(after: float, before: float = 1.0) -> float:
-        if not after or not before:
-            return math.nan
-        # So that none is -0.0.
-        return round(math.log(after / before) / math.log(width_ratio), 3) + 0.0
-
-    found = []
-    for weight, factor in zip(table.rows, factors, strict=True):
-        path = weight.path
-        exponents = WidthExponents(
-            path,
-            weight.role,
-            std=exponent(wide.sizes[path], narrow.sizes[path]),
-            mup_std=math.nan if weight.is_guess else exponent(weight.std),
-            rate=exponent(wide.rates[path], narrow.rates[path]),
-            mup_rate=math.nan if weight.is_guess else exponent(factor),
-            is_checked=not weight.is_guess,
-        )
-        found.append(exponents)
-    return found
-
-
+_LEVEL = 0.25
 # The number of examples, from the start of the batch, whose outputs are measured.
 _MEASURED = 1024
 # The exponent with which the outputs of the last layer may shrink before training.
@@ -196,9 +61,8 @@ class LayerSizes:
 class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
     """The size of each layer's outputs in models of several widths.
 
-    If you print it, you see how the outputs of each layer scale with the width. Below each layer
-    you see the weights whose initial size or learning rate does not scale as in muP. `plot` has a
-    panel for each step and a line for each layer. The rows of `to_csv` are the layers at each step.
+    If you print it, you see how the outputs of each layer scale with the width. `plot` has a panel
+    for each step and a line for each layer. The rows of `to_csv` are the layers at each step.
 
     Attributes:
         widths: The widths.
@@ -206,14 +70,11 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         sizes: An array of shape `(steps + 1, layers, widths)` with the root mean square of each
             layer's output, before its activation if there is one; NaN if not all of it is finite.
             Step 0 is before training.
-        weights: The `WidthExponents` of each trainable weight; none if the models do not have the
-            same layers.
     """
 
     widths: list[int]
     layers: list[str]
     sizes: npt.NDArray[np.float64]
-    weights: Sequence[WidthExponents] = ()
 
     @property
     def exponents(self) -> npt.NDArray[np.float64]:
@@ -238,10 +99,10 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         """
         uneven = {}
         for layer, found in zip(self.layers, self.exponents.T, strict=True):
-            lowest = -LEVEL
+            lowest = -_LEVEL
             if layer == self.layers[-1]:
                 lowest += _SHRINKING
-            beyond = np.maximum(found - LEVEL, lowest - found)
+            beyond = np.maximum(found - _LEVEL, lowest - found)
             if np.isnan(beyond).all():
                 continue
             step = int(np.nanargmax(beyond))
@@ -263,7 +124,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
 
     @property
     def problems(self) -> list[Problem]:
-        """Layers whose outputs are not finite or depend on the width, and weights not as in muP."""
+        """The layers whose outputs are not finite or depend on the width."""
         found = []
         for layer, (step, width) in self.not_finite.items():
             text = f"outputs of {layer} are not finite from step {step} on, at width {width}"
@@ -274,9 +135,6 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
                     f"outputs of {layer} grow with width^{format_number(exponent)} at step {step}"
                 )
                 found.append(Problem(layer, text))
-        for weight in self.weights:
-            if weight.differs:
-                found.append(Problem(weight.path, weight.text))
         return found
 
     @property
@@ -289,17 +147,12 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
 
     @property
     def summary(self) -> str:
-        """The numbers of layers and weights with a problem, in one sentence."""
+        """The number of layers with a problem, in one sentence."""
         layers = len({*self.not_finite, *self.uneven})
-        weights = sum(weight.differs for weight in self.weights)
         return (
             f"{layers} of {format_count(len(self.layers), 'layer')} depend on the width or are not "
-            f"finite, {weights} of {format_count(len(self._checked), 'weight')} differ from muP."
+            "finite."
         )
-
-    @property
-    def _checked(self) -> list[WidthExponents]:
-        return [weight for weight in self.weights if weight.is_checked]
 
     def _content(self) -> dict[str, Any]:
         return {**asdict(self), "sizes": self.sizes.tolist()}
@@ -333,43 +186,15 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         return figure
 
     def _rows(self) -> list[tuple[str, ...]]:
-        off: dict[str, list[WidthExponents]] = {}
-        for weight in self.weights:
-            if weight.differs or not weight.is_checked:
-                off.setdefault(self._layer_of(weight), []).append(weight)
         rows = []
         for name, exponents in zip(self.layers, self.exponents.T, strict=True):
-            rows.append((name, "", "", "", "", *map(format_number, exponents)))
-            rows += [self._weight_row(weight) for weight in off.pop(name, [])]
-        # Those of layers whose outputs are not measured.
-        for weights in off.values():
-            rows += [self._weight_row(weight) for weight in weights]
+            rows.append((name, *map(format_number, exponents)))
         return rows
-
-    def _layer_of(self, weight: WidthExponents) -> str:
-        """Return the innermost layer with measured outputs around a weight, or `None`."""
-        path = weight.path
-        while path and path not in self.layers:
-            path = path.rpartition("/")[0]
-        return path
-
-    def _weight_row(self, weight: WidthExponents) -> tuple[str, ...]:
-        """Return the row of a weight, with the exponents that differ from muP."""
-        std = rate = ("", "")
-        if not weight.is_checked:
-            std = format_number(weight.std), "not checked"
-            rate = format_number(weight.rate), "not checked"
-        if weight.std_differs:
-            std = format_number(weight.std), format_number(weight.mup_std)
-        if weight.rate_differs:
-            rate = format_number(weight.rate), format_number(weight.mup_rate)
-        return (weight.path, *std, *rate, *("" for _ in self.sizes))
 
     def _columns(self) -> list[Column[tuple[str, ...]]]:
         columns: list[Column[tuple[str, ...]]] = [Column("", itemgetter(0), is_text=True)]
-        steps = [f"step {step}" for step in range(len(self.sizes))]
-        for place, header in enumerate(("std", "std in muP", "rate", "rate in muP", *steps), 1):
-            columns.append(Column(header, itemgetter(place)))
+        for step in range(len(self.sizes)):
+            columns.append(Column(f"step {step}", itemgetter(step + 1)))
         return columns
 
     def _headline(self) -> str:
@@ -387,20 +212,6 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
             uneven.append(f"{layer} ({format_number(exponent)} at step {step})")
         if uneven:
             lines.append(f"Depends on the width: {', '.join(uneven)}.")
-        if not self.weights:
-            lines.append("Weights are not compared with muP: the models have different layers.")
-            return lines
-        off = sum(weight.differs for weight in self.weights)
-        guesses = [weight.path for weight in self.weights if not weight.is_checked]
-        if off or guesses:
-            lines.append("std, rate: exponents in initial weights and in learning rates.")
-        lines.append(f"{off} of {format_count(len(self._checked), 'weight')} differ from muP.")
-        if guesses:
-            lines.append(f"Not checked, because their axes are guessed: {quote_names(guesses)}.")
-        if all(math.isnan(weight.rate - weight.mup_rate) for weight in self._checked):
-            lines.append(
-                "Learning rates are not compared: they are 0, or `mup` has no rule for them."
-            )
         return lines
 
 
@@ -422,11 +233,9 @@ def coordinate_check(
     transfers to a wide one. Before the first step, the outputs of the last layer may shrink, at
     most with the square root of the width.
 
-    The check also compares how initial weights and learning rates scale from the narrowest to the
-    widest model with the table of `mup`, and shows the differences. It knows the learning rates of
-    optimizers that have a rule in `mup`, and of a `RateFactors` with such an optimizer, also inside
-    a `LossScaleOptimizer`. You can pass depths instead of widths; then the check does not use the
-    table.
+    The check shows the layers, not the weights. To find the weight whose initial values or learning
+    rate scale wrongly, compare your model with the table of `mup`. You can pass depths instead of
+    widths.
 
     Args:
         build: Function that takes a width and returns a compiled model with its initial weights.
@@ -472,7 +281,6 @@ def coordinate_check(
     x, y = first_batch(x, y)
     found: list[list[dict[str, float]]] = []  # of each model, after each step
     paths: dict[str, str] = {}  # of the layers of the first model, by their names
-    starts: dict[int, Start] = {}
     with show_progress("coordinate check", len(widths), "widths") as advance:
         for width in widths:
             model = check_model("build", build(width))
@@ -497,8 +305,6 @@ def coordinate_check(
             if not paths:
                 own_names = inventory.names
                 paths = {own_names[layer]: path for layer, path in inventory.paths.items()}
-            if width in (min(widths), max(widths)):
-                starts[width] = start_of(model)
             after_steps = [_sizes(model, measured)]
             for _ in range(steps):
                 model.train_on_batch(*batch)
@@ -526,11 +332,7 @@ def coordinate_check(
                 of_model.append([step[name] for name in names])
         sizes.append(of_model)
     layers = [paths[name] for name in names]
-    weights: list[WidthExponents] = []
-    with contextlib.suppress(ValueError):  # other layers, or more blocks
-        narrow, wide = starts[min(widths)], starts[max(widths)]
-        weights = width_exponents(narrow, wide, max(widths) / min(widths))
-    return CoordinateCheck(widths, layers, np.moveaxis(np.array(sizes), 0, -1), weights)
+    return CoordinateCheck(widths, layers, np.moveaxis(np.array(sizes), 0, -1))
 
 
 def _sizes(model: keras.Model, x: Data) -> dict[str, float]:

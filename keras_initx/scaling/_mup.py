@@ -329,8 +329,8 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
         deep transformers", arXiv:2505.01618, 2025, table 1, for the depth.
     """
     depth = check_number("depth", depth, positive=True)
-    weights = trainable("model", model)
-    counterparts = {weight.path: weight for weight in trainable("base", base)}
+    weights = _list_trainable("model", model)
+    counterparts = {weight.path: weight for weight in _list_trainable("base", base)}
     paths = [weight.path for weight in weights]
     if counterparts.keys() != set(paths):
         differ = sorted(counterparts.keys() ^ set(paths))
@@ -359,7 +359,7 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
     return MupTable(in_order, depth, _head_size(model, base), unplaced)
 
 
-def trainable(name: str, model: keras.Model) -> list[ModelWeight]:
+def _list_trainable(name: str, model: keras.Model) -> list[ModelWeight]:
     """Return the trainable weights of a built model."""
     weights = checked_inventory(name, model).weights
     return [weight for weight in weights if weight.variable.trainable]

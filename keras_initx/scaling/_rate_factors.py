@@ -5,7 +5,6 @@ each weight. Everything else stays the same.
 """
 
 import functools
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, cast
@@ -27,8 +26,6 @@ from keras_initx.inspection._optimizers import (
     find_lost_settings,
     has_one_rate,
     iterate_optimizers,
-    read_rate,
-    unwrap_optimizer,
 )
 from keras_initx.inspection._patterns import find_first_matches, match_pattern
 
@@ -296,19 +293,6 @@ def _class_with_factors(plain: Any) -> type[RateFactors]:
     )
     keras.saving.register_keras_serializable("initx")(made)
     return made
-
-
-def rates_of(
-    optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
-) -> list[float]:
-    """Return the present learning rates of `variables`, NaN for a `MultiOptimizer`."""
-    optimizer = unwrap_optimizer(optimizer)
-    rate = read_rate(optimizer)
-    if rate is None:
-        rate = math.nan
-    if not isinstance(optimizer, RateFactors):
-        return [rate] * len(variables)
-    return [rate * factor for factor in _factors_of(variables, optimizer)]
 
 
 def _checked_copy(optimizer: Any) -> keras.optimizers.Optimizer:

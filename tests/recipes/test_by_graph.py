@@ -185,6 +185,7 @@ def test_the_plan_says_what_was_recognized():
         "  embeddings of tokens: 'embedding'",
         "  embeddings of positions: 'embedding_1'",
         "  last kernels: 'dense'",
+        "The recipe 'gpt2' is for a GPT-2, or another decoder that normalizes before each branch.",
     )
 
 

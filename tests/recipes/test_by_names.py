@@ -63,4 +63,4 @@ def test_statistics_of_keras_start_anew_under_a_recipe():
     plan = initialize(model, "selu", seed=0)
     assert not plan.left
     assert not to_numpy(model.layers[0].moving_mean).any()
-    assert plan.notes == ()
+    assert plan.notes == ("The recipe 'selu' is for a network with the activation `selu`.",)

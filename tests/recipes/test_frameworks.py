@@ -135,7 +135,8 @@ def test_what_a_known_layer_has_beside_is_left(name):
     model = sequential((8,), layers.Dense(6, name="one"), layers.Dense(3))
     model.layers[0].enable_lora(2)
     assert_left(model, name, ["one/lora_kernel_a", "one/lora_kernel_b"])
-    assert initialize(model, ["lora", name], seed=0).left == []
+    factors = {"*lora_kernel_a": "he_uniform", "*lora_kernel_b": "zeros"}
+    assert initialize(model, [factors, name], seed=0).left == []
 
 
 def test_keras_leaves_layers_of_ones_own_only():

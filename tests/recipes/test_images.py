@@ -49,3 +49,11 @@ def test_the_token_of_the_class_and_the_layer_before_the_logits_are_known():
     assert audit(model, "vit_jax").ok
     stds = {row.path: row.expected_std for row in initialize(model, "vit_timm", seed=0).rows}
     assert (stds["token/variable"], stds["before/kernel"]) == (1e-6, 0.02)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("mobilenet", "MobileNet"), ("efficientnet", "EfficientNet")])
+def test_the_plan_says_which_models_a_recipe_is_for(name, kind):
+    parts = [layers.DepthwiseConv2D(3), layers.BatchNormalization(), layers.Activation("silu")]
+    plan = initialize(keras.Sequential([keras.Input((8, 8, 4)), *parts]), name, seed=0, dry_run=True)
+    network = "a network of depthwise convolutions with batch normalization"
+    assert plan.notes == (f"The recipe {name!r} is for {network}, as in {kind}.",)

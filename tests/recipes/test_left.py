@@ -72,8 +72,8 @@ def assert_left(model, plan, before):
     assert "(the recipe does not know its role)." in " ".join(str(plan).split())
 
 
-# These know some of the weights here, or leave all others by a rule or for a reason of their own.
-OF_LAYERS = ("flax", "keras", "lora", "state_space", "torch")
+# These know some of the weights here, or leave all others for a reason of their own.
+OF_LAYERS = ("flax", "keras", "state_space", "torch")
 
 
 @pytest.mark.parametrize("name", often([name for name in RECIPES if name not in OF_LAYERS], ["gpt2"]))

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import text_models
 from decoders import LENGTH, PARTS, WIDTH, Positions, decoder
 from modes import to_numpy
 
@@ -144,7 +143,6 @@ def encoder_decoder():
     [
         (recipes.fixup, lambda: encoder(layers.LayerNormalization), "normalization, 'block_0_norm', 'block_1_norm'"),
         (recipes.fixup, lambda: encoder(MyScaleNorm), "normalization, 'block_0_norm', 'block_1_norm'"),
-        (recipes.bert, text_models.clip, "the names of CLIP"),
         (recipes.bert, encoder_decoder, "cross-attention"),
         (recipes.gpt2, encoder_decoder, "cross-attention"),
     ],

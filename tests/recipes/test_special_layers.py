@@ -3,26 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from modes import everywhere, to_numpy
-from recipe_rows import Mixer, adapted
+from modes import to_numpy
+from recipe_rows import Mixer
 
 import keras_initx
 from keras_initx import DecayRate, TimeStepBias, initialize
-
-
-def test_lora_leaves_all_but_the_factors_and_names_two_zeros():
-    model = adapted()
-    kernel = to_numpy(model.layers[1].weights[0])
-    plan = initialize(model, "lora", seed=0)
-    assert [row.path for row in plan.rows if row.initializer == "Zeros()"] == [
-        "tokens/lora_embeddings_a",
-        "inner/lora_kernel_b",
-    ]
-    np.testing.assert_array_equal(to_numpy(model.layers[1].weights[0]), kernel)
-    assert keras_initx.audit(model, "lora").ok
-    factor = model.layers[1].lora_kernel_a
-    factor.assign(np.zeros(factor.shape))
-    assert keras_initx.audit(model, "lora").problems[0].evidence == "all values are 0, expected random ones"
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -47,17 +32,6 @@ def test_state_spaces_have_the_numbers_of_their_source(source):
     rules = keras_initx.recipes.state_space(model, source=source).by_path
     expected = {f"mixer/{name}": repr(initializer) for name, initializer in OF_STATE_SPACES[source].items()}
     assert {path: repr(rules[path]) for path in expected} == expected
-
-
-@pytest.mark.release_backends
-def test_keras_draws_the_factor_of_a_table_with_the_number_of_tokens_and_that_is_left():
-    model = adapted()
-    before = to_numpy(model.layers[0].lora_embeddings_a)
-    plan = initialize(model, "lora:keras", seed=0)
-    np.testing.assert_array_equal(to_numpy(model.layers[0].lora_embeddings_a), before)
-    (row,) = [row for row in plan.rows if row.path == "tokens/lora_embeddings_a"]
-    assert row.reason == "Keras draws it with the number of tokens for its inputs"
-    assert keras_initx.audit(model, "lora:keras").ok
 
 
 class Mamba(keras.layers.Layer):
@@ -145,51 +119,3 @@ def test_a_decay_without_a_time_step_is_a_doubt_that_names_the_rule():
     assert {row.initializer for row in plan.rows if not row.reason} == {"TimeStepBias()"}
     # Other recipes ask nothing of it.
     assert initialize(model, "spectral", seed=0).left
-
-
-class Adapted(keras.layers.Layer):
-    """A frozen kernel with the factors of LoRA, in the layout of Keras, that of torch, or as layers."""
-
-    def __init__(self, units, rank, form, **options):
-        super().__init__(**options)
-        self.units, self.rank, self.form = units, rank, form
-
-    def build(self, shape):
-        self.whole = keras.layers.Dense(self.units, name="whole")
-        self.whole.build(shape)
-        if self.form == "layers":
-            self.lora_A = keras.layers.Dense(self.rank, use_bias=False)
-            self.lora_B = keras.layers.Dense(self.units, use_bias=False)
-            self.lora_A.build(shape)
-            self.lora_B.build((*shape[:-1], self.rank))
-            return
-        shapes = (shape[-1], self.rank), (self.rank, self.units)
-        if self.form == "torch":
-            shapes = shapes[0][::-1], shapes[1][::-1]
-        self.lora_A = self.add_weight(shapes[0], "ones", name="lora_A")
-        self.lora_B = self.add_weight(shapes[1], "ones", name="lora_B")
-
-    def call(self, x):
-        if self.form == "layers":
-            return self.whole(x) + self.lora_B(self.lora_A(x))
-        first, second = self.lora_A, self.lora_B
-        if self.form == "torch":
-            first, second = keras.ops.transpose(first), keras.ops.transpose(second)
-        return self.whole(x) + keras.ops.matmul(keras.ops.matmul(x, first), second)
-
-
-@pytest.mark.parametrize("units", [300, 50])
-@pytest.mark.parametrize(
-    "form", everywhere(["keras", "torch", "layers"], ["keras"], others=[pytest.mark.release_backends])
-)
-def test_factors_of_lora_in_layers_of_ones_own_have_the_fans_of_their_kernel(form, units):
-    layer = Adapted(units, 4, form, name="adapted")
-    model = keras.Sequential([keras.Input((300,)), layer])
-    plan = initialize(model, "lora", seed=0)
-    first, second = layer.lora_A, layer.lora_B
-    if form == "layers":
-        first, second = first.kernel, second.kernel
-    assert to_numpy(first).std() == pytest.approx(1 / (3 * 300) ** 0.5, rel=0.06)
-    assert (to_numpy(second) == 0).all()
-    assert {row.path for row in plan.left} == {"adapted/whole/kernel", "adapted/whole/bias"}
-    assert keras_initx.audit(model, "lora").ok

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from modes import to_numpy
 
-from keras_initx import scaling
+from keras_initx import initialize, scaling
 
 layers = keras.layers
 
@@ -214,3 +214,48 @@ def test_a_coordinate_check_that_cannot_be_made_is_refused(options, error, messa
     x = np.zeros((2, 8), "float32")
     with pytest.raises(error, match=message):
         scaling.coordinate_check(**{"build": wide, "widths": [8, 16], "x": x, "y": x, **options})
+
+
+def perceptron(width):
+    hidden = [layers.Dense(width, "relu", name=name) for name in ("first", "second", "third")]
+    return keras.Sequential([keras.Input((16,)), *hidden, layers.Dense(4, name="logits")])
+
+
+def summed(width):
+    """Return a network that adds up its units, which no factor of muP makes up for."""
+    inputs = keras.Input((16,))
+    x = layers.Dense(width, "relu", name="first")(inputs)
+    x = keras.ops.sum(x, axis=-1, keepdims=True)
+    return keras.Model(inputs, layers.Dense(4, name="logits")(x))
+
+
+def check_mup(network, *, has_factors=True):
+    """Return the check of a network with the weights of muP, and perhaps with its learning rates."""
+
+    def build(width):
+        model = network(width)
+        initialize(model, "spectral", seed=0)
+        optimizer = keras.optimizers.Adam(0.01)
+        if has_factors:
+            optimizer = scaling.mup(model, network(16)).optimizer(optimizer)
+        model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+    x = np.random.default_rng(0).normal(size=(64, 16)).astype("float32")
+    return scaling.coordinate_check(build, [16, 128], x, np.argmax(x[:, :4], axis=1), steps=2)
+
+
+def test_no_layer_of_a_network_with_mup_depends_on_the_width():
+    found = check_mup(perceptron)
+    assert found.problems == []
+    assert found.summary == "0 of 4 layers depend on the width or are not finite."
+
+
+def test_layers_without_the_learning_rates_of_mup_depend_on_the_width():
+    found = check_mup(perceptron, has_factors=False)
+    assert "logits" in [problem.path for problem in found.problems]
+
+
+@pytest.mark.rare
+def test_a_layer_that_sums_units_depends_on_the_width_although_all_weights_are_as_in_mup():
+    assert [problem.path for problem in check_mup(summed).problems] == ["logits"]

@@ -139,14 +139,6 @@ def mixer():
     return keras.Sequential([keras.Input((6,)), *parts])
 
 
-def adapted():
-    parts = [layers.Embedding(400, 200, name="tokens"), layers.Dense(400, name="inner"), layers.Dense(4, name="logits")]
-    model = keras.Sequential([keras.Input((6,)), *parts])
-    for part in model.layers[:2]:
-        part.enable_lora(20)
-    return model
-
-
 def several():
     """Return an embedding, an LSTM and a dense layer, which each framework starts otherwise."""
     parts = [layers.Embedding(400, 32, name="tokens"), layers.LSTM(64), layers.Dense(48, name="logits")]
@@ -207,17 +199,6 @@ ROWS = {
     # The deviations of log U(1, 16), and of the inverse softplus of exp U(log 0.001, log 0.1).
     "state_space": Row(
         model=mixer, recipe=recipes.state_space, stddevs={"A_log": 0.6735, "dt_bias": 1.342, "D": 0}, tolerance=0.03
-    ),
-    "lora": Row(
-        model=adapted,
-        recipe=recipes.lora,
-        stddevs={
-            "lora_kernel_a": 1 / (3 * 200) ** 0.5,
-            "lora_kernel_b": 0,
-            "lora_embeddings_a": 0,
-            "lora_embeddings_b": 1,
-        },
-        tolerance=0.03,
     ),
     "gpt2": Row(
         model=transformer,

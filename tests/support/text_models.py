@@ -92,27 +92,3 @@ def whisper():
     y = keras.Sequential(embedding, name="decoder_token_and_position_embedding")(tokens)
     y = nested("transformer_decoder_layer_0", {"cross_attention": {"value": WIDTH}, **NETWORK})(y)
     return keras.Model([frames, tokens], [x, y])
-
-
-def clip():
-    """Return a model with the names of the two encoders of CLIP."""
-    patches, tokens = keras.Input((8, 8, 3)), keras.Input((6,))
-    parts = {"attention": {"query": WIDTH, "attention_output": WIDTH}, "dense": HIDDEN, "dense_1": WIDTH}
-    blocks = {f"encoder_block_{block}": parts for block in range(BLOCKS)}
-    x = layers.Conv2D(WIDTH, 4, 4, name="vision_patch_embedding")(patches)
-    x = Classes(name="vision_embedding")(layers.Reshape((4, WIDTH))(x))
-    x = nested("clip_vision_encoder", blocks)(layers.ZeroPadding1D((0, 2))(x))
-    y = layers.Embedding(300, WIDTH, name="token_embedding")
-    y = keras.Sequential([keras.Input((6,)), y], name="text_encoder_embedding")(tokens)
-    y = nested("clip_text_encoder", blocks)(y)
-    return keras.Model([patches, tokens], [layers.Dense(40, name="vision_projection")(x), y])
-
-
-class Classes(layers.Layer):
-    """The embedding of the class of an image."""
-
-    def build(self, shape):
-        self.embedding = self.add_weight((shape[-1],), name="class_embedding")
-
-    def call(self, x):
-        return x

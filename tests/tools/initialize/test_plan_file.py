@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from cases import CASES, label
-from modes import BACKEND, often
+from modes import BACKEND, often, to_numpy
 from plans import RULES, Holder, Registered, changed, holder, lines, network, saved
 from stacks import arrays
 
@@ -54,6 +54,36 @@ def test_the_file_has_a_line_for_each_weight(path):
     saved(path, model, rules, seed=5)
     text = path.read_text().replace(keras.__version__, "KERAS").replace(f'"{keras_initx.__version__}"', '"VERSION"')
     assert text == GOLDEN
+
+
+OF_FORMER_RECIPES = """{
+ "format": "keras_initx plan",
+ "version": 1,
+ "keras_initx": "0.1.0",
+ "keras": "3.15.1",
+ "seed": 0,
+ "weights": [
+  {"path": "up/kernel", "shape": [2, 3], "dtype": "float32", "fans": [2, 3], "initializer": \
+{"class": "initx.Scaled", "config": {"initializer": {"class": "initx.VarianceScaling", "config": {"scale": 1.0, \
+"mode": "fan_avg", "distribution": "untruncated_normal", "seed": 1617389986, "input_axes": null, \
+"output_axes": null}}, "factor": 0.5946035575013605}}, "digest": "d2665048d82e145b726c6d4ea01cd9bd"},
+  {"path": "up/bias", "shape": [3], "dtype": "float32", "initializer": null, \
+"reason": "the recipe keeps all others"}
+ ]
+}
+"""
+
+
+def test_a_plan_of_a_recipe_that_there_was_gives_the_same_values_and_reasons(path):
+    # As `deepnorm` and `lora` wrote them.
+    path.write_text(OF_FORMER_RECIPES)
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(3, bias_initializer="ones", name="up")])
+    plan = initialize(model, path)
+    assert to_numpy(model.layers[0].bias).tolist() == [1, 1, 1]
+    written = lines(path)
+    plan.save(path)
+    assert lines(path) == written
+    assert [(row.path, row.reason) for row in plan.left] == [("up/bias", "the recipe keeps all others")]
 
 
 def holders(initializer_of):

@@ -56,7 +56,7 @@ def test_rules_for_a_quantized_layer_are_refused():
 def test_the_factors_of_an_adapter_beside_quantized_weights_are_drawn():
     model = quantized("int8", rank=2)
     before = arrays(model)
-    plan = initialize(model, "lora", seed=0)
+    plan = initialize(model, {"*lora_kernel_a": "he_uniform", "*lora_kernel_b": "zeros", "*": None}, seed=0)
     drawn = [weight.path for weight in plan.rows if weight.initializer]
     assert drawn == ["hidden/lora_kernel_a", "hidden/lora_kernel_b"]
     after = arrays(model)

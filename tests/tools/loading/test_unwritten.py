@@ -242,7 +242,7 @@ def test_factors_of_lora_that_a_base_file_sets_to_zero_are_never_written(tmp_pat
     source, model = network(), network()
     source.save_weights(tmp_path / "base.weights.h5")
     model.layers[0].enable_lora(2)
-    with keras_initx.loading(model, "lora", seed=0) as loaded:
+    with keras_initx.loading(model, seed=0) as loaded:
         model.load_weights(tmp_path / "base.weights.h5")
     assert loaded.missed == ["h/lora_kernel_a", "h/lora_kernel_b"]
     assert to_numpy(model.layers[0].lora_kernel_a).any()
