@@ -25,7 +25,6 @@ import numpy as np
 from keras_initx._typing import Array
 from keras_initx.files import _local
 from keras_initx.inspection._environment import Environment
-from keras_initx.tools.compare_outputs._equal_draws import Draws
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.compare_outputs._recorded_step import (
     ArrayChange,
@@ -49,7 +48,8 @@ def serialize_step(step: RecordedStep, numbers: Mapping[int, int]) -> dict[str, 
         "obstacle": step.obstacle,
         "targets": _serialize_targets(step.targets),
         "sample_weights": _serialize_targets(step.sample_weights),
-        "by_backend": list(step.by_backend),
+        "rates": dict(step.rates),
+        "has_drawn": step.has_drawn,
         "outputs": {label: numbers[id(tensor)] for label, tensor in step.outputs.items()},
         "loss": step.loss,
         "loss_rounding": step.loss_rounding,
@@ -151,7 +151,8 @@ def parse_step(
         obstacle=str(content["obstacle"]),
         targets=_parse_targets(content["targets"]),
         sample_weights=_parse_targets(content["sample_weights"]),
-        by_backend=list(map(str, content["by_backend"])),
+        rates=dict(content["rates"]),
+        has_drawn=bool(content["has_drawn"]),
         outputs={label: tensors[number] for label, number in content["outputs"].items()},
         loss=float(content["loss"]),
         loss_rounding=float(content["loss_rounding"]),
@@ -218,7 +219,6 @@ def save_outputs(
     framework: str,
     backend: str,
     step: RecordedStep | None,
-    draws: Draws,
     environment: Environment | None,
 ) -> None:
     """Write calls and the first step to a file, as a whole or not at all.
@@ -243,7 +243,6 @@ def save_outputs(
         "version": _VERSION,
         "framework": framework,
         "backend": backend,
-        "draws": [draws.is_random, draws.repeated, draws.by_backend],
         "environment": None if environment is None else asdict(environment),
         "tensors": [_serialize_tensor(tensor) for tensor in tensors.values()],
         "calls": [_serialize_call(call, numbers) for call in calls],
@@ -291,7 +290,6 @@ class FileContent(NamedTuple):
         framework: The framework that has made them.
         backend: The backend that has made them.
         step: The first step, `None` if there is none.
-        draws: The random numbers that were drawn.
         environment: The versions and devices that have computed them, `None` if the file does not
             say it.
     """
@@ -300,7 +298,6 @@ class FileContent(NamedTuple):
     framework: str
     backend: str
     step: RecordedStep | None
-    draws: Draws
     environment: Environment | None
 
 
@@ -348,13 +345,11 @@ def _parse_file(whole: bytes) -> tuple[Any, FileContent | None]:
         values = {dtype: arrays[dtype] for dtype in _DTYPES}
         step_values = arrays["step"]
     tensors = _parse_tensors(content, values)
-    is_random, repeated, by_backend = content["draws"]
     return _VERSION, FileContent(
         _parse_calls(content, tensors),
         str(content["framework"]),
         str(content["backend"]),
         parse_step(content["step"], tensors, step_values),
-        Draws(bool(is_random), list(map(str, repeated)), list(map(str, by_backend))),
         _parse_environment(content.get("environment")),
     )
 
