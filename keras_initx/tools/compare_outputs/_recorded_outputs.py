@@ -12,7 +12,7 @@ from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Tabular
 from keras_initx.report._table import Column, format_cell
 from keras_initx.report._text import format_count
-from keras_initx.tools.compare_outputs._outputs_file import save_outputs
+from keras_initx.tools.compare_outputs._outputs_file import FileContent, save_outputs
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
 
@@ -83,14 +83,8 @@ class RecordedOutputs(Tabular[RecordedOutput]):
             OSError: If it cannot be written.
             ValueError: If `path` is a URL, or does not end in `.npz`.
         """
-        save_outputs(
-            path,
-            self.calls,
-            self.framework,
-            self.backend,
-            self.step,
-            self.environment,
-        )
+        content = FileContent(self.calls, self.framework, self.backend, self.step, self.environment)
+        save_outputs(path, content)
 
     def _rows(self) -> list[RecordedOutput]:
         return self.rows

@@ -179,13 +179,6 @@ class RecordedWeight:
     obstacle: str = ""
     has_row_gradients: bool = False
 
-    @property
-    def changes(self) -> Iterator[RecordedChange]:
-        """The gradient and the update, if they are recorded."""
-        for change in (self.gradient, self.update):
-            if change is not None:
-                yield change
-
 
 class ArrayChange(NamedTuple):
     """The gradient of an array of a module of torch, or its change by a step.
@@ -222,13 +215,6 @@ class RecordedArray:
     gradient: ArrayChange | None = None
     update: ArrayChange | None = None
     tied_to: str = ""
-
-    @property
-    def changes(self) -> Iterator[ArrayChange]:
-        """The gradient and the update, if they are recorded."""
-        for change in (self.gradient, self.update):
-            if change is not None:
-                yield change
 
 
 @dataclass(frozen=True, eq=False)
