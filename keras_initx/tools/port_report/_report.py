@@ -135,9 +135,13 @@ class PortReport(Tabular[PortCheck], Judgement):
             text = f"{step.summary[:1].lower()}{step.summary[1:]}"
             return _describe_verdict(text, is_known=False)
         settings = self._settings()
+        if step is not None:
+            settings = [text for text in settings if text not in step.later]
+            settings += step.settings
         other_settings = f"; settings that differ: {'; '.join(settings)}" if settings else ""
         if step is not None and not step.ok:
-            text = _describe_first_difference(step)
+            where = "in the first step" if any(step._differing()) else "in later steps"
+            text = f"{where}, {step.problems[0].text}"
             verdict = _describe_verdict(text, is_known=self._step_differs())
             return f"{verdict}{other_settings}"
         if step is not None and step.explanations:
@@ -371,11 +375,6 @@ _COLUMNS_OF_WEIGHTS: list[Column[PortedWeight]] = [
     Column("result", lambda row: row.answer, is_text=True),
     Column("how", lambda row: row.cause or row.how, is_text=True),
 ]
-
-
-def _describe_first_difference(step: StepReport) -> str:
-    """Return the first difference in a step."""
-    return f"in the first step, {step.problems[0].text}"
 
 
 def _describe_verdict(text: str, *, is_known: bool = True) -> str:
