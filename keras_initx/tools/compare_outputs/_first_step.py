@@ -13,7 +13,7 @@ words, why a value is not known. It is empty if the value is known.
 
 import collections
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
