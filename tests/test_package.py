@@ -378,7 +378,8 @@ def defined_names(nodes):
 def names_of_the_package():
     """Return the private names that the package uses and those that it defines, outside the file that may."""
     files = [nodes_of(path) for path in SOURCES if path != ROOT / "_keras.py"]
-    own = {"_replace"}.union(*map(defined_names, files))  # that of a `NamedTuple` is documented
+    # Those of a `NamedTuple` are documented.
+    own = {"_fields", "_replace"}.union(*map(defined_names, files))
     return set().union(*map(private_names, files)), own
 
 
