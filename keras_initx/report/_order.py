@@ -2,11 +2,12 @@
 
 import itertools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_initx.report._figures import make_logarithmic, make_ratio, new_figure, tidy
-from keras_initx.report._text import shorten_names, words_of
+from keras_initx.report._text import shorten_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,7 +118,8 @@ def _group_names(names: Sequence[str]) -> tuple[list[int], list[str]]:
     Neighbors are a group if they begin with the same words. As few words are compared as leave no
     group with most names. If labels of groups would overlap, the largest groups are returned.
     """
-    words_by_name = [words_of(name) for name in names]
+    # A word ends at `/`, `_` or a space.
+    words_by_name = [re.findall("[^/_ ]+[/_ ]*|[/_ ]+", name) for name in names]
     groups: list[list[list[str]]] = []
     for count in range(1, max(map(len, words_by_name)) + 1):
         groups = []

@@ -59,84 +59,29 @@ def format_ranges(numbers: Iterable[int]) -> str:
 
 
 def shorten_names(names: Sequence[str], length: int) -> list[str]:
-    """Shorten names that are longer than `length`, by leaving out the words that most names have.
+    """Cut names longer than `length` in the middle. Names that would be equal stay longer.
 
-    First, it drops all second names in parentheses, then the end that all names share. A word ends
-    at `/`, `_` or a space. The last word that differs between names stays, and so does a word with
-    digits that not all names have. Names that would become the same stay longer.
+    Second names in parentheses, such as `dense (dense_7)`, are left out first, if all can be.
     """
-    if any(len(name) > length for name in names):
-        names = _drop_second_names(names)
-    words_by_name = {name: words_of(name) for name in names}
-    counts: collections.Counter[str] = collections.Counter()
-    for words in words_by_name.values():
-        counts.update(set(words))
-    optional = set()
-    for word, count in counts.items():
-        is_in_all = count == len(words_by_name) > 1
-        if word.strip("/_ ").isalpha() or (word[0].isalnum() and is_in_all):
-            optional.add(word)
-    shared_end = _count_shared_end(list(words_by_name.values()))
-    lengths = dict.fromkeys(words_by_name, length)
+    first_names = [re.sub(r" \(\S+\)$", "", name) for name in names]
+    if max(map(len, names), default=0) > length and len({*first_names}) == len({*names}):
+        names = first_names
+    lengths = dict.fromkeys(names, length)
     while True:
-        texts = {}
-        for name, words in words_by_name.items():
-            last = len(words) - 1 - shared_end
-            by_frequency = sorted(range(last), key=lambda index: -counts[words[index]])
-            indices = [index for index in by_frequency if words[index] in optional]
-            indices = [*range(len(words) - 1, last, -1), *indices]
-            texts[name] = _shorten(words, indices, lengths[name])
+        texts = {name: _cut_middle(name, longest) for name, longest in lengths.items()}
         times = collections.Counter(texts.values())
-        shared = [name for name, text in texts.items() if times[text] > 1]
-        if not shared:
+        equal = [name for name, text in texts.items() if times[text] > 1]
+        if not equal:
             return [texts[name] for name in names]
-        for name in shared:
+        for name in equal:
             lengths[name] += 4
 
 
-def words_of(name: str) -> list[str]:
-    """Return the words of a name, each with the `/`, `_` or spaces that end it."""
-    return re.findall("[^/_ ]+[/_ ]*|[/_ ]+", name)
-
-
-def _count_shared_end(words: Sequence[Sequence[str]]) -> int:
-    """Count the words that all names end with: 0 for a single name, and never all of a name."""
-    if len(words) == 1:
-        return 0
-    most = min(map(len, words), default=1) - 1
-    for count in range(most):
-        if len({words_of_name[-1 - count] for words_of_name in words}) > 1:
-            return count
-    return most
-
-
-def _drop_second_names(names: Sequence[str]) -> list[str]:
-    """Drop second names in parentheses, unless two first names would be the same."""
-    first_names = [re.sub(r" \(\S+\)$", "", name) for name in names]
-    counts = collections.Counter(first_names)
-    distinct = []
-    for name, first_name in zip(names, first_names, strict=True):
-        distinct.append(first_name if counts[first_name] == 1 else name)
-    return distinct
-
-
-def _shorten(words: Sequence[str], optional: Iterable[int], length: int) -> str:
-    """Join words, and leave out words at the indices `optional` until the text has `length`."""
-    left = list(words)
-    for index in optional:
-        if len(_join_words(left)) <= length:
-            break
-        left[index] = ""
-    text = _join_words(left)
-    if len(text) <= length:
-        return text
+def _cut_middle(name: str, length: int) -> str:
+    if len(name) <= length:
+        return name
     end = length // 2
-    return f"{text[: length - end - 1]}…{text[-end:]}"
-
-
-def _join_words(words: Sequence[str]) -> str:
-    """Join words, with a mark in place of words that were left out and are empty now."""
-    return re.sub("\0+", "…", "".join(word or "\0" for word in words))
+    return f"{name[: length - end - 1]}…{name[-end:]}"
 
 
 def join_clauses(*clauses: str) -> str:

@@ -29,8 +29,8 @@ from keras_initx.tools.audit._probabilities import holm
 from keras_initx.tools.audit._profile import Profile, Scale, estimate_scale
 from keras_initx.tools.audit._property_test import (
     ONCE,
+    SMALL,
     Outcome,
-    find_least_p_value,
     smallest_effect,
 )
 from keras_initx.tools.audit._subjects import Subject
@@ -123,8 +123,10 @@ class Comparison:
 
     @property
     def least_p_value(self) -> float:
-        """The smallest probability of a deviation that matters."""
-        return find_least_p_value(self.outcomes)
+        """The smallest probability of a deviation that matters, 1 if there is none."""
+        return min(
+            (outcome.p for outcome in self.outcomes if outcome.deviation > SMALL), default=1.0
+        )
 
     @functools.cached_property
     def scale(self) -> Scale | None:

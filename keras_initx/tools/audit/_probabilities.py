@@ -1,7 +1,7 @@
 """Probabilities that tests need, computed from numbers alone.
 
 A function `..._p_value` returns the probability of a difference as large as observed, if nothing is
-wrong. A function `..._tail` returns the probability of a larger value of a distribution.
+wrong.
 """
 
 import functools
@@ -40,17 +40,12 @@ def variance_ratio_p_value(ratio: float, first: float, second: float) -> float:
     if ratio < 1:
         ratio, first, second = 1 / ratio, second, first
     if second > _INFINITE_DEGREES:
-        tail = chi_square_tail(first * ratio, first)
+        tail = float(import_special().chdtrc(first, first * ratio))
     elif first > _INFINITE_DEGREES:
         tail = float(import_special().chdtr(second, second / ratio))
     else:
         tail = float(import_special().fdtrc(first, second, ratio))
     return min(1.0, 2 * tail)
-
-
-def chi_square_tail(x: float, degrees: float) -> float:
-    """Return the probability of a larger sum of so many squares of standard normal values."""
-    return float(import_special().chdtrc(degrees, x))
 
 
 def student_p_value(t: float, degrees: float) -> float:

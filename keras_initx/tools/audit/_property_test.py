@@ -86,11 +86,6 @@ def smallest_effect(dtypes: Iterable[DType]) -> float:
     return SMALL if {"float16", "bfloat16"}.isdisjoint(dtypes) else _SMALL_IN_16_BITS
 
 
-def find_least_p_value(outcomes: Iterable[Outcome]) -> float:
-    """Find the smallest p-value of a deviation that matters, 1 if there is none."""
-    return min((outcome.p for outcome in outcomes if outcome.deviation > SMALL), default=1.0)
-
-
 # Whether values have a property of those expected; `None` if there is nothing to say.
 PropertyTest: TypeAlias = Callable[[Profile, Profile], Outcome | None]
 

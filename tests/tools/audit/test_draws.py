@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from audited import off
+from few_values import count_told
 
 import keras_initx
 
@@ -56,3 +57,12 @@ def test_a_value_that_is_zero_in_all_draws_may_be_so_by_chance():
     for count, is_right in ((1, True), (20, False)):
         contract = keras_initx.contract(lambda: build(count))  # noqa: B023
         assert keras_initx.audit(build(0), like=contract).ok == is_right
+
+
+@pytest.mark.parametrize("law", ["uniform", "normal"])
+def test_contracts_of_64_values_compare_the_scale(law):
+    varies, not_known, blamed, twice, ten_times, blamed_anew = count_told(law, 64, contracts=30, seed=1)
+    assert (varies, not_known) == (0, 0)
+    assert (twice, ten_times) == (30, 30)
+    # With an alpha of 1 %, more than two of 30 have a chance of 1 in 250.
+    assert max(blamed, blamed_anew) <= 2

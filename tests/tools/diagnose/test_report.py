@@ -110,7 +110,7 @@ def test_a_model_with_weights_of_its_own_has_its_name():
 
 def test_text_of_a_faulty_network(faulty):
     text = str(faulty)
-    assert "\n! …with_a_name_of_some_length_  " in text
+    assert "\n! a_layer_with…of_some_length_  " in text
     assert "activation" in text.splitlines()[0]
     assert max(map(len, text.splitlines())) <= 80
     assert "\n1 problem found.\n\nequal units (error): " in text
