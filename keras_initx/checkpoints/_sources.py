@@ -4,6 +4,7 @@ The arrays of each source become `LazyArray` by name, which are read when they a
 
     "model.safetensors", ["a.safetensors", "b.safetensors"], a folder   `open_checkpoint`
     a Keras model                                                      its weights, by path
+    a module of torch                                                  its `state_dict()`
     {"fc.weight": tensor}                                              arrays of any framework
 
 Two names may stand for one array in memory (`find_ties`). An array that shares memory with a weight
@@ -11,8 +12,9 @@ is copied before the weight changes (`copy_shared`).
 """
 
 import contextlib
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeGuard
 
 import keras
 import numpy as np
@@ -27,8 +29,15 @@ from keras_initx.inspection._inventory import Inventory, check_unshared
 from keras_initx.inspection._pairing import canonical_weight_paths
 from keras_initx.inspection._weights import ModelWeight
 
+
+class TorchModule(Protocol):
+    """A module of torch."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+
 # What users pass. A dict has arrays or tensors of any framework.
-Source: TypeAlias = Checkpoint | keras.Model | Mapping[str, Any]
+Source: TypeAlias = Checkpoint | keras.Model | TorchModule | Mapping[str, Any]
 # The same, with the inventory of a model.
 OpenedSource: TypeAlias = Checkpoint | Inventory | Mapping[str, Any]
 # The order of axes and of what is fused.
@@ -37,6 +46,25 @@ LayoutName: TypeAlias = Literal["torch", "keras"]
 LAYOUTS: tuple[LayoutName, ...] = ("torch", "keras")
 # Formats that only Keras writes.
 _KERAS_SUFFIXES = (".weights.h5", ".weights.json", ".keras")
+
+
+def is_torch_module(value: object) -> TypeGuard[TorchModule]:
+    """Return whether `value` is a module of torch, and no layer of Keras."""
+    torch = sys.modules.get("torch")  # imported already if there is a module of it
+    if torch is None or isinstance(value, keras.Layer):
+        return False
+    return isinstance(value, torch.nn.Module)
+
+
+def read_module(
+    module: TorchModule, layout: LayoutName | None
+) -> tuple[Mapping[str, Any], LayoutName]:
+    """Return the arrays of a module of torch and their layout.
+
+    It is torch's, unless the user passes another one: some modules, such as the linear layers of
+    GPT-2 in transformers, have the order of axes of Keras.
+    """
+    return module.state_dict(), layout or "torch"
 
 
 @contextlib.contextmanager
@@ -68,7 +96,7 @@ def open_source(
         if paths is None:
             raise TypeError(
                 f"`{argument}` must be a path of a file or folder, a list of paths, a Keras model, "
-                "or a dict from names to arrays such as the `state_dict()` of a torch module. "
+                "a module of torch, or a dict from names to arrays such as its `state_dict()`. "
                 f"Received: {argument}={source!r}"
             )
         only_layout: LayoutName | None = None

@@ -11,7 +11,7 @@ queries in `in_proj_weight`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import EllipsisType
 from typing import Any, NamedTuple, TypeAlias
@@ -24,7 +24,12 @@ from keras_initx.checkpoints._keras_names import find_names_in_file
 from keras_initx.checkpoints._sources import LayoutName
 from keras_initx.files._lazy import format_index
 from keras_initx.inspection._pairing import Pairs
-from keras_initx.inspection._patterns import fill_template, find_first_matches, match_pattern
+from keras_initx.inspection._patterns import (
+    captured_texts,
+    fill_template,
+    find_first_matches,
+    match_pattern,
+)
 from keras_initx.inspection._weights import ModelWeight, module_weight_name
 from keras_initx.tools.load_pretrained._layouts import CELLS
 from keras_initx.tools.load_pretrained._recurrent_modules import RecurrentModules
@@ -250,9 +255,13 @@ class Match(NamedTuple):
 
 
 def match_weights(
-    argument: str, patterns: Iterable[str], weights: Sequence[ModelWeight]
+    argument: str, patterns: Collection[str], weights: Sequence[ModelWeight]
 ) -> dict[str, tuple[str, list[Match]]]:
     """Find the first pattern that covers each weight, by path, and its matches.
+
+    Patterns are for the paths that reports show, where automatic names are renumbered: a layer that
+    a user has called `lstm_0` is `lstm`. If more of the patterns cover weights by the names that
+    Keras has, all are for those.
 
     Args:
         argument: Name of the argument that holds the patterns, in error messages.
@@ -270,9 +279,16 @@ def match_weights(
         paths = [*layer_paths, *(weight.shown for weight in weights)]
         return suggest_matches(pattern, paths, cutoff=0.0)
 
+    def count_used(match: Callable[[str, ModelWeight], list[Match]]) -> int:
+        return sum(any(match(pattern, weight) for weight in weights) for pattern in patterns)
+
+    match = match_weight
+    used = count_used(match)
+    if used < len(patterns) and count_used(_match_by_names_of_keras) > used:
+        match = _match_by_names_of_keras
     by_path = {weight.path: weight for weight in weights}
     kind = "a weight or a layer"
-    return find_first_matches(argument, patterns, by_path, match_weight, kind=kind, hint=hint)
+    return find_first_matches(argument, patterns, by_path, match, kind=kind, hint=hint)
 
 
 def match_weight(pattern: str, weight: ModelWeight) -> list[Match]:
@@ -280,6 +296,18 @@ def match_weight(pattern: str, weight: ModelWeight) -> list[Match]:
     of_layer = list(match_pattern(pattern, weight.layer_paths[1:]).items())[:1]
     texts_by_path = of_layer or match_pattern(pattern, (weight.shown, weight.path)).items()
     return [Match(weight, path, texts) for path, texts in texts_by_path]
+
+
+def _match_by_names_of_keras(pattern: str, weight: ModelWeight) -> list[Match]:
+    names = ""
+    for layer, path in zip(weight.layers[1:], weight.layer_paths[1:], strict=True):
+        names = f"{names}/{layer.name}".removeprefix("/")
+        texts = captured_texts(pattern, names)
+        if texts is not None:
+            return [Match(weight, path, texts)]
+    in_layer = weight.shown.removeprefix(weight.layer_paths[-1])
+    texts = captured_texts(pattern, f"{names}{in_layer}".removeprefix("/"))
+    return [] if texts is None else [Match(weight, weight.shown, texts)]
 
 
 def _list_candidates(

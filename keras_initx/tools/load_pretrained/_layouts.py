@@ -24,8 +24,12 @@ from keras_initx.inspection._kernels import (
     NORMALIZATIONS,
     is_depthwise,
     is_kernel,
+    knows_axes,
 )
 from keras_initx.inspection._weights import ModelWeight
+
+# The note on an array that has the order of axes of its weight, because no other order fits.
+BY_SHAPE = "in its own order, because no other fits the shape"
 
 CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
 
@@ -43,7 +47,8 @@ def find_fitting_layouts(weight: ModelWeight, arrays: Sequence[LazyArray]) -> li
     for layout in LAYOUTS:
         convert = convert_from_torch if layout == "torch" else convert_from_keras
         try:
-            conversions[layout] = convert(weight, arrays).how
+            how = convert(weight, arrays).how
+            conversions[layout] = tuple(note for note in how if note != BY_SHAPE)
         except UnknownOrderError:
             return []
         except ValueError:
@@ -127,6 +132,9 @@ def convert_from_torch(
     is_matrix = len(shape) > 1 and is_kernel(weight.variable)
     if not is_matrix and all(length == 1 for length in shape[:-1]):
         return array.expect(shape, flat).reshaped(shape)
+    # Axes that only a layer of Keras has, such as those of `PReLU`, are elsewhere in torch.
+    if not knows_axes(layer) and array.shape == shape and len(set(shape)) == len(shape):
+        return array.noted(BY_SHAPE)
     raise _unknown_order_error(layer)
 
 

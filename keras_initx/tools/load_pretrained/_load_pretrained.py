@@ -25,7 +25,9 @@ from keras_initx.checkpoints._sources import (
     are_in_memory,
     choose_layout,
     copy_shared,
+    is_torch_module,
     open_source,
+    read_module,
     to_lazy,
 )
 from keras_initx.files._casts import can_be_cast, cast
@@ -188,7 +190,7 @@ def load_pretrained(
 ) -> LoadReport:
     """Load the weights of a built model from arrays with other names, layouts or shapes.
 
-    Use it for a file, another model or the `state_dict()` of a torch module. First pass
+    Use it for a file, another model or a module of torch. First pass
     `dry_run=True`. Each row of the plan then shows you the array of a weight, and its conversion.
 
     Without `names`, each weight gets the array with its own path. Layers with automatic names, such
@@ -208,7 +210,7 @@ def load_pretrained(
             - a file: `.safetensors`, `.npz`, `.h5`, `.hdf5` or `.keras`,
             - the index of several files: `model.safetensors.index.json` or `.weights.json`,
             - a folder with such an index or with `.safetensors` files, or a list of files,
-            - another Keras model,
+            - another Keras model, or a module of torch,
             - a dict from names to arrays or tensors, such as a `state_dict()`.
         names: Dict from patterns of paths to names. The patterns have the form of `initialize`. The
             first that matches counts, and `{0}` is the text of the first `*`. A value is one of:
@@ -218,7 +220,8 @@ def load_pretrained(
             - `(name, function)`: the function takes the array and returns the weight,
             - `(name, function, inverse)`: the same, for `save_pretrained`,
             - `None`: the weights keep their values.
-        layout: The order of axes in the source. Only a model or a file of Keras needs none. One of:
+        layout: The order of axes in the source. A model or a file of Keras and a module of torch
+            need none. One of:
 
             - `"torch"`: axes, gates and flattened images are converted for your layers,
             - `"keras"`: the order is kept.
@@ -264,10 +267,14 @@ def load_pretrained(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     _check_adapters("model", inventory)
-    opened: OpenedSource = source
+    opened: OpenedSource
     if isinstance(source, keras.Model):
         opened = checked_inventory("source", source)
         _check_adapters("source", opened)
+    elif is_torch_module(source):
+        opened, layout = read_module(source, layout)
+    else:
+        opened = source
     kinds = match_kinds(resize, inventory.weights_and_buffers)
     with open_source(opened) as (contents, own_layout):
         plan = plan_load(inventory, contents, own_layout, names, layout, kinds)

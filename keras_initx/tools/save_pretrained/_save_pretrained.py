@@ -10,7 +10,14 @@ import keras
 from keras_initx._checks import DTYPES, check_choice, check_flag, truncate
 from keras_initx._typing import Array, DType
 from keras_initx.checkpoints._checkpoint import Checkpoint, is_weights_path
-from keras_initx.checkpoints._sources import LayoutName, find_ties, open_source
+from keras_initx.checkpoints._sources import (
+    LayoutName,
+    TorchModule,
+    find_ties,
+    is_torch_module,
+    open_source,
+    read_module,
+)
 from keras_initx.files._formats import Contents
 from keras_initx.files._local import check_local, replace_file
 from keras_initx.files._safetensors import write_safetensors
@@ -28,8 +35,8 @@ from keras_initx.tools.save_pretrained._new_arrays import NewArrays
 from keras_initx.tools.save_pretrained._save_report import SaveReport
 from keras_initx.tools.save_pretrained._way_back import insert_stand_ins
 
-# Files, or a dict from names to arrays or tensors of any framework.
-Like: TypeAlias = Checkpoint | Mapping[str, Any]
+# Files, a module of torch, or a dict from names to arrays or tensors of any framework.
+Like: TypeAlias = Checkpoint | TorchModule | Mapping[str, Any]
 # transformers refuses files without it.
 _METADATA = {"format": "pt"}
 _SUFFIX = ".safetensors"
@@ -74,13 +81,14 @@ def save_pretrained(
 
             - the report of `load_pretrained`, or the path of its JSON,
             - a dict from patterns to names, see `load_pretrained`.
-        like: The names, shapes and dtypes to save in. If the model has a new head, pass the state
-            dict of a module that has it too. One of:
+        like: The names, shapes and dtypes to save in. If the model has a new head, pass a module
+            that has it too. One of:
 
             - files, see `load_pretrained`,
-            - a dict from names to arrays, such as the `state_dict()` of a torch module.
+            - a module of torch,
+            - a dict from names to arrays, such as its `state_dict()`.
         layout: The order of axes in `like`, `"torch"` or `"keras"`. Required unless you pass a
-            report, or `like` shows the layout.
+            report or a module of torch.
         dtype: The dtype of the saved floating-point weights, e.g. `"bfloat16"`. By default the
             dtype of each array in `like`.
         dry_run: If true, nothing is written. Weights that cannot be saved are then reported instead
@@ -124,6 +132,9 @@ def save_pretrained(
         check_choice("dtype", dtype, DTYPES)
     check_flag("dry_run", dry_run)
     _check_model(inventory)
+    if is_torch_module(like):
+        like, layout_of_module = read_module(like, load.layout)
+        load = load._replace(layout=layout_of_module)
     with open_source(_check_like(like), "like") as (contents, own_layout):
         _check_contents(like, own_layout, contents)
         ties = find_ties(like) if isinstance(like, Mapping) else {}
@@ -209,14 +220,14 @@ def _check_model(inventory: Inventory) -> None:
             )
 
 
-def _check_like(like: Any) -> Like:
+def _check_like(like: Any) -> Checkpoint | Mapping[str, Any]:
     """Check that the argument `like` is files or a dict of arrays."""
     if isinstance(like, keras.Model):
         raise TypeError(
-            "`like` must be the path of a file, or a dict from names to arrays, such as the "
-            f"`state_dict()` of a torch module. Received: like={like!r}"
+            "`like` must be the path of a file, a module of torch, or a dict from names to arrays, "
+            f"such as its `state_dict()`. Received: like={like!r}"
         )
-    checked: Like = like
+    checked: Checkpoint | Mapping[str, Any] = like
     return checked
 
 

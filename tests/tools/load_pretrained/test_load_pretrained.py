@@ -489,14 +489,71 @@ def test_a_model_without_weights_is_refused():
         load_pretrained(keras.Sequential([layers.Dense(2)], name="empty"), STATE, layout="torch")
 
 
+def of_torch():
+    """Return a module of torch, and a model with the names of its parts."""
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential()
+    module.add_module("hidden", torch.nn.Linear(4, 4))
+    module.add_module("out", torch.nn.Linear(4, 3))
+    return module, built((4,), layers.Dense(4, name="hidden"), layers.Dense(3, name="out"))
+
+
+def test_a_module_of_torch_is_a_source_whose_layout_is_known():
+    module, model = of_torch()
+    report = load_pretrained(model, module)
+    assert report.layout == "torch"
+    assert report.summary == "4 of 4 weights loaded."
+    np.testing.assert_array_equal(arrays(model)["hidden/kernel"], module.hidden.weight.detach().numpy().T)
+
+
+def test_a_module_of_torch_may_have_the_axes_of_keras_by_an_argument():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Module()
+    module.register_parameter("kernel", torch.nn.Parameter(torch.randn(4, 3)))
+    model = built((4,), layers.Dense(3, use_bias=False, name="out"))
+    with pytest.raises(ValueError, match="fits only in the layout of Keras: pass layout='keras'"):
+        load_pretrained(model, module, {"out/kernel": "kernel"})
+    load_pretrained(model, module, {"out/kernel": "kernel"}, layout="keras")
+    np.testing.assert_array_equal(arrays(model)["out/kernel"], module.kernel.detach().numpy())
+
+
+def test_a_layer_of_keras_is_no_module():
+    with pytest.raises(TypeError, match=r"`source` must be .* a Keras model, a module of torch, or a dict"):
+        load_pretrained(built((4,), layers.Dense(3)), layers.Dense(3), layout="torch")
+
+
+class Mixture(layers.Layer):
+    """Has a table with a row for each expert."""
+
+    def __init__(self, experts=2, **options):
+        super().__init__(**options)
+        self.shape = (experts,)
+
+    def build(self, shape):
+        self.experts = self.add_weight((*self.shape, shape[-1]), name="experts")
+
+    def call(self, x):
+        return keras.ops.matmul(x, keras.ops.transpose(self.experts))
+
+
+def test_an_own_table_whose_sides_differ_is_loaded_by_its_shape_and_says_so():
+    model, state = built((2,), Mixture(49, name="mixture")), {"mixture.experts": normal(49, 2)}
+    report = load_pretrained(model, state, layout="torch")
+    assert report["mixture/experts"].how == "in its own order, because no other fits the shape"
+    np.testing.assert_array_equal(arrays(model)["mixture/experts"], state["mixture.experts"])
+    with pytest.raises(ValueError, match="the order of axes of a Mixture in torch is unknown"):
+        load_pretrained(model, {"mixture.experts": normal(2, 49)}, layout="torch")
+    assert load_pretrained(model, state, layout="keras")["mixture/experts"].how == ""
+
+
+def test_an_own_table_shows_no_layout():
+    model = built((4,), Mixture(3, name="mixture"), layers.Dense(3, name="out"))
+    state = {"mixture.experts": normal(3, 4), "out.weight": normal(3, 3), "out.bias": normal(3)}
+    for layout in ("torch", "keras"):
+        assert load_pretrained(model, state, layout=layout).ok
+
+
 def test_axes_that_are_not_known_want_a_function():
-    class Mixture(layers.Layer):
-        def build(self, shape):
-            self.experts = self.add_weight((2, shape[-1]), name="experts")
-
-        def call(self, x):
-            return keras.ops.matmul(x, keras.ops.transpose(self.experts))
-
     model, state = built((2,), Mixture(name="mixture")), {"experts": normal(2, 2)}
     with pytest.raises(ValueError, match=r"the order of axes of a Mixture in torch is unknown; pass a function"):
         load_pretrained(model, state, {"mixture/experts": "experts"}, layout="torch")

@@ -227,6 +227,18 @@ class TestOfTorch:
             "attention": keras.Model(inputs, layers.LayerNormalization(epsilon=1e-5, name="norm")(attended)),
         }
 
+    def test_a_module_is_what_a_model_is_saved_like(self, tmp_path):
+        module, model = self.modules()["image"](), self.models()["image"]
+        loaded = keras_initx.load_pretrained(model, module)
+        change(model)
+        save_pretrained(model, tmp_path / "module.safetensors", like=module)
+        save_pretrained(model, tmp_path / "report.safetensors", loaded, like=module)
+        save_pretrained(model, tmp_path / "state.safetensors", like=module.state_dict(), layout="torch")
+        assert_same_bits(read(tmp_path / "module.safetensors"), read(tmp_path / "state.safetensors"))
+        assert_same_bits(read(tmp_path / "report.safetensors"), read(tmp_path / "state.safetensors"))
+        with pytest.raises(ValueError, match="`layout` must be 'torch' or `None`"):
+            save_pretrained(model, tmp_path / "a.safetensors", loaded, like=module, layout="keras")
+
     @pytest.mark.parametrize("name", ["recurrent", "image", "attention"])
     def test_a_trained_model_gives_the_same_outputs_in_torch(self, name, tmp_path):
         import safetensors.torch
