@@ -10,7 +10,6 @@ differs, and with it the factor on the learning rate:
 |---|---|---|---|
 | SGD, also with momentum | the gradient | `sqrt(n / m) / L` | `L m / n` |
 | Adam and its kin, Lion, RMSprop | entries of size 1 | `sqrt(n m)` | `1 / n` |
-| Adafactor | entries as large as those of the kernel, `s` | `s sqrt(n m)` | `1 / (s n)` |
 | Muon, `r` times the larger axis | orthogonal, times its root | `sqrt(r)` | `sqrt(m / (n r))` |
 
 `L` is in the first line only, for weights of blocks: the size of the gradient does not matter to
@@ -47,12 +46,11 @@ if TYPE_CHECKING:
 Role = Literal["input", "hidden", "output", "vector", "fixed"]
 
 # The attribute of a `MupWeight` with the factor of an optimizer, by the name of its class.
-_RATES = {
-    name: kind for name, kind in KINDS.items() if kind in ("sgd", "adam", "adafactor", "muon")
-}
+_RATES = {name: kind for name, kind in KINDS.items() if kind in ("sgd", "adam", "muon")}
 # Why there is none for others.
 _WITHOUT_RATE = {
     "Adadelta": "whose first steps depend on its epsilon, not on the gradient",
+    "Adafactor": "whose steps follow the size of a weight, and whose rate has a bound of its own",
     "Adagrad": "whose accumulator starts with a number that the size of gradients is compared with",
     "Ftrl": "whose accumulator starts with a number that the size of gradients is compared with",
     "Lamb": "whose steps follow the norm of a weight, except if it is 0, such as for a new bias",
@@ -78,8 +76,6 @@ class MupWeight:
         adam: Factor on the learning rate of Adam, AdamW, Nadam, Adamax, Lion and RMSprop, which
             normalize the size of gradients.
         sgd: Factor on the learning rate of SGD, with or without momentum.
-        adafactor: Factor on the learning rate of Adafactor, whose steps follow the size of the
-            weight.
         muon: Factor on the learning rate of Muon with its default arguments.
         tied: For an embedding, factor on the logits of an output layer that uses the same weights;
             1 for other weights. Your model must apply it. NaN if it is not known whether there is
@@ -100,7 +96,6 @@ class MupWeight:
     std: float
     adam: float
     sgd: float
-    adafactor: float
     muon: float
     tied: float = 1.0
     variable_path: str = ""
@@ -142,8 +137,8 @@ class MupTable(WeightTable[MupWeight]):
 
         Args:
             optimizer: An optimizer of Keras, or the name of one with its default arguments:
-                `"sgd"`, `"adam"`, `"adamw"`, `"nadam"`, `"adamax"`, `"lion"`, `"rmsprop"`,
-                `"adafactor"` or `"muon"`.
+                `"sgd"`, `"adam"`, `"adamw"`, `"nadam"`, `"adamax"`, `"lion"`, `"rmsprop"` or
+                `"muon"`.
 
         Raises:
             ValueError: If it is another optimizer, because no rule is known for it.
@@ -199,7 +194,6 @@ class MupTable(WeightTable[MupWeight]):
             Column("std", lambda weight: format_number(weight.std)),
             Column("adam", lambda weight: format_number(weight.adam)),
             Column("sgd", lambda weight: format_number(weight.sgd)),
-            Column("adafactor", lambda weight: format_number(weight.adafactor)),
             Column("muon", lambda weight: format_number(weight.muon)),
         ]
         if self._has_tied:
@@ -211,7 +205,6 @@ class MupTable(WeightTable[MupWeight]):
             "std": "factor on the std",
             "adam": "on the rate of Adam",
             "sgd": "on the rate of SGD",
-            "adafactor": "of Adafactor",
             "muon": "of Muon",
         }
         if self._has_tied:
@@ -311,14 +304,14 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
         ...     last = keras.layers.Dense(3, name="last")
         ...     return keras.Sequential([keras.Input((10,)), *hidden, last])
         >>> print(scaling.mup(network(256), network(64)))
-        weight         shape       base      role     std  adam   sgd  adafactor  muon
-        ------------------------------------------------------------------------------
-        first/kernel   (10, 256)   (10, 64)  input      1     1     4          1     1
-        first/bias     (256,)      (64,)     vector     1     1     4          1     1
-        second/kernel  (256, 256)  (64, 64)  hidden   0.5  0.25     1        0.5   0.5
-        second/bias    (256,)      (64,)     vector     1     1     4          1     1
-        last/kernel    (256, 3)    (64, 3)   output  0.25  0.25  0.25          1  0.25
-        last/bias      (3,)        (3,)      fixed      1     1     1          1     1
+        weight         shape       base      role     std  adam   sgd  muon
+        -------------------------------------------------------------------
+        first/kernel   (10, 256)   (10, 64)  input      1     1     4     1
+        first/bias     (256,)      (64,)     vector     1     1     4     1
+        second/kernel  (256, 256)  (64, 64)  hidden   0.5  0.25     1   0.5
+        second/bias    (256,)      (64,)     vector     1     1     4     1
+        last/kernel    (256, 3)    (64, 3)   output  0.25  0.25  0.25  0.25
+        last/bias      (3,)        (3,)      fixed      1     1     1     1
         Factors on the std in the base model, and on learning rates by optimizer.
 
     Reference:
@@ -454,7 +447,6 @@ def _row(
         std=std,
         adam=adam,
         sgd=unit_ratio / input_ratio * depth,
-        adafactor=adam / std,
         muon=adam,
         tied=tied,
         variable_path=weight.variable.path,
