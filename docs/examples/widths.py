@@ -1,4 +1,4 @@
-"""Check how the outputs of layers depend on the width and the depth.
+"""Check how the outputs of layers depend on the width.
 
 With a single learning rate and with those of muP.
 
@@ -17,9 +17,9 @@ import keras
 import numpy as np
 
 BASE, RATE = 64, 0.01
-# Of the transformer: its vocabulary, the length of its sequences, and the width and the depth of
-# the base model.
-WORDS, LENGTH, BASE_WIDTH, BASE_DEPTH = 16, 8, 32, 2
+# Of the transformer: its vocabulary, the length of its sequences, its blocks, and the width of the
+# base model.
+WORDS, LENGTH, BLOCKS, BASE_WIDTH = 16, 8, 2, 32
 SHOWN = ("embedding", "logits")
 
 
@@ -54,51 +54,42 @@ class TiedLogits(keras.layers.Layer):
         return keras.ops.matmul(x, keras.ops.transpose(self.embedding.embeddings))
 
 
-def transformer(width, depth, *, tied=1.0, branch=1.0):
-    """Return a transformer that multiplies its logits by `tied` and its branches by `branch`."""
+def transformer(width, *, tied=1.0):
+    """Return a transformer that multiplies its logits by `tied`."""
     tokens = keras.Input((LENGTH,), dtype="int32")
     embedding = keras.layers.Embedding(
         WORDS, width, keras.initializers.RandomNormal(stddev=0.02), name=SHOWN[0]
     )
     x = embedding(tokens)
-    for block in range(depth):
+    for block in range(BLOCKS):
         y = keras.layers.LayerNormalization(name=f"block_{block}_norm_1")(x)
         y = keras.layers.MultiHeadAttention(width // 8, 8, name=f"block_{block}_attention")(y, y)
-        x = x + keras.layers.Rescaling(branch)(y)
+        x = x + y
         y = keras.layers.LayerNormalization(name=f"block_{block}_norm_2")(x)
         y = keras.layers.Dense(4 * width, "gelu", name=f"block_{block}_dense_1")(y)
         y = keras.layers.Dense(width, name=f"block_{block}_dense_2")(y)
-        x = x + keras.layers.Rescaling(branch)(y)
+        x = x + y
     return keras.Model(
         tokens, TiedLogits(embedding, name=SHOWN[1])(keras.layers.Rescaling(tied)(x))
     )
 
 
-def build_transformer(parametrization, width=BASE_WIDTH, depth=BASE_DEPTH):
-    """Return a compiled transformer of this width and depth."""
-    table = scaling.mup(
-        transformer(width, depth), transformer(BASE_WIDTH, depth), depth=depth / BASE_DEPTH
-    )
-    options = {
-        "tied logits": {"tied": table.rows[0].tied},
-        "CompleteP": {"branch": 1 / table.depth},
-    }
-    model = transformer(width, depth, **options.get(parametrization, {}))
+def build_transformer(is_tied_scaled, width):
+    """Return a compiled transformer of this width, perhaps with the factor on tied logits."""
+    table = scaling.mup(transformer(width), transformer(BASE_WIDTH))
+    model = transformer(width, tied=table.rows[0].tied if is_tied_scaled else 1.0)
     keras_initx.initialize(model, recipes.spectral(model), seed=0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(table.optimizer(keras.optimizers.Adam(RATE)), loss)
     return model
 
 
-def check_transformers(parametrization, kind, sizes):
-    """Return the check of transformers of several sizes of a kind.
-
-    With its embedding and its logits only.
-    """
+def check_transformers(is_tied_scaled):
+    """Return the check of transformers of several widths, with its embedding and logits only."""
     tokens = np.random.default_rng(0).integers(0, WORDS, (16, LENGTH))
     check = scaling.coordinate_check(
-        lambda size: build_transformer(parametrization, **{kind: size}),
-        sizes,
+        functools.partial(build_transformer, is_tied_scaled),
+        [32, 64, 128, 256],
         tokens,
         (7 * tokens + 3) % WORDS,
     )
@@ -143,17 +134,8 @@ def main(arguments=None):
         checks[name] = scaling.coordinate_check(builder, options.widths, images[:256], labels[:256])
         print(name, checks[name], sep="\n", end="\n\n")
     _figures.save(draw(checks), options.out / "widths.png")
-    for kind, sizes, name in (
-        ("width", [32, 64, 128, 256], "tied logits"),
-        ("depth", [2, 4, 8, 16], "CompleteP"),
-    ):
-        for parametrization in ("muP", name):
-            print(
-                f"{kind}, {parametrization}",
-                check_transformers(parametrization, kind, sizes),
-                sep="\n",
-                end="\n\n",
-            )
+    for name, is_tied_scaled in (("muP", False), ("muP and tied logits", True)):
+        print(f"transformer, {name}", check_transformers(is_tied_scaled), sep="\n", end="\n\n")
 
 
 if __name__ == "__main__":

@@ -77,11 +77,11 @@ def find_not_finite(weight: ModelWeight, *, here: bool = False) -> NotFinite | N
         size,
         tuple(sorted(kinds)),
         is_mask=kinds == {"-inf"} and 0 < zeros == size - count,
-        may_be_meant="nan" not in kinds and not must_be_finite(weight),
+        may_be_meant="nan" not in kinds and not _must_be_finite(weight),
     )
 
 
-def must_be_finite(weight: ModelWeight) -> bool:
+def _must_be_finite(weight: ModelWeight) -> bool:
     """Return whether a weight is made to be trained, or its layer is one of Keras.
 
     Users' layers may keep anything in weights that are not trained.

@@ -1,35 +1,30 @@
-"""The table of muP: factors on weights and learning rates for a model that is wider or deeper.
+"""The table of muP: factors on weights and learning rates for a model that is wider.
 
-A kernel has `n` times as many inputs and `m` times as many units as in the base model, and the
-branch of each block is divided by `L`. Features should change in a step as much as those of the
-base model. So the spectral norm of the change of a kernel must be `sqrt(m / n)` times that in the
-base model (Yang, Simon and Bernstein, 2023). What an optimizer changes at a learning rate of 1
-differs, and with it the factor on the learning rate:
+A kernel has `n` times as many inputs and `m` times as many units as in the base model. Features
+should change in a step as much as those of the base model. So the spectral norm of the change of a
+kernel must be `sqrt(m / n)` times that in the base model (Yang, Simon and Bernstein, 2023). What an
+optimizer changes at a learning rate of 1 differs, and with it the factor on the learning rate:
 
 | optimizer | change at a rate of 1 | its spectral norm grows with | factor |
 |---|---|---|---|
-| SGD, also with momentum | the gradient | `sqrt(n / m) / L` | `L m / n` |
+| SGD, also with momentum | the gradient | `sqrt(n / m)` | `m / n` |
 | Adam and its kin, Lion, RMSprop | entries of size 1 | `sqrt(n m)` | `1 / n` |
-| Adafactor | entries as large as those of the kernel, `s` | `s sqrt(n m)` | `1 / (s n)` |
 | Muon, `r` times the larger axis | orthogonal, times its root | `sqrt(r)` | `sqrt(m / (n r))` |
 
-`L` is in the first line only, for weights of blocks: the size of the gradient does not matter to
-the others, and the effect of a change is divided by `L`, as it should be, since there are `L` times
-as many branches. Vectors and embeddings count as having one input. Muon leaves them to Adam.
+Vectors and embeddings count as having one input. Muon leaves them to Adam.
 """
 
 import inspect
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import keras
 
-from keras_initx._checks import check_number, quote_names
+from keras_initx._checks import quote_names
 from keras_initx._keras import is_left_to_adam, preserve_names
 from keras_initx._typing import Shape
-from keras_initx.inspection._architecture import read_architecture
 from keras_initx.inspection._head_sizes import find_head_sizes
 from keras_initx.inspection._inventory import checked_inventory
 from keras_initx.inspection._optimizers import KINDS, keras_class_name
@@ -47,12 +42,11 @@ if TYPE_CHECKING:
 Role = Literal["input", "hidden", "output", "vector", "fixed"]
 
 # The attribute of a `MupWeight` with the factor of an optimizer, by the name of its class.
-_RATES = {
-    name: kind for name, kind in KINDS.items() if kind in ("sgd", "adam", "adafactor", "muon")
-}
+_RATES = {name: kind for name, kind in KINDS.items() if kind in ("sgd", "adam", "muon")}
 # Why there is none for others.
 _WITHOUT_RATE = {
     "Adadelta": "whose first steps depend on its epsilon, not on the gradient",
+    "Adafactor": "whose steps follow the size of a weight, and whose rate has a bound of its own",
     "Adagrad": "whose accumulator starts with a number that the size of gradients is compared with",
     "Ftrl": "whose accumulator starts with a number that the size of gradients is compared with",
     "Lamb": "whose steps follow the norm of a weight, except if it is 0, such as for a new bias",
@@ -78,8 +72,6 @@ class MupWeight:
         adam: Factor on the learning rate of Adam, AdamW, Nadam, Adamax, Lion and RMSprop, which
             normalize the size of gradients.
         sgd: Factor on the learning rate of SGD, with or without momentum.
-        adafactor: Factor on the learning rate of Adafactor, whose steps follow the size of the
-            weight.
         muon: Factor on the learning rate of Muon with its default arguments.
         tied: For an embedding, factor on the logits of an output layer that uses the same weights;
             1 for other weights. Your model must apply it. NaN if it is not known whether there is
@@ -100,7 +92,6 @@ class MupWeight:
     std: float
     adam: float
     sgd: float
-    adafactor: float
     muon: float
     tied: float = 1.0
     variable_path: str = ""
@@ -117,18 +108,13 @@ class MupTable(WeightTable[MupWeight]):
 
     Attributes:
         rows: A `MupWeight` for each trainable weight, in the order of `model.trainable_variables`.
-        depth: The argument of `mup`. Your model must divide the output of each branch by it.
         head_size: The size of the attention heads, divided by the size in the base model; NaN if it
             is not known. If it is not 1, your model must divide its scores by the head size instead
             of its square root. Or make the model wider with more heads of the same size.
-        unplaced: The paths of weights that may or may not be in a residual branch. Their factors do
-            not contain `depth`.
     """
 
     rows: list[MupWeight]
-    depth: float = 1.0
     head_size: float = 1.0
-    unplaced: tuple[str, ...] = ()
 
     def learning_rates(self, optimizer: str | keras.optimizers.Optimizer) -> FactorList:
         """Return the factors on the learning rate, in the order of `model.trainable_variables`.
@@ -142,8 +128,8 @@ class MupTable(WeightTable[MupWeight]):
 
         Args:
             optimizer: An optimizer of Keras, or the name of one with its default arguments:
-                `"sgd"`, `"adam"`, `"adamw"`, `"nadam"`, `"adamax"`, `"lion"`, `"rmsprop"`,
-                `"adafactor"` or `"muon"`.
+                `"sgd"`, `"adam"`, `"adamw"`, `"nadam"`, `"adamax"`, `"lion"`, `"rmsprop"` or
+                `"muon"`.
 
         Raises:
             ValueError: If it is another optimizer, because no rule is known for it.
@@ -183,12 +169,7 @@ class MupTable(WeightTable[MupWeight]):
         return f"Factors of muP{self._headline()}"
 
     def _content(self) -> dict[str, Any]:
-        return {
-            "weights": self._records(),
-            "depth": self.depth,
-            "head_size": self.head_size,
-            "unplaced": list(self.unplaced),
-        }
+        return {"weights": self._records(), "head_size": self.head_size}
 
     def _weight_columns(self) -> list[Column[MupWeight]]:
         columns: list[Column[MupWeight]] = [
@@ -199,7 +180,6 @@ class MupTable(WeightTable[MupWeight]):
             Column("std", lambda weight: format_number(weight.std)),
             Column("adam", lambda weight: format_number(weight.adam)),
             Column("sgd", lambda weight: format_number(weight.sgd)),
-            Column("adafactor", lambda weight: format_number(weight.adafactor)),
             Column("muon", lambda weight: format_number(weight.muon)),
         ]
         if self._has_tied:
@@ -211,7 +191,6 @@ class MupTable(WeightTable[MupWeight]):
             "std": "factor on the std",
             "adam": "on the rate of Adam",
             "sgd": "on the rate of SGD",
-            "adafactor": "of Adafactor",
             "muon": "of Muon",
         }
         if self._has_tied:
@@ -245,13 +224,6 @@ class MupTable(WeightTable[MupWeight]):
                 f"Guessed from the shape: {quote_names(guesses)}. The last axis counts as the "
                 "units, the axis before it as the inputs."
             )
-        if self.depth != 1:
-            notes.append(f"Divide the output of each branch by {format_number(self.depth)}.")
-        if self.unplaced:
-            notes.append(
-                "These weights may or may not be in a residual branch, so their factors leave out "
-                f"`depth`: {quote_names(self.unplaced)}."
-            )
         if math.isnan(self.head_size):
             notes.append(
                 "The size of the attention heads is not known. If they are `n` times as large, "
@@ -266,18 +238,17 @@ class MupTable(WeightTable[MupWeight]):
         return notes
 
 
-def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTable:
+def mup(model: keras.Model, base: keras.Model) -> MupTable:
     """Return the muP factors on weights and learning rates for a model that is wider than `base`.
 
     Use it to tune the learning rate on a narrow model and train a wide one with it. With these
     factors, the best learning rate of a narrow model is also the best for wider ones.
 
     If a kernel has `n` times as many inputs and `m` times as many units as in the base model, the
-    learning rate of Adam is divided by `n`. The rate of SGD is multiplied by `m / n`, in residual
-    blocks also by `depth`. `learning_rates` has the factors of other optimizers. The standard
-    deviation is divided by `sqrt(n)`, or by `n` if only the inputs grow. Embeddings, biases and
-    scales count as having one input. For a depthwise or grouped convolution, the inputs of one unit
-    count.
+    learning rate of Adam is divided by `n`. The rate of SGD is multiplied by `m / n`.
+    `learning_rates` has the factors of other optimizers. The standard deviation is divided by
+    `sqrt(n)`, or by `n` if only the inputs grow. Embeddings, biases and scales count as having one
+    input. For a depthwise or grouped convolution, the inputs of one unit count.
 
     The initial weights of `recipes.spectral` follow this table. Initializers that scale with fan-in
     follow it except in the last layer. You must change these things in the model:
@@ -285,24 +256,18 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
     - Attention must divide by the head size instead of its square root, or the head size must stay
       the same. Keras' attention layers divide by the root, so keep the head size with them.
     - If an embedding also makes the logits, multiply the logits by its `tied`.
-    - If the model has `depth` times as many residual blocks as the model with the known learning
-      rate, divide each branch by `depth`. This is CompleteP, with which the learning rate also
-      suits deeper models.
-    - Divide Adam's epsilon by the ratio of the widths and by `depth`.
+    - Divide Adam's epsilon by the ratio of the widths.
 
     Args:
         model: A built model.
         base: The same model with fewer units, also built.
-        depth: The number of residual blocks, divided by the number in the model with the known
-            learning rate. The graph of the model shows the weights in residual branches.
 
     Returns:
         A `MupTable`.
 
     Raises:
-        TypeError: If an argument is not a model, or `depth` not a number.
-        ValueError: If a model is not built, if the two have different weights, or if `depth` is not
-            positive.
+        TypeError: If an argument is not a model.
+        ValueError: If a model is not built, or if the two have different weights.
 
     Example:
         >>> from keras_initx import scaling
@@ -311,24 +276,22 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
         ...     last = keras.layers.Dense(3, name="last")
         ...     return keras.Sequential([keras.Input((10,)), *hidden, last])
         >>> print(scaling.mup(network(256), network(64)))
-        weight         shape       base      role     std  adam   sgd  adafactor  muon
-        ------------------------------------------------------------------------------
-        first/kernel   (10, 256)   (10, 64)  input      1     1     4          1     1
-        first/bias     (256,)      (64,)     vector     1     1     4          1     1
-        second/kernel  (256, 256)  (64, 64)  hidden   0.5  0.25     1        0.5   0.5
-        second/bias    (256,)      (64,)     vector     1     1     4          1     1
-        last/kernel    (256, 3)    (64, 3)   output  0.25  0.25  0.25          1  0.25
-        last/bias      (3,)        (3,)      fixed      1     1     1          1     1
+        weight         shape       base      role     std  adam   sgd  muon
+        -------------------------------------------------------------------
+        first/kernel   (10, 256)   (10, 64)  input      1     1     4     1
+        first/bias     (256,)      (64,)     vector     1     1     4     1
+        second/kernel  (256, 256)  (64, 64)  hidden   0.5  0.25     1   0.5
+        second/bias    (256,)      (64,)     vector     1     1     4     1
+        last/kernel    (256, 3)    (64, 3)   output  0.25  0.25  0.25  0.25
+        last/bias      (3,)        (3,)      fixed      1     1     1     1
         Factors on the std in the base model, and on learning rates by optimizer.
 
     Reference:
         Yang, Hu and others, "Tensor programs V: tuning large neural networks via zero-shot
         hyperparameter transfer", arXiv:2203.03466, 2022, table 3, which tables 8 and 9 write in
         other forms, and the authors' package `mup`, `MuSharedReadout` and `MuAdamW`, for tied
-        logits and weight decay. Dey and others, "Don't be lazy: CompleteP enables compute-efficient
-        deep transformers", arXiv:2505.01618, 2025, table 1, for the depth.
+        logits and weight decay.
     """
-    depth = check_number("depth", depth, positive=True)
     weights = _list_trainable("model", model)
     counterparts = {weight.path: weight for weight in _list_trainable("base", base)}
     paths = [weight.path for weight in weights]
@@ -339,24 +302,15 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
             f"Received: base={base.name!r} and model={model.name!r}; one of them has no "
             f"{differ[0]!r}"
         )
-    in_branches: Collection[int] = ()
-    unplaced: tuple[str, ...] = ()
-    if depth != 1:
-        in_branches, unplaced = _placed(model, weights)
     with preserve_names():
         muon = keras.optimizers.Muon()
     rows = {}
     for weight in weights:
-        own_depth = depth if id(weight.variable) in in_branches else 1.0
-        row = _row(
-            weight,
-            counterparts[weight.path],
-            depth=own_depth,
-            is_tied=_is_tied(weight, model, weights, counterparts),
-        )
+        is_tied = _is_tied(weight, model, weights, counterparts)
+        row = _row(weight, counterparts[weight.path], is_tied=is_tied)
         rows[id(weight.variable)] = replace(row, muon=_muon_rate(row, muon))
     in_order = [rows[id(variable)] for variable in model.trainable_variables]
-    return MupTable(in_order, depth, _head_size(model, base), unplaced)
+    return MupTable(in_order, _head_size(model, base))
 
 
 def _list_trainable(name: str, model: keras.Model) -> list[ModelWeight]:
@@ -403,25 +357,7 @@ def _muon_rate(weight: MupWeight, optimizer: keras.optimizers.Optimizer) -> floa
     return rate / math.sqrt(larger)
 
 
-def _placed(model: keras.Model, weights: Sequence[ModelWeight]) -> tuple[set[int], tuple[str, ...]]:
-    """Return the ids of the variables in residual branches, and the paths of unclear weights."""
-    found = read_architecture(model)
-    inside: set[int] = set()
-    for branch in found.branches:
-        for node in branch.inside:
-            given = found.calls[node].arguments if node in found.calls else []
-            inside.update(id(value) for value in given if isinstance(value, keras.Variable))
-        for operation in branch.operations:
-            inside.update(id(variable) for variable in getattr(operation, "weights", ()))
-    if not found.branches:
-        return set(), tuple(one.path for one in weights)
-    hidden = {id(variable) for layer in found.hidden for variable in layer.weights} - inside
-    return inside, tuple(one.path for one in weights if id(one.variable) in hidden)
-
-
-def _row(
-    weight: ModelWeight, base_weight: ModelWeight, depth: float, is_tied: bool | None
-) -> MupWeight:
+def _row(weight: ModelWeight, base_weight: ModelWeight, *, is_tied: bool | None) -> MupWeight:
     shape = weight.shape
     base_shape = base_weight.shape
     if len(shape) != len(base_shape):
@@ -453,8 +389,7 @@ def _row(
         role,
         std=std,
         adam=adam,
-        sgd=unit_ratio / input_ratio * depth,
-        adafactor=adam / std,
+        sgd=unit_ratio / input_ratio,
         muon=adam,
         tied=tied,
         variable_path=weight.variable.path,

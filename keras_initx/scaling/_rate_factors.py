@@ -1,4 +1,4 @@
-"""A factor on the learning rate of each weight, for any optimizer of Keras.
+"""A factor on the learning rate of each weight, for optimizers of Keras.
 
 The optimizer is copied to a subclass of its class that multiplies the learning rate in the step of
 each weight. Everything else stays the same.
@@ -85,41 +85,6 @@ class StepsByFactor(ParallelSteps):
         return self.rate_factors[index_in_optimizer(self, variable)]
 
 
-class ScaledSteps(StepsByFactor):
-    """Makes the steps of Adafactor with a factor on the change of each weight.
-
-    Adafactor takes the smaller of the learning rate and `1 / sqrt(step)`. A factor on the rate
-    would have no effect if `1 / sqrt(step)` is smaller.
-    """
-
-    # The weight whose step is made, and its factor.
-    _in_step: tuple[Any, float] | None = None
-
-    def update_step(
-        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
-    ) -> None:
-        """Update one weight."""
-        vars(self)["_in_step"] = (variable, self._factor_of(variable))
-        try:
-            super(StepsByFactor, self).update_step(gradient, variable, learning_rate)
-            if self._in_step is not None:
-                raise TypeError(
-                    "`optimizer` must be of a class whose `update_step` changes a weight by "
-                    "`self.assign_sub`, which applies the factor. Received: an optimizer that "
-                    f"changes {variable.path!r} by another method"
-                )
-        finally:
-            vars(self)["_in_step"] = None
-
-    def assign_sub(self, variable: keras.Variable, value: Tensor) -> None:
-        """Subtract from a variable. For the weight in training, multiply by its factor first."""
-        if self._in_step is not None and variable is self._in_step[0]:
-            _, factor = self._in_step
-            vars(self)["_in_step"] = None
-            value = keras.ops.multiply(value, factor)
-        super().assign_sub(variable, value)
-
-
 class FactorList(list[float]):
     """Factors of weights, in the order of `model.trainable_variables`, with the path of each.
 
@@ -145,8 +110,6 @@ class RateFactors(StepsByFactor):
 
     - Clipping by the global norm looks at all weights.
     - Weight decay follows the learning rate of the optimizer, without the factors.
-    - Adafactor bounds its rate by `1 / sqrt(step)`, so the factor multiplies the change of a
-      weight.
     - If weights differ in more than the learning rate, use Keras' `MultiOptimizer`. It can contain
       a `RateFactors`.
 
@@ -154,8 +117,8 @@ class RateFactors(StepsByFactor):
 
     Args:
         optimizer: An unused optimizer, which is copied, or its name or config, as in `compile`:
-            `"adam"`. It is one of Keras, or of a class of yours that makes its steps in
-            `update_step`.
+            `"adam"`. It is one of Keras but Adafactor, or of a class of yours that makes its steps
+            in `update_step`.
         factors: A dict from patterns to positive factors, or a list with the factor of each weight,
             in the order of `model.trainable_variables`. A pattern, as in `initialize`, is compared
             with the path of a weight, `variable.path`, and the first that matches counts. Weights
@@ -167,9 +130,10 @@ class RateFactors(StepsByFactor):
     Raises:
         TypeError: If an argument has the wrong type, or `optimizer` is of a class that does not
             make its steps in `update_step`.
-        ValueError: If a factor is not positive, or `optimizer` has been used, has others inside, or
-            has a config that lacks some of its settings. When it is first used, if a pattern
-            matches no weight, or a list has another length or the paths of other weights.
+        ValueError: If a factor is not positive, or `optimizer` is an Adafactor, has been used, has
+            others inside, or has a config that lacks some of its settings. When it is first used,
+            if a pattern matches no weight, or a list has another length or the paths of other
+            weights.
 
     Example:
         >>> from keras_initx.scaling import RateFactors
@@ -283,12 +247,9 @@ def _class_with_factors(plain: Any) -> type[RateFactors]:
 
     All such classes are saved under one name, because the config has the class.
     """
-    bases: tuple[type, ...] = (RateFactors, plain)
-    if issubclass(plain, keras.optimizers.Adafactor):
-        bases = (ScaledSteps, *bases)
     made = type(
         RateFactors.__name__,
-        bases,
+        (RateFactors, plain),
         {"plain": plain, "__doc__": RateFactors.__doc__, "__module__": RateFactors.__module__},
     )
     keras.saving.register_keras_serializable("initx")(made)
@@ -307,6 +268,12 @@ def _checked_copy(optimizer: Any) -> keras.optimizers.Optimizer:
             f"`RateFactors` of the inner optimizer. {received}"
         )
     _check_class(optimizer)
+    if isinstance(optimizer, keras.optimizers.Adafactor):
+        raise ValueError(
+            "`optimizer` must not be an Adafactor: it takes the smaller of its learning rate and "
+            "`1 / sqrt(step)`, so a factor on the rate may have no effect. Load a saved model that "
+            f"has one with `compile=False`. {received}"
+        )
     if optimizer.built:
         raise ValueError(
             f"`optimizer` must be unused, or its state would be lost: pass a new one. {received}"

@@ -25,11 +25,6 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?")
             "3 relu layers trained by adam, test",
         ),
         (
-            "rate_transfer",
-            ["mlp", "--sizes", "64", "96", "--repeats", "1", "--epochs", "1"],
-            "muP           96",
-        ),
-        (
             "long_memory",
             ["recall", "--layer", "gru", "--epochs", "1", "--repeats", "1"],
             "Recall, GRU: 100 steps",

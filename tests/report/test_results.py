@@ -35,7 +35,7 @@ COLUMNS = {
     "OutputsReport": "path,call,kind,answer,how,like,inputs,outputs,tolerance,compared",
     "PortReport": "path,answer,text",
     "RecordedOutputs": "path,call,kind,shape,dtype,mean,std",
-    "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
+    "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,muon,tied",
     "DiagnosisReport": "name,path,level,kind,activation,shape,before_size",
     "RestartStudy": "place,draw,seed,status,epoch,val_loss",
     "Study": "arm,repeat,status,epoch,val_loss",
@@ -242,7 +242,6 @@ def test_mup_shows_a_panel_for_each_factor():
         "factor on the std",
         "on the rate of Adam",
         "on the rate of SGD",
-        "of Adafactor",
         "of Muon",
     ]
     lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[1].lines[:-1]}

@@ -68,7 +68,6 @@ OPTIMIZERS = {
     "SGD": functools.partial(optimizers.SGD, 0.01, momentum=0.9),
     "AdamW": functools.partial(optimizers.AdamW, 0.01, weight_decay=0.1),
     "Nadam": functools.partial(optimizers.Nadam, 0.01),
-    "Adafactor": functools.partial(optimizers.Adafactor, 0.01),
     "Muon": functools.partial(optimizers.Muon, 0.01),
 }
 
@@ -289,7 +288,7 @@ WITHIN = {"alone": lambda optimizer: optimizer, "scaled": optimizers.LossScaleOp
 
 @pytest.mark.parametrize(
     ("name", "within"),
-    [("AdamW", "alone"), ("Adafactor", "alone"), pytest.param("Nadam", "scaled", marks=pytest.mark.every_backend)],
+    [("AdamW", "alone"), pytest.param("Nadam", "scaled", marks=pytest.mark.every_backend)],
 )
 def test_it_has_the_variables_of_the_optimizer_that_it_is_made_from(name, within):
     def shapes(wrap):
@@ -520,37 +519,10 @@ def test_a_saved_list_keeps_the_paths_and_one_of_before_counts_by_its_order():
     RateFactors.from_config(without).build(list(reversed(model.trainable_variables)))
 
 
-@pytest.mark.release_backends
-@pytest.mark.parametrize("rate", [1.0, 1e-3])
-def test_factors_of_adafactor_count_where_its_own_bound_is_below_the_rate(rate):
-    changes = []
-    for factor in (1.0, 0.25):
-        variables, gradients = variables_and_gradients()
-        optimizer = RateFactors(optimizers.Adafactor(rate, epsilon_2=1.0), {"bias": factor})
-        optimizer.build(variables)
-        optimizer.iterations.assign(99)  # the bound is a tenth
-        before = to_numpy(variables[1].value).copy()
-        optimizer.apply(gradients, variables)
-        changes.append(to_numpy(variables[1].value) - before)
-    assert np.abs(changes[0]).min() > 1e-4
-    np.testing.assert_allclose(changes[1], 0.25 * changes[0], rtol=1e-3)
-
-
-@keras.saving.register_keras_serializable("tests")
-class AssignsItself(optimizers.Adafactor):
-    """An Adafactor of a user whose steps have no place for a factor."""
-
-    def update_step(self, gradient, variable, learning_rate):
-        variable.assign(variable - learning_rate * gradient)
-
-
-def test_an_adafactor_of_a_user_without_a_place_for_factors_is_refused_at_its_first_step():
-    variables, gradients = variables_and_gradients()
-    optimizer = RateFactors(AssignsItself(0.1), {"bias": 0.5})
-    with pytest.raises(
-        TypeError, match=r"changes a weight by `self.assign_sub`.* changes '.*kernel' by another method"
-    ):
-        optimizer.apply(gradients, variables)
+def test_adafactor_is_refused_by_name_with_its_reason():
+    message = "must not be an Adafactor: it takes the smaller of its learning rate and"
+    with pytest.raises(ValueError, match=message):
+        RateFactors(optimizers.Adafactor(0.1), {"bias": 0.5})
 
 
 @keras.saving.register_keras_serializable("tests")

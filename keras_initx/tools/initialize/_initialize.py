@@ -14,9 +14,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 
-from keras_initx._checks import check_flag, quote_names, summarize_names
+from keras_initx._checks import check_flag, summarize_names
 from keras_initx._similar_paths import describe_paths, group_similar
 from keras_initx._typing import Shape, Tensor
 from keras_initx.backends._backend import Computation
@@ -27,7 +26,7 @@ from keras_initx.initializers._scale import AxesInitializer
 from keras_initx.initializers._seeds import initializers_within, root_seed
 from keras_initx.initializers._sharding import is_exact, seeded_call
 from keras_initx.initializers._sparse import kept_sparse
-from keras_initx.inspection._finite import find_not_finite, must_be_finite
+from keras_initx.inspection._finite import find_not_finite
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._layer_initializers import find_layer_initializers
@@ -141,9 +140,7 @@ def initialize(
     preparation = prepare(inventory, rules, seed)
     plan = preparation.plan
     notes = [*plan.notes, *inventory.note_unbuilt()]
-    notes += _note_spectral_normalization(preparation)
     if dry_run:
-        notes += _note_constants_not_finite(preparation.pairs())
         return replace(plan, notes=tuple(notes))
     drawn, notes_on_values = _execute(preparation, reset=reset, atomic=atomic)
     return replace(plan, _planned=drawn, dry_run=False, notes=(*notes, *notes_on_values))
@@ -448,34 +445,3 @@ def _note_not_finite(weight: ModelWeight, planned: PlannedWeight) -> list[str]:
     if lost is None or lost.may_be_meant:
         return []
     return [f"{weight.path} is not finite: {lost}, by {planned.row.initializer}."]
-
-
-def _note_spectral_normalization(preparation: Preparation) -> list[str]:
-    # The layer takes the scale of its weight away.
-    rewritten = set()
-    for model_layer in preparation.inventory.layers:
-        if isinstance(model_layer.layer, keras.layers.SpectralNormalization):
-            rewritten.add(id(model_layer.layer.kernel))
-    paths = []
-    for weight, planned in preparation.pairs():
-        if planned.initializer is not None and id(weight.variable) in rewritten:
-            paths.append(weight.path)
-    if not paths:
-        return []
-    return [
-        "`SpectralNormalization` divides these kernels by their spectral norm at each call in "
-        f"training: {quote_names(paths)}."
-    ]
-
-
-def _note_constants_not_finite(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> list[str]:
-    # The values of other initializers are known once they are called.
-    notes = []
-    for weight, planned in pairs:
-        if not isinstance(planned.initializer, keras.initializers.Constant):
-            continue
-        value = backend.host_view(planned.initializer.value)
-        is_lost = np.isnan(value) | (np.isinf(value) & must_be_finite(weight))
-        if is_lost.any():
-            notes.append(f"{weight.path} will not be finite, by {planned.row.initializer}.")
-    return notes

@@ -354,21 +354,6 @@ def test_a_kernel_that_an_outer_layer_rewrites_is_left_and_what_follows_is_scale
     assert outputs.var() == pytest.approx(1, abs=0.15)
 
 
-def test_initialize_tells_which_scales_a_spectral_normalization_takes_away():
-    def network(wrap):
-        inner = layers.Dense(16, name="inner")
-        return keras.Sequential([keras.Input((8,)), wrap(inner), layers.Dense(4, name="last")])
-
-    plan = keras_initx.initialize(network(layers.SpectralNormalization), seed=0)
-    (note,) = plan.notes
-    assert note.startswith(
-        "`SpectralNormalization` divides these kernels by their spectral norm at each call in training: "
-    )
-    assert "inner/kernel'" in note
-    assert "last" not in note
-    assert keras_initx.initialize(network(lambda layer: layer), seed=0).notes == ()
-
-
 def test_a_layer_is_not_scaled_by_what_its_activation_gives_where_it_gets_no_values():
     model = keras.Sequential([keras.Input((6,)), Mapped()])
     assert reasons(keras_initx.lsuv(model, X, seed=0)) == {"mapped": "its output is not known or not floating-point"}
