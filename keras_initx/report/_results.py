@@ -208,8 +208,8 @@ class Result(abc.ABC):
     def plot(self, path: str | Path | None = None) -> "Figure":
         """Plot the result.
 
-        Requires matplotlib, which the extra `plot` installs. Plans, contracts, and the reports of
-        loading and saving have no plot.
+        Requires matplotlib, which the extra `plot` installs. Plans, contracts, recorded outputs,
+        and the reports of loading, saving and ports have no plot.
 
         Args:
             path: Path of a file to write the figure to, or `None` to write none. The suffix sets

@@ -48,6 +48,8 @@ WITHOUT_PLOT = {
     "LoadReport",
     "Loaded",
     "SaveReport",
+    "PortReport",
+    "RecordedOutputs",
 }
 
 
