@@ -25,6 +25,7 @@ import numpy as np
 from keras_initx._typing import Array
 from keras_initx.files import _local
 from keras_initx.inspection._environment import Environment
+from keras_initx.tools.compare_outputs._components import Component
 from keras_initx.tools.compare_outputs._equal_draws import Draws
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.compare_outputs._recorded_step import (
@@ -280,6 +281,9 @@ def _serialize_call(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str,
         "before_activation": before,
         "is_model": call.is_model,
         "place": call.canonical_path,
+        "components": [asdict(component) for component in call.components],
+        "trained": dict(call.trained),
+        "masks": dict(call.masks),
     }
 
 
@@ -400,6 +404,9 @@ def _parse_calls(
             before_activation=before,
             is_model=bool(call["is_model"]),
             canonical_path=str(call["place"]),
+            components=[Component(**component) for component in call["components"]],
+            trained=dict(call["trained"]),
+            masks=dict(call["masks"]),
         )
         calls.append(read)
     return calls

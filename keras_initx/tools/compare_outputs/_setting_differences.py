@@ -54,6 +54,7 @@ class SettingDifference:
             - `"every batch"`: outputs of every batch, so its effect on this one was measured,
             - `"training"`: training alone,
             - `"one framework"`: the other framework has nothing like it, so it is no difference,
+            - `"loss"`: a loss of Keras, if the other side does not do the same by its loss,
             - `"not known"`: an attribute of a class that the table does not have.
         path: The call here, empty if only the other side has it.
         like: The call there, empty if only this side has it.
@@ -150,15 +151,19 @@ def compare_components(
         setting = find_settings(ours.kind).get(word)
         neutral = None if setting is None else setting.neutral
         value, other = here.get(word, neutral), there.get(word, neutral)
+        shown = word
         if word == "axis":
+            counted = _map_axes(other, theirs.call, theirs.call)
             other = _map_axes(other, ours.call, theirs.call)
             value = _map_axes(value, ours.call, ours.call)
             if value is None or other is None:
                 continue  # the axes of both cannot be compared
+            if other != counted:
+                shown = "axis, counted as here"
         if _are_same(value, other):
             continue
         scope = _find_scope(ours.kind, word, setting)
-        text = _format_difference(word, value, other, ours, theirs, setting)
+        text = _format_difference(shown, value, other, ours, theirs, setting)
         if UNKNOWN in (value, other):
             unknown.append(text)
         else:

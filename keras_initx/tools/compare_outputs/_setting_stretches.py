@@ -100,10 +100,27 @@ def compare_all_settings(
         unknown += [(text, str(call.key)) for text in found.unknown]
     for stretch in _divide(ours, theirs, counterparts):
         unknown += _compare_stretch(stretch, compared, has_fixed_sizes=has_fixed_sizes)
+    if not is_same_framework:
+        compared.differences += [
+            SettingDifference(text, "loss", str(call.key))
+            for call in ours
+            for text in _describe_masks(call)
+        ]
     for text, names in group_names(unknown).items():
         compared.not_compared.append(f"{text} ({truncate(names)})")
     compared.not_compared += _list_unknown_classes(ours, theirs, counterparts)
     return compared
+
+
+def _describe_masks(call: RecordedCall) -> list[str]:
+    texts = []
+    for label, (hidden, count) in call.masks.items():
+        output = f"the output {label}" if label else "the output"
+        texts.append(
+            f"a mask on {output}: losses of Keras leave out {hidden} of {count} positions, "
+            "losses of torch count them. Remedy: `ignore_index` there, or no mask here"
+        )
+    return texts
 
 
 def _list_unknown_classes(
