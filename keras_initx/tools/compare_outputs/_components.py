@@ -64,10 +64,13 @@ class Component:
 
 def read_components(operation: Any) -> list[Component]:
     """Read the components of a layer, an operation or a module of torch."""
-    if is_torch_module(operation):
-        return _read_module(operation)
-    if isinstance(operation, keras.Layer):
-        return _read_layer(operation)
+    try:
+        if is_torch_module(operation):
+            return _read_module(operation)
+        if isinstance(operation, keras.Layer):
+            return _read_layer(operation)
+    except Exception:  # a class of a user may raise anything when its attributes are read
+        return [Component("", type(operation).__name__, {})]
     kind, class_name = _find_class("keras", type(operation))
     if kind is None:
         return []  # code that computes, and no configured layer
@@ -263,10 +266,10 @@ def _read_arguments(layer: keras.Layer) -> dict[str, Any]:
 
     A layer with a function of a user may have no config. Then its attributes are read.
     """
-    arguments = {}
+    arguments: dict[str, Any] = {}
     for base in type(layer).__mro__:
         if issubclass(base, keras.Layer) and is_from_keras(base):
-            for name in inspect.signature(base.__init__).parameters:
+            for name in inspect.signature(base).parameters:
                 value = getattr(layer, name, _MISSING)
                 if value is not _MISSING:
                     arguments.setdefault(name, value)
@@ -347,7 +350,7 @@ def watch_functions(receive: Callable[[Component], None]) -> Iterator[None]:
     """
     torch = sys.modules["torch"]
 
-    class Mode(torch.overrides.TorchFunctionMode):  # type: ignore[misc, name-defined]
+    class Mode(torch.overrides.TorchFunctionMode):  # type: ignore[name-defined]
         def __torch_function__(
             self, function: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:

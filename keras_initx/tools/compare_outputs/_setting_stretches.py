@@ -95,9 +95,10 @@ def compare_all_settings(
         found = compare_calls(
             call, other, is_same_framework=is_same_framework, has_fixed_sizes=has_fixed_sizes
         )
-        names = str(call.key), str(call.key)
-        compared.differences += [SettingDifference(*text, *names) for text in found.texts]
-        unknown += [(text, str(call.key)) for text in found.unknown]
+        name = str(call.key)
+        for text, scope in found.texts:
+            compared.differences.append(SettingDifference(text, scope, name, name))
+        unknown += [(text, name) for text in found.unknown]
     for stretch in _divide(ours, theirs, counterparts):
         unknown += _compare_stretch(stretch, compared, has_fixed_sizes=has_fixed_sizes)
     if not is_same_framework:
@@ -250,9 +251,9 @@ def _divide(
     parts = _split(line, ends)
     parts_there = _split(line_there, [other_numbers[index] for index in ends])
     stretches = []
-    for index, part, part_there in zip([*ends, None], parts, parts_there, strict=True):
-        end = None if index is None else ours[index].key
-        stretches.append(_Stretch(part, part_there, end))
+    keys = [*(ours[index].key for index in ends), None]
+    for key, part, part_there in zip(keys, parts, parts_there, strict=True):
+        stretches.append(_Stretch(part, part_there, key))
     return stretches
 
 
@@ -326,8 +327,8 @@ def _compare_stretch(
                 unknown += [(text, " and ".join(names)) for text in found.unknown]
     names_of_classes = describe_other_classes(alone, alone_there)
     if names_of_classes:
-        names = SettingDifference("", ANY, str(alone[0].call.key), str(alone_there[0].call.key))
-        reasons += [f"{text} ({names.name})" for text in names_of_classes]
+        ends = str(alone[0].call.key), str(alone_there[0].call.key)
+        reasons += [str(SettingDifference(text, ANY, *ends)) for text in names_of_classes]
     if stretch.end is not None and reasons:
         compared.reasons[stretch.end] = reasons
     return unknown
