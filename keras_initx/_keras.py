@@ -27,9 +27,9 @@ import itertools
 import sys
 import threading
 import urllib.parse
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, FrameType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras.optimizers.schedules import LearningRateSchedule
@@ -265,99 +265,6 @@ def remember_global_generator() -> Callable[[], None]:
             state.set_global_attribute(name, value)
 
     return put_back
-
-
-@contextlib.contextmanager
-def replace_draws(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
-    """Make other functions draw the random numbers in this thread within the block.
-
-    Relies on the module of the backend. Keras looks up these functions there at each call, and so
-    does `keras.random`. All of them look up `draw_seed`, which turns a generator into a seed.
-
-    Args:
-        functions: The functions by their names there. Each gets Keras' function as its first
-            argument.
-    """
-    module = _random_module()
-    thread = threading.get_ident()
-    former = {name: getattr(module, name) for name in functions}
-
-    def replacing(draw: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
-        def drawn(*args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() != thread:
-                return draw(*args, **kwargs)
-            return function(draw, *args, **kwargs)
-
-        return drawn
-
-    try:
-        for name, function in functions.items():
-            setattr(module, name, replacing(former[name], function))
-        yield
-    finally:
-        for name, draw in former.items():
-            setattr(module, name, draw)
-
-
-class DrawSite(NamedTuple):
-    """The lines of code that draw random numbers.
-
-    Attributes:
-        function: The name of the function of `keras.random` that draws, empty if there is none.
-        inner: The lines of Keras within the call of the layer that draws: an LSTM draws at two.
-        outer: The lines of other code around it, and the nodes of functional models.
-        layer: The layer that draws, `None` if none is called.
-    """
-
-    function: str
-    inner: Sequence[Hashable]
-    outer: Sequence[Hashable]
-    layer: keras.Layer | None
-
-
-def draw_site() -> DrawSite:
-    """Return the lines of code that are drawing random numbers.
-
-    Loops of Keras and of its backends do not count, because their lines differ. For example, an RNN
-    on torch calls its cell in each step, and on JAX in a program that is made once.
-
-    Relies on the names of the packages that draw, on `__call__` of layers, and on the function that
-    calls the operations of a functional model and has the node as `node`.
-    """
-    packages = _packages()
-    drawing = _random_module().__name__
-    around = keras.random.normal.__module__.rpartition(".")[0], drawing.rpartition(".")[0]
-    function = ""
-    layer = None
-    inner: list[Hashable] = []
-    outer: list[Hashable] = []
-    is_inner = True
-    frame = inspect.currentframe()
-    while frame is not None:
-        module = str(frame.f_globals.get("__name__"))
-        line = frame.f_code, frame.f_lasti
-        if _package(module) in packages:
-            owner = frame.f_locals.get("self")
-            if module == drawing:
-                function = frame.f_code.co_name  # the outermost calls others
-            elif frame.f_code.co_name == "__call__":
-                is_inner = False
-            elif is_inner and not module.startswith(around):
-                inner.append(line)
-            if isinstance(owner, keras.Function) and "node" in frame.f_locals:
-                outer.append(id(frame.f_locals["node"]))
-            if layer is None and isinstance(owner, keras.Layer):
-                layer = owner
-        elif _package(module) not in (keras.backend.backend(), _package(__name__)):
-            is_inner = False
-            outer.append(line)
-        frame = frame.f_back
-    return DrawSite(function, tuple(inner), tuple(outer), layer)
-
-
-def _random_module() -> Any:
-    """Return the module of the backend that has the functions of `keras.random`."""
-    return vars(sys.modules[keras.random.normal.__module__])["backend"].random
 
 
 def generator_states(layers: Sequence[keras.Layer]) -> list[keras.Variable]:

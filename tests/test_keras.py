@@ -404,50 +404,6 @@ def test_the_global_seed_is_that_of_before():
     assert seed_of() == 1
 
 
-@pytest.mark.every_backend
-def test_other_functions_draw_random_numbers_in_this_thread_for_a_while():
-    def zeros(draw, shape, *args, **kwargs):
-        return keras.ops.zeros_like(draw(shape, *args, **kwargs))
-
-    def kept(draw, inputs, *args, **kwargs):
-        return inputs
-
-    def sums():
-        noise, dropout = layers.GaussianNoise(1.0), layers.Dropout(0.5)
-        changes = [keras.ops.subtract(layer(X, training=True), X) for layer in (noise, dropout)]
-        return [float(keras.ops.sum(abs(one))) for one in (keras.random.normal((3,)), *changes)]
-
-    with _keras.replace_draws({"normal": zeros, "dropout": kept}):
-        assert sums() == [0, 0, 0]
-        assert float(keras.ops.sum(keras.random.uniform((3,)))) > 0
-        with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            assert all(executor.submit(sums).result())
-    assert all(sums())
-
-
-def test_a_draw_has_a_function_a_layer_and_a_place():
-    def noted(draw, seed):
-        sites.append(_keras.draw_site())
-        return draw(seed)
-
-    sites = []
-    inputs = keras.Input((5,))
-    drop, lstm = layers.Dropout(0.5, seed=1), layers.LSTM(5, dropout=0.3, recurrent_dropout=0.3, seed=1)
-    model = keras.Model(inputs, drop(drop(inputs)))
-    lstm.build((2, 3, 5))
-    with _keras.replace_draws({"draw_seed": noted}):
-        keras.random.gamma((1,), 2.0)
-        for _ in range(2):
-            model(np.ones((2, 5)), training=True)
-        lstm(np.ones((2, 3, 5)), training=True)
-    first, *others = sites
-    of_drop = [site for site in others if site.layer is drop]
-    assert (first.function, first.layer, first.inner) == ("gamma", None, ())
-    assert {site.function for site in others} == {"dropout"}
-    # Two nodes, in a loop of which each round is the same.
-    assert (len(of_drop), len(set(of_drop))) == (4, 2)
-
-
 def test_what_compile_and_losses_got_is_found():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
     model.compile("sgd", keras.losses.Huber(delta=3.0), loss_weights=2.0)

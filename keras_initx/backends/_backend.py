@@ -400,6 +400,14 @@ class Backend:
 
         return put_back
 
+    @contextlib.contextmanager
+    def untraced(self) -> Iterator[None]:
+        """Yield a context in which a user's compiled functions leave no programs behind.
+
+        Such a program would keep settings that are only changed for a while.
+        """
+        yield
+
     def advance_generators(self) -> None:
         """Draw a number from each of the global random generators that `kept_generators` keeps."""
         random.random()

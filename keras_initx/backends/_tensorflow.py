@@ -134,6 +134,15 @@ class Implementation(Backend):
             for value, numbers in former:
                 value.assign(numbers)
 
+    @contextlib.contextmanager
+    def untraced(self) -> Iterator[None]:
+        former = tf.config.functions_run_eagerly()
+        tf.config.run_functions_eagerly(True)
+        try:
+            yield
+        finally:
+            tf.config.run_functions_eagerly(former)
+
     def advance_generators(self) -> None:
         super().advance_generators()
         tf.random.uniform(())

@@ -347,9 +347,13 @@ def check_rows(call: Call, paths: Mapping[keras.Layer, str]) -> None:
 
 
 def call_observed_module(
-    module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], *watchers: Watcher
+    module: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *watchers: Watcher,
+    training: bool = False,
 ) -> None:
-    """Call a module of torch in inference, and let watchers look at the calls of all modules in it.
+    """Call a module of torch, and let watchers look at the calls of all modules in it.
 
     Afterward the module is in its former state. Encoders call their layers one by one instead of
     their fused program, because that program passes nested tensors on.
@@ -359,6 +363,8 @@ def call_observed_module(
         args: Its arguments by position, tensors of torch among them.
         kwargs: Its arguments by keyword.
         watchers: Look at each call before and after it, and at the outputs of the module.
+        training: Whether the module is called in training mode. If it is in it already, the modes
+            of the modules in it count.
     """
     torch = sys.modules["torch"]
     calls: list[Call] = []
@@ -395,7 +401,8 @@ def call_observed_module(
             handle = submodule.register_forward_pre_hook(before, with_kwargs=True)
             stack.callback(handle.remove)
             stack.callback(submodule.register_forward_hook(after).remove)
-        module.eval()
+        if not (training and module.training):
+            module.train(training)
         outputs = module(*args, **kwargs)
         for watcher in watchers:
             watcher.finish(outputs)

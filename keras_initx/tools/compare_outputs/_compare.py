@@ -23,16 +23,12 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_choice, check_number, check_type, truncate
-from keras_initx._keras import generator_states, list_layers
 from keras_initx._typing import Array, Shape
-from keras_initx.backends._current import backend
 from keras_initx.checkpoints._sources import LAYOUTS, LayoutName
 from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
 from keras_initx.inspection._environment import read_environment
-from keras_initx.inspection._former_values import preserve_variables
-from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
-from keras_initx.inspection._watch import Watch, Watcher, call_observed_module
+from keras_initx.inspection._watch import Watcher, call_observed_module
 from keras_initx.report._text import format_number, join_clauses
 from keras_initx.tools.compare_outputs._compared_call import (
     BEFORE_ACTIVATION,
@@ -41,7 +37,12 @@ from keras_initx.tools.compare_outputs._compared_call import (
     find_flattening_order,
     is_equal_before_activation,
 )
-from keras_initx.tools.compare_outputs._compared_step import compare_steps, explain_variances
+from keras_initx.tools.compare_outputs._compared_step import (
+    compare_rates,
+    compare_steps,
+    explain_variances,
+    have_other_rates,
+)
 from keras_initx.tools.compare_outputs._components import watch_functions
 from keras_initx.tools.compare_outputs._counterparts import (
     Counterparts,
@@ -49,7 +50,7 @@ from keras_initx.tools.compare_outputs._counterparts import (
     find_counterparts,
     select_weight_names,
 )
-from keras_initx.tools.compare_outputs._equal_draws import Draws, equal_draws
+from keras_initx.tools.compare_outputs._draws import find_random_calls, record_twice
 from keras_initx.tools.compare_outputs._first_step import FirstStep, may_take_step
 from keras_initx.tools.compare_outputs._flow import (
     Flow,
@@ -60,7 +61,6 @@ from keras_initx.tools.compare_outputs._mapped_step import MappedWeight, map_ste
 from keras_initx.tools.compare_outputs._module_step import ModuleLoss, ModuleStep, preserve_modules
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._outputs_report import OutputsReport, Stretch
-from keras_initx.tools.compare_outputs._pairs import pair_tensors
 from keras_initx.tools.compare_outputs._reading import (
     Values,
     canonicalize_operations,
@@ -79,6 +79,7 @@ from keras_initx.tools.compare_outputs._recorded import (
     CallKey,
     RecordedCall,
     Recorder,
+    record_calls,
     record_tensor,
 )
 from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
@@ -348,7 +349,7 @@ def record_outputs(
 
     If you pass targets, the record has the first step of training too: the outputs in training, the
     loss, the gradient of each weight, and its update by a copy of the optimizer in its first state.
-    Keras then draws the same random numbers on each backend.
+    The step is taken with dropout off.
 
     For a module of torch, pass `loss`. The module stays as it was, to the bit. The step ends with
     the gradients, which are kept whole up to four million values.
@@ -430,7 +431,7 @@ def compare_outputs(
     rows that it depends on.
 
     A row that is all zero, all the same value, or the same for all examples proves nothing. Its
-    answer is `"not known"`. Rows with other random numbers than `keras.random` have it too.
+    answer is `"not known"`. Rows whose outputs differ because they are random have it too.
 
     If outputs only fit with moved axes, such as images of torch, the axes are moved, and the row
     tells you so.
@@ -537,14 +538,10 @@ def compare_watched(
         has_fixed_sizes=_has_fixed_sizes(model),
     )
     report = _build_report(ours, others, counterparts, settings, tolerance)
-    obstacle = _find_draw_obstacle(ours, others)
-    if obstacle or report.first is not None:
-        random = _find_random_calls(inventory, batch.x, has_equal_draws=not obstacle)
+    if report.first is not None:
+        random = find_random_calls(*record_twice(inventory, batch.x, training=False))
         if random:
-            how = f"random: {obstacle or 'two calls of it here differ'}"
-            report = _build_report(
-                ours, others, counterparts, settings, tolerance, dict.fromkeys(random, how)
-            )
+            report = _build_report(ours, others, counterparts, settings, tolerance, random)
     if others.step is None:
         return report
     if not trains:
@@ -597,10 +594,11 @@ def _take_and_compare_step(
     else:
         others_by_path = {weight.path: weight for weight in there.weights}
 
+    def find_other_path(path: str) -> str | None:
+        return find_counterpart_path(path, counterparts, names)
+
     def find_counterpart(path: str) -> RecordedWeight | None:
-        if is_torch:
-            return others_by_path.get(path)
-        other_path = find_counterpart_path(path, counterparts, names)
+        other_path = path if is_torch else find_other_path(path)
         return None if other_path is None else others_by_path.get(other_path)
 
     other_shapes = {squeeze_shape(tensor.shape) for tensor in there.outputs.values()}
@@ -612,6 +610,11 @@ def _take_and_compare_step(
         # They say how the optimizer trains, which is not compared with torch.
         here = replace(here, settings={}, unread=())
     report = compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
+    rates = compare_rates(here.rates, there.rates, find_other_path)
+    report = replace(report, later=[*report.later, *rates])
+    if not rates and have_other_rates(here.rates, there.rates):
+        settings = [*report.settings, f"rates of dropout: {report.dropout_off}"]
+        report = replace(report, settings=settings)
     if not is_torch:
         return report
     rows = explain_variances(report.rows, here, weights, inventory, calls, backends)
@@ -622,36 +625,6 @@ def _has_fixed_sizes(model: keras.Model) -> bool:
     """Say whether a model gets inputs of one size, apart from the batch."""
     shapes = [tensor.shape for tensor in keras.tree.flatten(getattr(model, "inputs", None) or [])]
     return bool(shapes) and not any(None in shape[1:] for shape in shapes)
-
-
-def _find_draw_obstacle(ours: RecordedOutputs, others: RecordedOutputs) -> str:
-    """Say why random numbers in inference differ between both, empty if they are the same."""
-    if ours.draws.is_random and others.framework != "keras":
-        return "it draws numbers here"
-    is_same_backend = ours.backend == others.backend
-    return ours.draws.find_obstacle(others.draws, is_same_backend=is_same_backend)
-
-
-def _find_random_calls(inventory: Inventory, x: Any, *, has_equal_draws: bool) -> list[CallKey]:
-    """Find the calls whose outputs change when the model is called again.
-
-    Args:
-        inventory: The weights and layers of the model.
-        x: Its inputs.
-        has_equal_draws: Whether `keras.random` draws the same numbers in both calls.
-    """
-    states = generator_states(list_layers(inventory.model))
-    with HOOKS, backend.globals_preserved(), preserve_variables(states):
-        first = _record_model(inventory, x, has_equal_draws=has_equal_draws)
-        backend.advance_generators()
-        for state in states:
-            state.assign(keras.ops.add(state.value, 1))
-        second = _record_model(inventory, x, has_equal_draws=has_equal_draws)
-    keys = []
-    for call, again in zip(first.calls, second.calls, strict=False):
-        if any(pair.differs for pair in pair_tensors(call.outputs, again.outputs, None)):
-            keys.append(call.key)
-    return keys
 
 
 def _record_module(module: Any, x: Any, y: Any, loss: ModuleLoss | None) -> RecordedOutputs:
@@ -686,23 +659,11 @@ def _record_model(
     x: Any,
     other_shapes: Collection[Shape] = (),
     watchers: Sequence[Watcher] = (),
-    *,
-    has_equal_draws: bool = True,
 ) -> RecordedOutputs:
     """Record the outputs of a model, also in the orders that `other_shapes` may have."""
-    canonical_paths = canonicalize_operations(inventory)
-    recorder = Recorder(inventory.model, name_operations(inventory), canonical_paths, other_shapes)
-    draws = Draws()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(backend.full_precision())
-        if has_equal_draws:
-            draws = stack.enter_context(equal_draws())
-        Watch(inventory).observe(x, recorder, *watchers, training=False)
+    calls = record_calls(inventory, x, *watchers, training=False, other_shapes=other_shapes)
     environment = read_environment(inventory.model)
-    own_backend = keras.backend.backend()
-    return RecordedOutputs(
-        recorder.calls, "keras", own_backend, draws=draws, environment=environment
-    )
+    return RecordedOutputs(calls, "keras", keras.backend.backend(), environment=environment)
 
 
 def _check_model(model: Any) -> Inventory:
@@ -796,7 +757,7 @@ def _build_report(
     counterparts: Counterparts,
     settings: ComparedSettings,
     tolerance: float | None,
-    random: Mapping[CallKey, str] | None = None,
+    random: Collection[CallKey] = (),
 ) -> OutputsReport:
     """Compare the calls of a model with their counterparts.
 
@@ -806,7 +767,7 @@ def _build_report(
         counterparts: The pairs of calls.
         settings: The settings of both models.
         tolerance: See `compare_outputs`.
-        random: Dict from calls whose outputs are random to the reason.
+        random: The calls whose outputs are random.
     """
     calls = ours.calls
     flow = Flow(calls)
@@ -823,8 +784,9 @@ def _build_report(
             settings=settings.list_texts(call.key),
             has_varied=has_varied,
         )
-        if random and call.key in random and comparison.row.outputs is not None:
-            row = replace(comparison.row, answer="not known", how=random[call.key], is_whole=False)
+        if call.key in random and comparison.row.outputs is not None:
+            how = "random: two calls of it here differ"
+            row = replace(comparison.row, answer="not known", how=how, is_whole=False)
             comparison = comparison._replace(row=row)
         comparisons.append(comparison)
     if all(comparison.row.answer == "not compared" for comparison in comparisons):

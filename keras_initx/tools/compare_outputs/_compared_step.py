@@ -19,13 +19,14 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_initx._checks import truncate
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import compute_rms
 from keras_initx.inspection._batch import to_floats
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.report._text import format_number, join_clauses
+from keras_initx.report._text import format_number, group_names, join_clauses
 from keras_initx.tools.compare_outputs._mapped_step import MappedWeight
 from keras_initx.tools.compare_outputs._pairs import pair_tensors
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
@@ -98,9 +99,9 @@ def compare_steps(
             an output depends on.
         backends: The backends of both.
     """
-    obstacle = _find_step_obstacle(here, there, backends)
+    obstacle = _find_step_obstacle(here, there)
     if obstacle:
-        return StepReport([], {}, StepLoss("not compared", how=obstacle), [], [], obstacle)
+        return _report_obstacle(obstacle)
     factor = _compute_sum_factor(here, backends)
     sum_tolerance = TOLERANCES["float32"] * factor
     rows = []
@@ -120,7 +121,7 @@ def compare_steps(
             largest = max(largest, min(own, TOLERANCES["float32"]) * factor)
         output_tolerances[label] = largest
     settings = compare_training_settings(here, there)
-    return StepReport(
+    report = StepReport(
         rows,
         _compare_training_outputs(here.outputs, there.outputs, output_tolerances),
         _compare_losses(here, there, max([sum_tolerance, *output_tolerances.values()])),
@@ -129,21 +130,73 @@ def compare_steps(
         inputs=_compare_inputs(here, there),
         later=settings.later,
         unread=settings.unread,
+        dropout_off=_describe_rates(here.rates, there.rates),
     )
+    for step, side in ((here, "here"), (there, "there")):
+        if step.has_drawn and any(report._differing()):
+            return _report_obstacle(f"it differs, and random numbers are drawn {side}")
+    return report
+
+
+def _report_obstacle(obstacle: str) -> StepReport:
+    return StepReport([], {}, StepLoss("not compared", how=obstacle), [], [], obstacle)
 
 
 def _compute_sum_factor(here: RecordedStep, backends: Collection[str]) -> float:
     return compute_sum_factor(here.summed, is_in_order="tensorflow" in backends)
 
 
-def _find_step_obstacle(here: RecordedStep, there: RecordedStep, backends: Collection[str]) -> str:
+def _find_step_obstacle(here: RecordedStep, there: RecordedStep) -> str:
     """Say why two steps cannot be compared, empty if they can."""
     for step, side in ((here, "here"), (there, "there")):
         if step.obstacle:
             return f"{step.obstacle} {side}"
-        if step.by_backend and len(set(backends)) > 1:
-            return f"{step.by_backend[0]} draws other numbers on each backend"
     return ""
+
+
+def _describe_rates(here: Mapping[str, float], there: Mapping[str, float]) -> str:
+    """Describe the rates of dropout that the step was taken without, empty if all are 0."""
+    sides = []
+    for rates in (here, there):
+        statements = [
+            (f"{rate:g}", path.removesuffix("/rate")) for path, rate in rates.items() if rate
+        ]
+        groups = group_names(statements).items()
+        sides.append(", ".join(f"{rate} in {truncate(paths)}" for rate, paths in groups))
+    ours, theirs = sides
+    if ours == theirs:
+        return f"{ours} here and there" if ours else ""
+    return f"{ours or 'none'} here; {theirs or 'none'} there"
+
+
+def have_other_rates(here: Mapping[str, float], there: Mapping[str, float]) -> bool:
+    """Say whether a rate of dropout is on one side alone, whatever its layer is called."""
+    ours, theirs = ({round(rate, 6) for rate in rates.values() if rate} for rates in (here, there))
+    return ours != theirs
+
+
+def compare_rates(
+    here: Mapping[str, float],
+    there: Mapping[str, float],
+    find_other_path: Callable[[str], str | None],
+) -> list[str]:
+    """List the rates of dropout that differ, in words: the step has no dropout, and training has.
+
+    Args:
+        here: The rates here, by their paths.
+        there: The rates there.
+        find_other_path: Function that maps a path here to the path there, or `None`.
+    """
+    # Modules of torch have names with dots.
+    others = {path.replace(".", "/"): rate for path, rate in there.items()}
+    statements = []
+    for path, rate in here.items():
+        other_path = find_other_path(path)
+        other = None if other_path is None else others.get(other_path)
+        if other is not None and not math.isclose(rate, other):
+            owner, _, word = path.rpartition("/")
+            statements.append((f"{word}: {rate:g} here, {other:g} there", owner))
+    return [f"{text} ({truncate(paths)})" for text, paths in group_names(statements).items()]
 
 
 def _compare_inputs(here: RecordedStep, there: RecordedStep) -> list[str]:

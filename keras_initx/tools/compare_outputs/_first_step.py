@@ -45,14 +45,19 @@ from keras_initx.inspection._training import (
 )
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.inspection._weights import ModelWeight, is_frozen
-from keras_initx.tools.compare_outputs._equal_draws import Draws, equal_draws
+from keras_initx.tools.compare_outputs._draws import (
+    advance_generators,
+    dropout_off,
+    name_drawing_calls,
+    read_rates,
+    record_twice,
+)
 from keras_initx.tools.compare_outputs._reading import (
-    canonicalize_operations,
     label_members,
-    name_operations,
+    name_modules,
     read_values,
 )
-from keras_initx.tools.compare_outputs._recorded import RecordedCall, Recorder, record_tensor
+from keras_initx.tools.compare_outputs._recorded import RecordedCall, record_calls, record_tensor
 from keras_initx.tools.compare_outputs._recorded_step import (
     RUNS,
     Kind,
@@ -147,6 +152,14 @@ class FirstStep:
         self._has_updates = has_updates
         # The ids of variables whose gradients have a row for each use.
         self._in_rows: set[int] = set()
+        # The paths of layers, also of the cells in loops, and of modules of torch in them.
+        self._paths: dict[Any, str] = {}
+        for entry in inventory.layers:
+            self._paths.setdefault(entry.layer, entry.path)
+            if isinstance(entry.layer, keras.layers.TorchModuleWrapper):
+                for module, name in name_modules(entry.layer.module).items():
+                    self._paths[module] = f"{entry.path}/{name}"
+        self._rates = read_rates(self._paths)
 
     def record(self, *, is_whole: bool = False) -> RecordedStep:
         """Take the step and record it, or why it is not known. Nothing has changed afterward.
@@ -181,11 +194,8 @@ class FirstStep:
 
     def record_calls(self) -> list[RecordedCall]:
         """Record the calls of the model in training. The last call is its own."""
-        paths = name_operations(self._inventory)
-        recorder = Recorder(self._model, paths, canonicalize_operations(self._inventory))
-        with backend.full_precision(), equal_draws():
-            Watch(self._inventory).observe(self._batch.x, recorder, training=True)
-        return recorder.calls
+        with dropout_off([*self._paths]):
+            return record_calls(self._inventory, self._batch.x, training=True)
 
     def take(
         self, rng: np.random.Generator | None = None, *, is_whole: bool = True
@@ -204,6 +214,7 @@ class FirstStep:
             backend.globals_preserved(),
             preserve_compiled_loss(self._model),
             preserve_variables(changed),
+            dropout_off([*self._paths]),
         ):
             if rng is not None:
                 self._perturb_weights(rng)
@@ -225,43 +236,43 @@ class FirstStep:
     def _find_call_obstacle(self) -> str:
         """Say why the model computes no loss in training, or another one when it is called again.
 
-        It is called twice, with advanced generators the second time: `equal_draws` makes what Keras
-        draws the same, so what still moves is drawn by other means.
+        It is called twice, with advanced generators the second time. Dropout is off, so what still
+        moves is drawn by other layers.
         """
         results = []
+        states = generator_states(self._layers)
         with (
             HOOKS,
             backend.full_precision(),
             backend.globals_preserved(),
             preserve_compiled_loss(self._model),
+            preserve_variables(states),
+            dropout_off([*self._paths]),
         ):
-            for is_redrawn in (False, True):
-                if is_redrawn:
-                    backend.advance_generators()
-                called = self._call_in_training(is_redrawn=is_redrawn)
+            for _ in range(2):
+                called = self._call_in_training()
                 if not called.has_loss:
                     return WITHOUT_LOSS
-                if called.draws.repeated:
-                    return called.draws.obstacle_in_itself
                 values = {label: tensor.own_values for label, tensor in called.outputs.items()}
                 results.append({**values, "loss": np.array([called.loss])})
-        first, second = results
-        tolerance = _MOVED * max(EPSILONS.get(layer.compute_dtype, 0.0) for layer in self._layers)
-        if any(_has_moved(first[label], second.get(label), tolerance) for label in first):
-            return "it is random: the model draws numbers by other means than `keras.random`"
-        return ""
+                advance_generators(states)
+            first, second = results
+            epsilons = [EPSILONS.get(layer.compute_dtype, 0.0) for layer in self._layers]
+            tolerance = _MOVED * max(epsilons)
+            if not any(_has_moved(first[label], second.get(label), tolerance) for label in first):
+                return ""
+            names = name_drawing_calls(*record_twice(self._inventory, self._batch.x, training=True))
+            return f"the model draws random numbers{names}"
 
-    def _call_in_training(self, *, is_redrawn: bool = False) -> "_TrainingCall":
-        """Call the model in training, after advancing its random generators if `is_redrawn`."""
+    def _call_in_training(self) -> "_TrainingCall":
+        """Call the model in training."""
         states = {}
         for path, weight in self._weights.items():
             if self._classify(weight) == "state":
                 states[path] = weight.variable
-        called = _TrainingCall(self._model, self._batch, states, self._other_shapes)
-        if is_redrawn:
-            called.redrawn = generator_states(self._layers)
-        with equal_draws() as called.draws:
-            Watch(self._inventory).observe(self._batch.x, called, training=True)
+        generators = generator_states(self._layers)
+        called = _TrainingCall(self._model, self._batch, states, generators, self._other_shapes)
+        Watch(self._inventory).observe(self._batch.x, called, training=True)
         return called
 
     def _take_gradients(self) -> RecordedStep:
@@ -280,7 +291,8 @@ class FirstStep:
         step = RecordedStep(
             targets=record_targets(self._batch.y),
             sample_weights=record_targets(self._batch.sample_weight),
-            by_backend=called.draws.by_backend,
+            rates=self._rates,
+            has_drawn=called.has_drawn,
             outputs=called.outputs,
             loss=called.loss,
             added=called.added,
@@ -338,11 +350,10 @@ class FirstStep:
     def _step_with(self, optimizer: keras.optimizers.Optimizer) -> None:
         if not optimizer.built:
             optimizer.build(self._trained)
-        with equal_draws():
-            descent = backend.descend(
-                self._compute_loss, self._trained, self._layers, optimizer, self._batch, 1
-            )
-            collections.deque(descent, maxlen=0)
+        descent = backend.descend(
+            self._compute_loss, self._trained, self._layers, optimizer, self._batch, 1
+        )
+        collections.deque(descent, maxlen=0)
 
     def _compute_gradients(self) -> dict[int, RecordedChange]:
         """Compute the gradients of the weights that are trained, by the ids of the variables."""
@@ -427,17 +438,17 @@ class _TrainingCall(Watcher):
         model: The model.
         batch: The batch.
         states: The variables that the call may change.
+        generators: The states of the random generators of Keras.
         other_shapes: See `FirstStep`.
 
     Attributes:
-        redrawn: The states of random generators that are advanced before the call.
         outputs: Dict from the labels of its outputs (`"0"`, `"logits"`) to tensors.
         has_loss: Whether there is any loss.
         loss: The loss.
         added: The part of the loss from regularizers and `add_loss`.
         summed: How many values a normalization sums for one statistic, at most.
         new: The new values of the states.
-        draws: The random numbers of the call.
+        has_drawn: Whether a generator of Keras has drawn.
     """
 
     def __init__(
@@ -445,6 +456,7 @@ class _TrainingCall(Watcher):
         model: keras.Model,
         batch: Batch,
         states: dict[str, keras.Variable],
+        generators: Sequence[keras.Variable],
         other_shapes: Collection[Shape],
     ) -> None:
         self._model = model
@@ -453,19 +465,15 @@ class _TrainingCall(Watcher):
         self._other_shapes = other_shapes
         self._call_numbers: dict[Any, int] = {}
         self._count = 0
-        self.redrawn: list[keras.Variable] = []
+        self._generators = generators
+        self._former = list(map(to_array, generators))
         self.outputs: dict[str, RecordedTensor] = {}
         self.has_loss: bool = False
         self.loss: float = math.nan
         self.added: float = 0.0
         self.summed: int = 0
         self.new: dict[str, Array] = {}
-        self.draws: Draws = Draws()
-
-    def before(self, call: Call) -> None:
-        for state in self.redrawn:
-            state.assign(keras.ops.add(state.value, 1))
-        self.redrawn = []
+        self.has_drawn: bool = False
 
     def after(self, call: Call) -> None:
         self._count += 1
@@ -489,6 +497,8 @@ class _TrainingCall(Watcher):
         self.loss = float(to_array(keras.ops.convert_to_tensor(loss)))
         self.added = float(to_array(sum_added_losses(self._model)))
         self.new = {path: to_array(variable) for path, variable in self._states.items()}
+        present = map(to_array, self._generators)
+        self.has_drawn = not all(map(np.array_equal, self._former, present))
 
     def find_last_call(self, weight: ModelWeight) -> int:
         """Return the number of the last call of the layer of a weight, 0 if there was none."""

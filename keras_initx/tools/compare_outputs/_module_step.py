@@ -18,13 +18,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from keras_initx._checks import EPSILONS, truncate
+from keras_initx._checks import EPSILONS
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.inspection._hooks import HOOKS
-from keras_initx.inspection._torch_modules import is_dropout
+from keras_initx.inspection._watch import call_observed_module
+from keras_initx.tools.compare_outputs._draws import dropout_off, name_drawing_calls, read_rates
 from keras_initx.tools.compare_outputs._reading import label_members, name_modules, read_values
-from keras_initx.tools.compare_outputs._recorded import record_tensor
+from keras_initx.tools.compare_outputs._recorded import RecordedCall, Recorder, record_tensor
 from keras_initx.tools.compare_outputs._recorded_step import (
     RUNS,
     ArrayChange,
@@ -87,6 +88,7 @@ class ModuleStep:
         self._kwargs = kwargs
         self._y = y
         self._loss = loss
+        self._has_drawn = False
         self._tensors: dict[str, Any] = {}
         for name, tensor in module.state_dict(keep_vars=True).items():
             if _has_floats(tensor):
@@ -112,6 +114,8 @@ class ModuleStep:
             outputs=run.outputs,
             loss=run.loss,
             loss_rounding=float(np.std(losses, ddof=1)) if len(losses) > 1 else 0.0,
+            rates=read_rates(name_modules(self._module)),
+            has_drawn=self._has_drawn,
             without_gradients=without_gradients,
             arrays=self._record_arrays(run, repeats, is_whole=is_whole),
             is_whole=is_whole,
@@ -151,21 +155,36 @@ class ModuleStep:
         if not any(_classify(tensor) == "trained" for tensor in self._tensors.values()):
             return "no parameter is trained"
         results: list[dict[str, Array]] = []
-        has_drawn = False
-        while len(results) < (_CALLS if has_drawn else 2):
-            with preserve_modules(self._module), _seed_generators(len(results)):
+        while len(results) < (_CALLS if self._has_drawn else 2):
+            with self._preserve_without_dropout(), _seed_generators(len(results)):
                 states = _read_generator_states()
                 outputs, loss = self._call_in_training()
-                has_drawn |= states != _read_generator_states()
+                self._has_drawn |= states != _read_generator_states()
                 values = {label: tensor.own_values for label, tensor in outputs.items()}
                 results.append({**values, "loss": _copy_to_host(loss)})
         first, *others = results
         if all(_are_close(first, other) for other in others):
             return ""
+        names = name_drawing_calls(self._record_calls(0), self._record_calls(1))
+        return f"the module draws random numbers{names}"
+
+    @contextlib.contextmanager
+    def _preserve_without_dropout(self) -> Iterator[None]:
+        """Turn dropout off in the module for a block, at whose end all is as before.
+
+        Also while gradients are computed, because a module may call its parts again then.
+        """
+        with preserve_modules(self._module, self._loss), dropout_off([*self._module.modules()]):
+            yield
+
+    def _record_calls(self, seed: int) -> list[RecordedCall]:
+        """Record the calls of a pass in training, with the random numbers of a seed."""
         names = name_modules(self._module)
-        dropped = [name for module, name in names.items() if is_dropout(module) and module.p]
-        location = f" in {truncate(dropped)}" if dropped else ""
-        return f"the module draws random numbers{location}, as no model of Keras draws them"
+        recorder = Recorder(self._module, names, names)
+        args, kwargs = _copy_tensors([self._args, self._kwargs])
+        with self._preserve_without_dropout(), _seed_generators(seed):
+            call_observed_module(self._module, args, kwargs, recorder, training=True)
+        return recorder.calls
 
     def _call_in_training(self) -> tuple[dict[str, RecordedTensor], Any]:
         """Call the module in training, and compute the loss."""
@@ -200,7 +219,7 @@ class ModuleStep:
             rng: Generator of random numbers. With it, parameters and buffers are first changed by
                 no more than rounding, and no update is computed.
         """
-        with preserve_modules(self._module, self._loss):
+        with self._preserve_without_dropout():
             if rng is not None:
                 for tensor in self._tensors.values():
                     values = perturb_by_rounding(

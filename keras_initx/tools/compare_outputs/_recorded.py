@@ -18,9 +18,11 @@ import keras
 
 from keras_initx._keras import read_mask
 from keras_initx._typing import Array, Shape
+from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
 from keras_initx.inspection._hooks import unit_axis
-from keras_initx.inspection._watch import Call, Watcher
+from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.tools.compare_outputs._components import (
     Component,
     read_components,
@@ -29,8 +31,10 @@ from keras_initx.tools.compare_outputs._components import (
 from keras_initx.tools.compare_outputs._reading import (
     Settings,
     Values,
+    canonicalize_operations,
     is_simple,
     label_members,
+    name_operations,
     read_arguments,
     read_settings,
     read_values,
@@ -215,6 +219,29 @@ class Recorder(Watcher):
         tensor = self._tensors[key]
         tensor.keep(array, self._other_shapes)
         return tensor
+
+
+def record_calls(
+    inventory: Inventory,
+    x: Any,
+    *watchers: Watcher,
+    training: bool,
+    other_shapes: Collection[Shape] = (),
+) -> list[RecordedCall]:
+    """Record the calls of a model of Keras in one pass. The last call is its own.
+
+    Args:
+        inventory: The weights and layers of the model.
+        x: Its inputs.
+        watchers: Look at the calls too.
+        training: Whether it is called in training.
+        other_shapes: See `Recorder`.
+    """
+    canonical_paths = canonicalize_operations(inventory)
+    recorder = Recorder(inventory.model, name_operations(inventory), canonical_paths, other_shapes)
+    with backend.full_precision():
+        Watch(inventory).observe(x, recorder, *watchers, training=training)
+    return recorder.calls
 
 
 def _find_image_shape(inputs: Iterable[RecordedTensor]) -> Shape | None:

@@ -12,8 +12,7 @@ from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Tabular
 from keras_initx.report._table import Column, format_cell
 from keras_initx.report._text import format_count
-from keras_initx.tools.compare_outputs._equal_draws import Draws
-from keras_initx.tools.compare_outputs._outputs_file import save_outputs
+from keras_initx.tools.compare_outputs._outputs_file import FileContent, save_outputs
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
 
@@ -55,7 +54,6 @@ class RecordedOutputs(Tabular[RecordedOutput]):
             arrays.
         backend: The backend of Keras that has made them, empty for others.
         step: The record of the first step of training, `None` if it was not recorded.
-        draws: The random numbers that were drawn in inference.
         environment: The versions and devices that have computed them, `None` if they are not known.
     """
 
@@ -65,14 +63,12 @@ class RecordedOutputs(Tabular[RecordedOutput]):
         framework: str,
         backend: str,
         step: RecordedStep | None = None,
-        draws: Draws | None = None,
         environment: Environment | None = None,
     ) -> None:
         self.calls: Sequence[RecordedCall] = calls
         self.framework: str = framework
         self.backend: str = backend
         self.step: RecordedStep | None = step
-        self.draws: Draws = draws or Draws()
         self.environment: Environment | None = environment
 
     @property
@@ -87,15 +83,8 @@ class RecordedOutputs(Tabular[RecordedOutput]):
             OSError: If it cannot be written.
             ValueError: If `path` is a URL, or does not end in `.npz`.
         """
-        save_outputs(
-            path,
-            self.calls,
-            self.framework,
-            self.backend,
-            self.step,
-            self.draws,
-            self.environment,
-        )
+        content = FileContent(self.calls, self.framework, self.backend, self.step, self.environment)
+        save_outputs(path, content)
 
     def _rows(self) -> list[RecordedOutput]:
         return self.rows

@@ -179,13 +179,6 @@ class RecordedWeight:
     obstacle: str = ""
     has_row_gradients: bool = False
 
-    @property
-    def changes(self) -> Iterator[RecordedChange]:
-        """The gradient and the update, if they are recorded."""
-        for change in (self.gradient, self.update):
-            if change is not None:
-                yield change
-
 
 class ArrayChange(NamedTuple):
     """The gradient of an array of a module of torch, or its change by a step.
@@ -223,13 +216,6 @@ class RecordedArray:
     update: ArrayChange | None = None
     tied_to: str = ""
 
-    @property
-    def changes(self) -> Iterator[ArrayChange]:
-        """The gradient and the update, if they are recorded."""
-        for change in (self.gradient, self.update):
-            if change is not None:
-                yield change
-
 
 @dataclass(frozen=True, eq=False)
 class RecordedStep:
@@ -242,7 +228,8 @@ class RecordedStep:
         obstacle: Why the step could not be recorded, empty if it was.
         targets: Dict from the labels of targets to their records.
         sample_weights: The same for the weights of samples.
-        by_backend: The sources of random numbers that differ from backend to backend, in words.
+        rates: Dict from the paths of rates of dropout to their values. All are 0 in the step.
+        has_drawn: Whether random numbers were drawn, without an effect in several calls.
         outputs: Dict from the labels of the outputs in training to tensors.
         loss: The whole loss, with all added parts.
         loss_rounding: The rounding of the loss, measured, as a standard deviation.
@@ -261,7 +248,8 @@ class RecordedStep:
     obstacle: str = ""
     targets: Mapping[str, RecordedTarget] = field(default_factory=dict)
     sample_weights: Mapping[str, RecordedTarget] = field(default_factory=dict)
-    by_backend: Sequence[str] = ()
+    rates: Mapping[str, float] = field(default_factory=dict)
+    has_drawn: bool = False
     outputs: Mapping[str, RecordedTensor] = field(default_factory=dict)
     loss: float = float("nan")
     loss_rounding: float = 0.0

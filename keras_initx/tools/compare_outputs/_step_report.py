@@ -183,6 +183,8 @@ class StepReport(Tabular[StepRow], Judgement):
         inputs: How targets and weights of samples differ, each in words.
         later: The settings that differ and make later steps differ, if the first does not.
         unread: Settings that were not compared, each in words.
+        dropout_off: The rates of dropout of both models, in words; empty if all are 0. The step is
+            taken without dropout.
         has_optimizers: Whether the optimizers were compared, which they are between two models of
             Keras.
     """
@@ -196,6 +198,7 @@ class StepReport(Tabular[StepRow], Judgement):
     inputs: Sequence[str] = ()
     later: Sequence[str] = ()
     unread: Sequence[str] = ()
+    dropout_off: str = ""
     has_optimizers: bool = True
 
     @property
@@ -249,6 +252,8 @@ class StepReport(Tabular[StepRow], Judgement):
         missing = [row for row in self.rows if row.answer == "not compared"]
         if missing:
             text += f"; of {format_count(len(missing), 'weight')} not all was compared"
+        if self.dropout_off:
+            text += "; dropout was off"
         return f"{text}."
 
     @property
@@ -271,8 +276,11 @@ class StepReport(Tabular[StepRow], Judgement):
         """List the findings of the step, in the order of its computation."""
         if self.obstacle:
             return []
-        lines = [*self.inputs, self._describe_outputs(), self.loss.text, self._describe_gradients()]
-        lines += self._describe_updates()
+        lines = []
+        if self.dropout_off:
+            lines.append(f"dropout was off: {self.dropout_off}")
+        lines += [*self.inputs, self._describe_outputs(), self.loss.text]
+        lines += [self._describe_gradients(), *self._describe_updates()]
         lines += self._list_not_compared()
         if self.settings:
             lines.append(f"settings that differ: {join_clauses(*self.settings)}")
@@ -391,6 +399,7 @@ class StepReport(Tabular[StepRow], Judgement):
             "settings": list(self.settings),
             "later": list(self.later),
             "unread": list(self.unread),
+            "dropout_off": self.dropout_off,
             "has_optimizers": self.has_optimizers,
             "unmatched": list(self.unmatched),
             "rows": self._records(),

@@ -141,7 +141,8 @@ class PortReport(Tabular[PortCheck], Judgement):
             text = f"{step.summary[:1].lower()}{step.summary[1:]}".removesuffix(".")
             return _describe_verdict(text, is_known=False)
         if step is not None and not step.ok:
-            text = _describe_first_difference(step)
+            where = "in the first step" if any(step._differing()) else "in later steps"
+            text = f"{where}, {step.problems[0].text}"
             masks = self.outputs.describe_settings("loss")
             if masks and step.loss.answer == "differs":
                 text = f"{text}; {'; '.join(masks)}"
@@ -385,11 +386,6 @@ _COLUMNS_OF_WEIGHTS: list[Column[PortedWeight]] = [
     Column("result", lambda row: row.answer, is_text=True),
     Column("how", lambda row: row.cause or row.how, is_text=True),
 ]
-
-
-def _describe_first_difference(step: StepReport) -> str:
-    """Return the first difference in a step."""
-    return f"in the first step, {step.problems[0].text}"
 
 
 def _describe_verdict(text: str, *, is_known: bool = True) -> str:

@@ -41,21 +41,23 @@ def changed(path, change):
 
 
 def without_values(arrays):
-    arrays["step"] = arrays["step"][:-1]
+    arrays["float32"] = arrays["float32"][:-1]
 
 
 def with_longs(arrays):
-    arrays["step"] = arrays["step"].astype("float64")
+    arrays["float32"] = arrays["float32"].astype("float64")
 
 
 def without_loss(arrays):
     content = json.loads(arrays["calls"].tobytes())
-    del content["step"]["loss"]
+    del content["content"]["fields"]["step"]["fields"]["loss"]
     arrays["calls"] = np.frombuffer(json.dumps(content).encode(), "uint8")
 
 
 def without_step(arrays):
-    del arrays["step"]
+    content = json.loads(arrays["calls"].tobytes())
+    del content["content"]["fields"]["step"]
+    arrays["calls"] = np.frombuffer(json.dumps(content).encode(), "uint8")
 
 
 @pytest.mark.parametrize("change", [without_values, with_longs, without_loss, without_step])

@@ -118,15 +118,82 @@ def test_a_gradient_that_is_missing_is_zero():
     assert step.first.gradient.norm_there == 0
 
 
+class WithDropout(nn.Module if BACKEND == "torch" else object):
+    """Has all modules that have a rate, of which one is called again while gradients are computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(6, 6, 2, dropout=0.3, batch_first=True)
+        self.attention = nn.MultiheadAttention(6, 2, dropout=0.2, batch_first=True)
+        self.encoder = nn.TransformerEncoderLayer(6, 2, 8, dropout=0.1, batch_first=True)
+        self.again = nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5), nn.AlphaDropout(0.4))
+
+    def forward(self, x):
+        x, _ = self.lstm(x[:, None])
+        x, _ = self.attention(x, x, x)
+        x = self.encoder(x)[:, 0]
+        return torch.utils.checkpoint.checkpoint(self.again, x, use_reentrant=False)
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
+def test_dropout_of_modules_is_off_and_then_on_again(error):
+    def loss(outputs, _):
+        if error is not None:
+            raise error
+        return outputs.square().mean()
+
+    torch.manual_seed(0)
+    module = WithDropout()
+    x = Port("dense").x
+    rates = module.lstm.dropout, module.attention.dropout, module.encoder.dropout1.p, module.again[1].p
+    if error is not None:
+        with pytest.raises(error):
+            record_outputs(module, x, x, loss=loss)
+    else:
+        step = record_outputs(module, x, x, loss=loss).step
+        assert not step.obstacle
+        assert step.rates["lstm/dropout"] == 0.3
+        assert step.rates["encoder.self_attn/dropout"] == 0.1
+        assert step.rates["again.1/rate"] == 0.5
+        without = copy.deepcopy(module).eval()  # the same as in training without dropout
+        loss(without(torch.from_numpy(x)), None).backward()
+        (array,) = [array for array in step.arrays if array.name == "again.0.weight"]
+        expected = without.again[0].weight.grad.numpy().reshape(-1)
+        np.testing.assert_allclose(array.gradient.values, expected, rtol=1e-4, atol=1e-7)
+    assert rates == (module.lstm.dropout, module.attention.dropout, module.encoder.dropout1.p, module.again[1].p)
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.3])
+def test_rates_of_modules_are_compared_as_settings(rate):
+    torch.manual_seed(0)
+    module = nn.Sequential()
+    module.add_module("fc", nn.Linear(6, 3))
+    module.add_module("drop", nn.Dropout(0.5))
+    parts = [layers.Dense(3, name="fc"), layers.Dropout(rate, name="drop")]
+    model = keras.Sequential([keras.Input((6,)), *parts], name="net")
+    keras_initx.load_pretrained(model, module.state_dict(), layout="torch")
+    model.compile("sgd", "mse")
+    port = Port("dense")
+    report = compare_outputs(model, port.x, record_outputs(module, port.x, port.y, loss=nn.MSELoss()), y=port.y)
+    assert report.ok == (rate == 0.5), str(report)
+    assert report.step.summary.endswith("; dropout was off.")
+    assert report.step.later == ([] if rate == 0.5 else ["rate: 0.3 here, 0.5 there (drop)"])
+
+
+class Functional(nn.Module if BACKEND == "torch" else object):
+    def forward(self, x):
+        return nn.functional.dropout(x, 0.5, self.training)
+
+
 def test_drawn_numbers_are_not_compared():
     port = Port("dense")
-    port.module = nn.Sequential(port.module, nn.Dropout(0.5))
+    port.module = nn.Sequential(port.module, Functional(), nn.Tanh())
     recorded = port.recorded()
-    assert recorded.step.obstacle.startswith("the module draws random numbers in 1, as no model of Keras")
+    assert recorded.step.obstacle == "the module draws random numbers in 1"
     model = keras.Sequential([keras.Input((6,)), layers.Dense(3)])
     model.compile("sgd", "mse")
     report = compare_outputs(model, port.x, recorded, y=port.y)
-    assert report.step.summary.startswith("The first step was not compared: the module draws random numbers in 1")
+    assert report.step.summary == "The first step was not compared: the module draws random numbers in 1 there."
 
 
 def test_numbers_that_are_drawn_without_effect_are_no_obstacle():
