@@ -37,12 +37,7 @@ from keras_initx.tools.compare_outputs._compared_call import (
     find_flattening_order,
     is_equal_before_activation,
 )
-from keras_initx.tools.compare_outputs._compared_step import (
-    compare_rates,
-    compare_steps,
-    explain_variances,
-    have_other_rates,
-)
+from keras_initx.tools.compare_outputs._compared_step import compare_steps, explain_variances
 from keras_initx.tools.compare_outputs._components import watch_functions
 from keras_initx.tools.compare_outputs._counterparts import (
     Counterparts,
@@ -594,11 +589,8 @@ def _take_and_compare_step(
     else:
         others_by_path = {weight.path: weight for weight in there.weights}
 
-    def find_other_path(path: str) -> str | None:
-        return find_counterpart_path(path, counterparts, names)
-
     def find_counterpart(path: str) -> RecordedWeight | None:
-        other_path = path if is_torch else find_other_path(path)
+        other_path = path if is_torch else find_counterpart_path(path, counterparts, names)
         return None if other_path is None else others_by_path.get(other_path)
 
     other_shapes = {squeeze_shape(tensor.shape) for tensor in there.outputs.values()}
@@ -610,11 +602,6 @@ def _take_and_compare_step(
         # They say how the optimizer trains, which is not compared with torch.
         here = replace(here, settings={}, unread=())
     report = compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
-    rates = compare_rates(here.rates, there.rates, find_other_path)
-    report = replace(report, later=[*report.later, *rates])
-    if not rates and have_other_rates(here.rates, there.rates):
-        settings = [*report.settings, f"rates of dropout: {report.dropout_off}"]
-        report = replace(report, settings=settings)
     if not is_torch:
         return report
     rows = explain_variances(report.rows, here, weights, inventory, calls, backends)

@@ -88,9 +88,10 @@ def compare_all_settings(
     """
     compared = ComparedSettings()
     unknown: list[tuple[str, str]] = []
-    for call in ours:
+    read_along = _find_calls_read_along(ours, counterparts)
+    for index, call in enumerate(ours):
         other = counterparts.get(call.key)
-        if other is None:
+        if other is None or index in read_along:
             continue
         found = compare_calls(
             call, other, is_same_framework=is_same_framework, has_fixed_sizes=has_fixed_sizes
@@ -111,6 +112,19 @@ def compare_all_settings(
         compared.not_compared.append(f"{text} ({truncate(names)})")
     compared.not_compared += _list_unknown_classes(ours, theirs, counterparts)
     return compared
+
+
+def _find_calls_read_along(
+    calls: Sequence[RecordedCall], counterparts: Mapping[CallKey, RecordedCall]
+) -> set[int]:
+    """Find the calls whose settings are those of a recurrent layer around them."""
+    inside: set[int] = set()
+    for index, call in enumerate(calls):
+        other = counterparts.get(call.key)
+        kinds = {component.kind for component in call.components}
+        if other is not None and not kinds.isdisjoint(_CLOSED) and match_components(call, other):
+            inside.update(range(call.begin, index))
+    return inside
 
 
 def _describe_masks(call: RecordedCall) -> list[str]:
