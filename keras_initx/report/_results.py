@@ -45,6 +45,10 @@ def written_to(text: str, path: str | Path | None) -> str:
     return text
 
 
+class NoPlotError(TypeError):
+    """The error of `plot` if a result has no figure."""
+
+
 class Result(abc.ABC):
     """The result of a public function, for you to look at and for your programs to read.
 
@@ -115,9 +119,12 @@ class Result(abc.ABC):
         """Return paragraphs on the meaning of the columns of the table."""
         return []
 
-    @abc.abstractmethod
     def _figure(self) -> "Figure":
-        """Return the figure of `plot`."""
+        """Return the figure of `plot`. A subclass that has none does not define this method."""
+        raise NoPlotError(
+            f"a `{type(self).__name__}` has no plot: `print` shows its table, `to_html` makes a "
+            "page, and `to_csv` and `to_pandas` give you its numbers"
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}{self._headline()}>"
@@ -147,7 +154,9 @@ class Result(abc.ABC):
         return written_to(self._json(), path)
 
     def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
-        """Return the result as a self-contained page, with its plots if matplotlib is installed.
+        """Return the result as a self-contained page.
+
+        The page also shows the plot, if the result has one and matplotlib is installed.
 
         Args:
             path: Path of a file to write it to as well, or `None` to write none.
@@ -199,7 +208,8 @@ class Result(abc.ABC):
     def plot(self, path: str | Path | None = None) -> "Figure":
         """Plot the result.
 
-        Requires matplotlib, which the extra `plot` installs.
+        Requires matplotlib, which the extra `plot` installs. Plans, contracts, recorded outputs,
+        and the reports of loading, saving and ports have no plot.
 
         Args:
             path: Path of a file to write the figure to, or `None` to write none. The suffix sets
@@ -211,6 +221,7 @@ class Result(abc.ABC):
         Raises:
             ImportError: If matplotlib is not installed.
             OSError: If the file cannot be written.
+            TypeError: If this result has no plot.
             ValueError: If `path` is a URL, or its suffix is not a supported format.
         """
         return save_figure(self._figure(), path)
@@ -240,7 +251,7 @@ class Result(abc.ABC):
             self._body(),
             paragraphs(self._legend(), "quiet"),
         ]
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(ImportError, NoPlotError):
             parts.append(image(as_png(self.plot()), "Plot"))
         return parts
 
@@ -303,8 +314,8 @@ class Judgement(Result):
 class Tabular(Result, Generic[Row]):
     """A result that is a table: a dataclass with a row for each weight or layer.
 
-    It provides its rows, its columns, a headline and a figure. Other lines are above and below the
-    table.
+    It provides its rows, its columns, a headline and perhaps a figure. Other lines are above and
+    below the table.
     """
 
     # Whether the headers of the text are underlined.

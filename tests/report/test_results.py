@@ -41,6 +41,12 @@ COLUMNS = {
     "Study": "arm,repeat,status,epoch,val_loss",
 }
 
+# Results of which no figure is drawn: their tables say all.
+WITHOUT_PLOT = {
+    "PortReport",
+    "RecordedOutputs",
+}
+
 
 @pytest.fixture(scope="module", params=EXAMPLES)
 def result(request):
@@ -172,10 +178,18 @@ def test_the_text_is_written_as_it_is_returned(method, kind, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_figure_is_returned(result):
-    figure = result.plot()
-    assert isinstance(figure, matplotlib.figure.Figure)
-    assert any(axis.has_data() for axis in figure.axes)
+def test_a_figure_is_returned_and_on_the_page_or_an_error_says_what_shows_the_result(result, tmp_path):
+    name = type(result).__name__
+    has_plot = name not in WITHOUT_PLOT
+    assert ("<img" in result.to_html()) == has_plot
+    if has_plot:
+        figure = result.plot()
+        assert isinstance(figure, matplotlib.figure.Figure)
+        assert any(axis.has_data() for axis in figure.axes)
+        return
+    with pytest.raises(TypeError, match=rf"a `{name}` has no plot: `print` shows its table, .* `to_csv`"):
+        result.plot(tmp_path / "figure.svg")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_figure_is_written(tmp_path):

@@ -3,21 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keras_initx._typing import DType, Shape
 from keras_initx.inspection._environment import Environment
-from keras_initx.report._figures import BLUE
-from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Tabular
 from keras_initx.report._table import Column, format_cell
 from keras_initx.report._text import format_count
 from keras_initx.tools.compare_outputs._outputs_file import FileContent, save_outputs
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -115,14 +110,6 @@ class RecordedOutputs(Tabular[RecordedOutput]):
 
     def _headline(self) -> str:
         return f" of {format_count(len(self.calls), 'call')}"
-
-    def _figure(self) -> "Figure":
-        points = {}
-        for index, row in enumerate(self.rows):
-            if row.std is not None:
-                points[index] = row.std
-        panels = {"standard deviation": {"outputs": Points(points, BLUE)}}
-        return plot_in_order([row.path for row in self.rows], panels, of="layer")
 
 
 def _row(call: RecordedCall) -> RecordedOutput:

@@ -22,16 +22,11 @@ class OutputAgreement:
         path: Its path in nested outputs, such as `"last_hidden_state"`, empty for a single output.
         largest_difference: The largest absolute difference of two values.
         largest_value: The largest absolute value in the output of the other model.
-        vectors: The number of vectors along its last axis, for example of logits; 0 if this axis
-            has one value.
-        same_largest: The number of vectors whose largest value has the same index in both.
     """
 
     path: str
     largest_difference: float
     largest_value: float
-    vectors: int
-    same_largest: int
 
 
 class OutputKeeper(Watcher):
@@ -85,14 +80,8 @@ def _compare_whole(path: str, here: np.ndarray, there: np.ndarray) -> OutputAgre
         differences = np.where(here == there, 0.0, np.abs(here - there))
     differences[np.isnan(here) & np.isnan(there)] = 0.0
     largest = float(differences.max(initial=0.0))
-    vectors = same = 0
-    if here.ndim > 1 and here.shape[-1] > 1 and here.size:
-        here_places, there_places = here.argmax(axis=-1), there.argmax(axis=-1)
-        vectors, same = here_places.size, int((here_places == there_places).sum())
     return OutputAgreement(
         path,
         math.inf if math.isnan(largest) else largest,
         float(np.abs(there).max(initial=0.0)),
-        vectors,
-        same,
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._current import backend
-from keras_initx.checkpoints._sources import LayoutName, find_ties, open_source
+from keras_initx.checkpoints._sources import LayoutName, open_source
 from keras_initx.files._casts import cast
 from keras_initx.files._lazy import Selection
 from keras_initx.inspection._inventory import Inventory
@@ -84,14 +84,12 @@ class PortedWeights(NamedTuple):
     Attributes:
         rows: A row for each weight.
         counts: How many values of each kind both sides have.
-        count_reasons: Why their numbers of parameters differ, in words.
         unused: Dict from the names of arrays that no weight uses to their shapes, without counters.
         notes: The notes of `load_pretrained`.
     """
 
     rows: list[PortedWeight]
     counts: list[ParameterCount]
-    count_reasons: list[str]
     unused: dict[str, Shape]
     notes: list[str]
 
@@ -124,7 +122,6 @@ def compare_weights(
     return PortedWeights(
         rows,
         _count_parameters(inventory, module, state),
-        _explain_counts(plan.steps, state, unused),
         unused,
         list(plan.report.notes),
     )
@@ -232,35 +229,3 @@ def _count_parameters(
 def _is_counter(tensor: Any) -> bool:
     # Such as the `num_batches_tracked` of a normalization.
     return not tensor.ndim and not tensor.is_floating_point()
-
-
-def _explain_counts(
-    steps: Sequence[Assignment], state: Mapping[str, Any], unused: Mapping[str, Shape]
-) -> list[str]:
-    """Say which weights have more or fewer values than their arrays, and which have no partner."""
-    ties = find_ties(state)
-    # Weights that share an array, such as the thirds of `in_proj_weight`, are counted together.
-    groups: list[tuple[list[str], set[str], int]] = []
-    reasons = []
-    for step in steps:
-        size = math.prod(step.weight.shape)
-        if step.array is None:
-            if step.weight.kind == "parameter":
-                reasons.append(f"{step.row.path}: {size:,} values, no array")
-            continue
-        paths, names = [step.row.path], set(step.row.sources)
-        for group in [group for group in groups if not names.isdisjoint(group[1])]:
-            groups.remove(group)
-            paths, names, size = [*group[0], *paths], names | group[1], size + group[2]
-        groups.append((paths, names, size))
-    for paths, names, size in groups:
-        arrays = [name for name in state if name in names]
-        there = sum(math.prod(state[name].shape) for name in arrays)
-        if there != size:
-            reasons.append(
-                f"{' + '.join(paths)}: {size:,} values, of {there:,} in {' + '.join(arrays)}"
-            )
-    for name, shape in unused.items():
-        if name not in ties:
-            reasons.append(f"{name}: {math.prod(shape):,} values, no weight")
-    return reasons

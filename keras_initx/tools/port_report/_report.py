@@ -4,7 +4,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from keras_initx._checks import truncate
 from keras_initx.inspection._environment import Environment
@@ -19,9 +19,6 @@ from keras_initx.tools.compare_outputs._step_report import DONE_DIFFERENTLY, Ste
 from keras_initx.tools.port_report._agreement import OutputAgreement
 from keras_initx.tools.port_report._ported_weights import PortedWeight, PortedWeights
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 # Below one of these absolute differences reviewers of ports take outputs for equal.
 _LIMITS = (1e-3, 1e-4)
 # GitHub takes 65,536 characters in the text of a pull request.
@@ -33,11 +30,10 @@ class PortCheck:
     """A check of a port.
 
     Attributes:
-        path: The name of the check: `"weights"`, `"outputs"`, `"largest difference"`, `"largest
-            logit"` or `"loss and gradients"`.
+        path: The name of the check: `"weights"`, `"outputs"`, `"largest difference"` or `"loss and
+            gradients"`.
         answer: `"equal"`, `"explained"` if it is equal but for what torch and Keras do differently,
-            `"differs"`, `"not known"` or `"not compared"`; or the largest difference, or the number
-            of vectors whose largest logit agrees.
+            `"differs"`, `"not known"` or `"not compared"`; or the largest difference.
         text: The compared things, or why nothing was compared.
     """
 
@@ -87,7 +83,6 @@ class PortReport(Tabular[PortCheck], Judgement):
             self._check_of_weights(),
             self._check_of_outputs(),
             self._check_of_differences(),
-            self._check_of_logits(),
             self._check_of_step(),
         ]
 
@@ -211,14 +206,6 @@ class PortReport(Tabular[PortCheck], Judgement):
             f"{text}: {' and '.join(places)}.",
         )
 
-    def _check_of_logits(self) -> PortCheck:
-        vectors = sum(output.vectors for output in self.agreements)
-        same = sum(output.same_largest for output in self.agreements)
-        if not vectors:
-            return PortCheck("largest logit", "not compared", "No output is a vector.")
-        text = "Vectors whose largest value has the same index."
-        return PortCheck("largest logit", f"{same} of {vectors}", text)
-
     def _check_of_step(self) -> PortCheck:
         step = self.outputs.step
         if step is None:
@@ -254,14 +241,6 @@ class PortReport(Tabular[PortCheck], Judgement):
                 )
         return lines
 
-    def _lines_on_counts(self) -> list[str]:
-        """Return why both sides have other numbers of parameters, if they have."""
-        counts = [count for count in self.weights.counts if count.kind.endswith("parameters")]
-        if sum(count.model for count in counts) == sum(count.module for count in counts):
-            return []
-        reasons = truncate(self.weights.count_reasons, "; ")
-        return [f"The numbers of parameters differ by: {reasons}."]
-
     def _lines_on_weights(self) -> list[str]:
         lines = [f"{row.text}." for row in self._wrong_weights()[:_SHOWN]]
         left = len(self._wrong_weights()) - _SHOWN
@@ -278,7 +257,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         if self.weights.unused:
             arrays = [f"{name} {shape}" for name, shape in self.weights.unused.items()]
             lines.append(f"Arrays of the module for no weight: {truncate(arrays)}.")
-        return [*lines, *self._lines_on_counts(), *self.weights.notes]
+        return [*lines, *self.weights.notes]
 
     def _columns(self) -> list[Column[PortCheck]]:
         return [
@@ -366,16 +345,12 @@ class PortReport(Tabular[PortCheck], Judgement):
             "rows": self._records(),
             "sides": environments,
             "counts": [vars(count) for count in self.weights.counts],
-            "count_reasons": self.weights.count_reasons,
             "weights": [vars(row) for row in self.weights.rows],
             "unused": self.weights.unused,
             "notes": self.weights.notes,
             "agreements": [vars(agreement) for agreement in self.agreements],
             "outputs": self.outputs._content(),
         }
-
-    def _figure(self) -> "Figure":
-        return self.outputs._figure()
 
 
 _SHOWN = 20  # weights that differ
