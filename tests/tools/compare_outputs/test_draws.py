@@ -79,9 +79,7 @@ def test_a_rate_on_one_side_alone_is_named():
     assert not report.ok
     assert list(map(str, report.settings)) == ["only here: Dropout of 0.5 (drop)"]
     report = compare_outputs(with_dropout(0.5), X, with_dropout(0.4), y=Y)
-    assert {str(difference) for difference in report.settings} == {
-        f"dropout: 0.5 here, 0.4 there ({name})" for name in ("both", "both/forward_lstm", "both/backward_lstm")
-    }
+    assert list(map(str, report.settings)) == ["dropout: 0.5 here, 0.4 there (both)"]
 
 
 class Own(layers.Layer):
