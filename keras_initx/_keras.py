@@ -420,12 +420,17 @@ def _global_state() -> Any:
     return vars(sys.modules[keras.random.SeedGenerator.__module__])["global_state"]
 
 
-def copy_mask(tensor: Tensor, other: Tensor) -> Tensor:
-    """Return `other` with the mask that Keras has put on `tensor`, if there is one.
+def read_mask(tensor: Tensor) -> Tensor | None:
+    """Return the mask that Keras has put on a tensor, or `None`.
 
     Relies on the attribute of tensors by which layers pass a mask on.
     """
-    mask = getattr(tensor, "_keras_mask", None)
+    return getattr(tensor, "_keras_mask", None)
+
+
+def copy_mask(tensor: Tensor, other: Tensor) -> Tensor:
+    """Return `other` with the mask that Keras has put on `tensor`, if there is one."""
+    mask = read_mask(tensor)
     if mask is not None:
         other._keras_mask = mask
     return other

@@ -35,6 +35,8 @@ TESTED_THROUGH = {
     "initializers/_sharding.py": "test_large_variables.py",
     "tools/initialize/_lsuv_report.py": "tools/initialize/test_lsuv.py",
     "tools/compare_outputs/_compared_call.py": "tools/compare_outputs/test_compare.py",
+    "tools/compare_outputs/_components.py": "tools/compare_outputs/test_setting_stretches.py",
+    "tools/compare_outputs/_setting_differences.py": "tools/compare_outputs/test_setting_stretches.py",
     "tools/compare_outputs/_mapped_step.py": "tools/compare_outputs/test_torch_steps.py",
     "tools/compare_outputs/_module_step.py": "tools/compare_outputs/test_torch_steps.py",
     "tools/compare_outputs/_outputs_report.py": "tools/compare_outputs/test_compare.py",

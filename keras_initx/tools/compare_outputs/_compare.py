@@ -37,12 +37,8 @@ from keras_initx.tools.compare_outputs._compared_call import (
     find_flattening_order,
     is_equal_before_activation,
 )
-from keras_initx.tools.compare_outputs._compared_step import (
-    compare_rates,
-    compare_steps,
-    explain_variances,
-    have_other_rates,
-)
+from keras_initx.tools.compare_outputs._compared_step import compare_steps, explain_variances
+from keras_initx.tools.compare_outputs._components import watch_functions
 from keras_initx.tools.compare_outputs._counterparts import (
     Counterparts,
     find_counterpart_path,
@@ -68,7 +64,12 @@ from keras_initx.tools.compare_outputs._reading import (
     name_operations,
     read_values,
 )
-from keras_initx.tools.compare_outputs._reasons import compare_gelus, compare_masks
+from keras_initx.tools.compare_outputs._reasons import (
+    compare_gelus,
+    compare_masks,
+    list_activated,
+    list_activated_between,
+)
 from keras_initx.tools.compare_outputs._recorded import (
     CallKey,
     RecordedCall,
@@ -83,6 +84,10 @@ from keras_initx.tools.compare_outputs._recorded_step import (
     convert_torch_targets,
 )
 from keras_initx.tools.compare_outputs._samples import squeeze_shape
+from keras_initx.tools.compare_outputs._setting_stretches import (
+    ComparedSettings,
+    compare_all_settings,
+)
 from keras_initx.tools.compare_outputs._step_report import StepReport
 from keras_initx.tools.load_pretrained._array_names import NamesDict
 
@@ -228,6 +233,7 @@ def collect_reasons(
     index: int,
     between: Stretch,
     others: Sequence[RecordedCall],
+    settings: ComparedSettings,
     *,
     is_same_framework: bool,
 ) -> list[str]:
@@ -238,6 +244,7 @@ def collect_reasons(
         index: The index of the row.
         between: The stretch of calls where the difference arises.
         others: The calls of the other model.
+        settings: The settings of both models.
         is_same_framework: Whether both models are of Keras.
     """
     reasons = []
@@ -255,6 +262,7 @@ def collect_reasons(
             if first.row.path.startswith(f"{path}/") or comparison.call.is_model:
                 for reason in _compare_settings_and_masks(comparison, is_same_framework):
                     reasons.append(f"{path}: {reason}")
+    reasons += settings.reasons.get(first.call.key, ())
     if is_equal_before_activation(first):
         reasons.append("its activation, before which the outputs are equal")
     for comparison in comparisons[:index]:
@@ -263,6 +271,7 @@ def collect_reasons(
             activation = _name_activation(comparison)
             reasons.append(f"the activation of {name}, {activation}: before it, {name} is equal")
     reasons += _compare_nearby_gelus(comparisons, index, between, others)
+    reasons = list(dict.fromkeys(reasons))
     order = find_flattening_order(first)
     if order:  # the last reason, because its remedy ends the sentence
         reasons.append(
@@ -280,15 +289,20 @@ def _compare_nearby_gelus(
 ) -> list[str]:
     """Say whether GELU is computed in two ways near the first difference."""
     first = comparisons[index]
-    ours = [first.call]
-    theirs = [] if first.other is None else [first.other]
+    ours = list_activated(first.call)
+    theirs = [] if first.other is None else list_activated(first.other)
     for near in comparisons:
-        is_near = near.row.name in between.after and BEFORE_ACTIVATION in near.row.how
-        if is_near or near.row.name in between.here:
-            ours.append(near.call)
-            if near.other is not None:
-                theirs.append(near.other)
-    theirs += [call for call in others if str(call.key) in between.there]
+        is_last_equal = near.row.name in between.after
+        if is_last_equal:
+            ours += list_activated_between(near.call, first.call)
+            if near.other is not None and first.other is not None:
+                theirs += list_activated_between(near.other, first.other)
+        if (is_last_equal and BEFORE_ACTIVATION in near.row.how) or near.row.name in between.here:
+            ours += list_activated(near.call)
+            theirs += [] if near.other is None else list_activated(near.other)
+    for call in others:
+        if str(call.key) in between.there:
+            theirs += list_activated(call)
     return compare_gelus(ours, theirs)
 
 
@@ -511,11 +525,18 @@ def compare_watched(
     counterparts = find_counterparts(
         ours.calls, canonical_paths, others.calls, names, tolerance, inventory.weights_and_buffers
     )
-    report = _build_report(ours, others, counterparts, tolerance)
+    settings = compare_all_settings(
+        ours.calls,
+        others.calls,
+        counterparts.calls,
+        is_same_framework=others.framework == "keras",
+        has_fixed_sizes=_has_fixed_sizes(model),
+    )
+    report = _build_report(ours, others, counterparts, settings, tolerance)
     if report.first is not None:
         random = find_random_calls(*record_twice(inventory, batch.x, training=False))
         if random:
-            report = _build_report(ours, others, counterparts, tolerance, random)
+            report = _build_report(ours, others, counterparts, settings, tolerance, random)
     if others.step is None:
         return report
     if not trains:
@@ -568,11 +589,8 @@ def _take_and_compare_step(
     else:
         others_by_path = {weight.path: weight for weight in there.weights}
 
-    def find_other_path(path: str) -> str | None:
-        return find_counterpart_path(path, counterparts, names)
-
     def find_counterpart(path: str) -> RecordedWeight | None:
-        other_path = path if is_torch else find_other_path(path)
+        other_path = path if is_torch else find_counterpart_path(path, counterparts, names)
         return None if other_path is None else others_by_path.get(other_path)
 
     other_shapes = {squeeze_shape(tensor.shape) for tensor in there.outputs.values()}
@@ -584,15 +602,16 @@ def _take_and_compare_step(
         # They say how the optimizer trains, which is not compared with torch.
         here = replace(here, settings={}, unread=())
     report = compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
-    rates = compare_rates(here.rates, there.rates, find_other_path)
-    report = replace(report, later=[*report.later, *rates])
-    if not rates and have_other_rates(here.rates, there.rates):
-        settings = [*report.settings, f"rates of dropout: {report.dropout_off}"]
-        report = replace(report, settings=settings)
     if not is_torch:
         return report
     rows = explain_variances(report.rows, here, weights, inventory, calls, backends)
     return replace(report, rows=rows, has_optimizers=False)
+
+
+def _has_fixed_sizes(model: keras.Model) -> bool:
+    """Say whether a model gets inputs of one size, apart from the batch."""
+    shapes = [tensor.shape for tensor in keras.tree.flatten(getattr(model, "inputs", None) or [])]
+    return bool(shapes) and not any(None in shape[1:] for shape in shapes)
 
 
 def _record_module(module: Any, x: Any, y: Any, loss: ModuleLoss | None) -> RecordedOutputs:
@@ -606,7 +625,8 @@ def _record_module(module: Any, x: Any, y: Any, loss: ModuleLoss | None) -> Reco
             raise ValueError(
                 f"`loss` must be left out without targets. Received: loss={loss!r}, y=None"
             )
-        call_observed_module(module, args, kwargs, recorder)
+        with watch_functions(recorder.add_function):
+            call_observed_module(module, args, kwargs, recorder)
         return recorded
     if not callable(loss):
         raise TypeError(
@@ -615,7 +635,7 @@ def _record_module(module: Any, x: Any, y: Any, loss: ModuleLoss | None) -> Reco
         )
     targets = _convert_to_tensors(y, module)
     step = ModuleStep(module, args, kwargs, targets, loss)
-    with preserve_modules(module):
+    with preserve_modules(module), watch_functions(recorder.add_function):
         call_observed_module(module, args, kwargs, recorder)
     recorded.step = step.record()
     return recorded
@@ -722,6 +742,7 @@ def _build_report(
     ours: RecordedOutputs,
     others: RecordedOutputs,
     counterparts: Counterparts,
+    settings: ComparedSettings,
     tolerance: float | None,
     random: Collection[CallKey] = (),
 ) -> OutputsReport:
@@ -731,6 +752,7 @@ def _build_report(
         ours: The calls of the model.
         others: The calls of the other model.
         counterparts: The pairs of calls.
+        settings: The settings of both models.
         tolerance: See `compare_outputs`.
         random: The calls whose outputs are random.
     """
@@ -739,7 +761,6 @@ def _build_report(
     tolerances = propagate_tolerances(flow, tolerance, (ours.backend, others.backend))
     inputs = [tensor for call in calls if call.is_model for tensor in call.inputs.values()]
     has_varied = any(tensor.units is not None and tensor.units.spread > 0 for tensor in inputs)
-    is_same_framework = others.framework == "keras"
     comparisons = []
     for call, call_tolerance in zip(calls, tolerances, strict=True):
         comparison = compare_call(
@@ -747,7 +768,7 @@ def _build_report(
             counterparts.calls.get(call.key),
             call_tolerance,
             remark=counterparts.remarks.get(call.key.name, ""),
-            is_same_framework=is_same_framework,
+            settings=settings.list_texts(call.key),
             has_varied=has_varied,
         )
         if call.key in random and comparison.row.outputs is not None:
@@ -774,6 +795,8 @@ def _build_report(
         None,
         [],
         unmatched,
+        settings.differences,
+        settings.not_compared,
         environment=ours.environment,
         environment_there=others.environment,
     )
@@ -781,6 +804,11 @@ def _build_report(
         return report
     between = narrow_down_origin(comparisons, index, flow, others.calls)
     reasons = collect_reasons(
-        comparisons, index, between, others.calls, is_same_framework=is_same_framework
+        comparisons,
+        index,
+        between,
+        others.calls,
+        settings,
+        is_same_framework=others.framework == "keras",
     )
     return replace(report, first=rows[index], between=between, reasons=reasons)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from keras_initx.report._text import join_clauses
 from keras_initx.tools.compare_outputs._outputs_report import OutputRow
 from keras_initx.tools.compare_outputs._pairs import TensorPair, compare_tensors, pair_tensors
-from keras_initx.tools.compare_outputs._reasons import compare_settings
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 
 # How a layer with an activation is compared with one that has none.
@@ -37,7 +36,7 @@ def compare_call(
     tolerance: float | None,
     *,
     remark: str = "",
-    is_same_framework: bool,
+    settings: Sequence[str] = (),
     has_varied: bool,
 ) -> CallComparison:
     """Compare a call with its counterpart.
@@ -47,7 +46,7 @@ def compare_call(
         other: Its counterpart, if there is one.
         tolerance: The tolerance for floats, `None` for the tolerance of their dtype.
         remark: Why it has no counterpart, or a doubt about it.
-        is_same_framework: Whether both are calls of Keras.
+        settings: The settings that differ, in words.
         has_varied: Whether the examples of the inputs of the model differ.
     """
     how = remark or "no counterpart"
@@ -63,7 +62,7 @@ def compare_call(
     row = replace(
         row,
         like=other.key.name if is_same_call else str(other.key),
-        settings=tuple(compare_settings(call, other, is_same_framework=is_same_framework)),
+        settings=tuple(settings),
         inputs=_find_largest(inputs),
         inputs_differ=any(pair.differs for pair in inputs),
         how=join_clauses(*_list_remarks(call, other, outputs), remark),

@@ -169,36 +169,6 @@ def _describe_rates(here: Mapping[str, float], there: Mapping[str, float]) -> st
     return f"{ours or 'none'} here; {theirs or 'none'} there"
 
 
-def have_other_rates(here: Mapping[str, float], there: Mapping[str, float]) -> bool:
-    """Say whether a rate of dropout is on one side alone, whatever its layer is called."""
-    ours, theirs = ({round(rate, 6) for rate in rates.values() if rate} for rates in (here, there))
-    return ours != theirs
-
-
-def compare_rates(
-    here: Mapping[str, float],
-    there: Mapping[str, float],
-    find_other_path: Callable[[str], str | None],
-) -> list[str]:
-    """List the rates of dropout that differ, in words: the step has no dropout, and training has.
-
-    Args:
-        here: The rates here, by their paths.
-        there: The rates there.
-        find_other_path: Function that maps a path here to the path there, or `None`.
-    """
-    # Modules of torch have names with dots.
-    others = {path.replace(".", "/"): rate for path, rate in there.items()}
-    statements = []
-    for path, rate in here.items():
-        other_path = find_other_path(path)
-        other = None if other_path is None else others.get(other_path)
-        if other is not None and not math.isclose(rate, other):
-            owner, _, word = path.rpartition("/")
-            statements.append((f"{word}: {rate:g} here, {other:g} there", owner))
-    return [f"{text} ({truncate(paths)})" for text, paths in group_names(statements).items()]
-
-
 def _compare_inputs(here: RecordedStep, there: RecordedStep) -> list[str]:
     """List how the targets and the weights of samples differ, in words."""
     differences = []

@@ -26,6 +26,7 @@ import numpy as np
 from keras_initx._typing import Array
 from keras_initx.files import _local
 from keras_initx.inspection._environment import Environment
+from keras_initx.tools.compare_outputs._components import Component
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.compare_outputs._recorded_step import (
     ArrayChange,
@@ -66,6 +67,7 @@ _RECORDS: Mapping[str, type] = {
     for record in (
         ArrayChange,
         CallKey,
+        Component,
         Environment,
         FileContent,
         Order,

@@ -10,6 +10,7 @@ Below the table of the rows, a report prints sentences such as:
 
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -17,7 +18,7 @@ from keras_initx._checks import truncate
 from keras_initx.inspection._environment import Environment
 from keras_initx.report._figures import BLUE, COLORS, PALE_BLUE, RED
 from keras_initx.report._order import Points, plot_in_order
-from keras_initx.report._results import Judgement, Tabular
+from keras_initx.report._results import Judgement, Problem, Tabular
 from keras_initx.report._table import Column, format_cell
 from keras_initx.report._terminal import line_width
 from keras_initx.report._text import (
@@ -26,6 +27,7 @@ from keras_initx.report._text import (
     group_names,
     join_clauses,
 )
+from keras_initx.tools.compare_outputs._setting_differences import SettingDifference
 from keras_initx.tools.compare_outputs._step_report import StepReport
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 Answer = Literal["equal", "differs", "not known", "not compared"]
 # How answers are counted.
 _WORDS: dict[Answer, str] = {"equal": "equal", "differs": "different", "not known": "not known"}
+# What settings that differ change.
+_SCOPES = {"any": "For other inputs these differ", "training": "In training these differ"}
+# If a difference may arise in more calls, they are counted.
+_MOST_SUSPECTS = 3
 # A difference below this may be rounding or not, which float64 shows.
 _SMALL = 1e-4
 
@@ -134,6 +140,10 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         between: The stretch where the difference arises, `None` without a difference.
         reasons: The differences of this row, such as settings and masks.
         unmatched: The calls of the other model without a counterpart.
+        settings: The settings that differ, also between calls without a counterpart. A setting that
+            changes outputs for another batch is a problem. One that changes training alone is a
+            problem if the first step was compared.
+        settings_not_compared: Settings that could not be compared, each with the reason.
         step: The comparison of the first step of training, `None` if you did not ask for it.
         step_left_out: Why the first step of the other model was not compared, empty if it was, or
             there is none.
@@ -146,6 +156,8 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     between: Stretch | None
     reasons: list[str]
     unmatched: list[str]
+    settings: Sequence[SettingDifference] = ()
+    settings_not_compared: Sequence[str] = ()
     step: StepReport | None = None
     step_left_out: str = ""
     environment: Environment | None = None
@@ -153,21 +165,43 @@ class OutputsReport(Tabular[OutputRow], Judgement):
 
     @property
     def problems(self) -> list[Any]:
-        """The rows that differ, the model's row unless it is proven equal, and the first step's."""
+        """The rows that differ, the model's row unless it is proven equal, and the first step's.
+
+        Settings that may change outputs count, and those of training if the step was compared.
+        """
         problems: list[Any] = []
         for row in self.rows:
             if row.answer == "differs" or (row.is_model and not row.is_whole):
                 problems.append(row)
+        problems += [Problem(row.name, row.text) for row in self.select_settings("any")]
         if self.step is not None:
             problems += self.step.problems
+            problems += [Problem(row.name, row.text) for row in self.select_settings("training")]
         return problems
+
+    def select_settings(self, scope: str) -> list[SettingDifference]:
+        """Select the settings that differ, of one scope, see `SettingDifference`."""
+        return [difference for difference in self.settings if difference.scope == scope]
+
+    def describe_settings(self, scope: str) -> list[str]:
+        """Describe the settings that differ, of one scope, each with the layers that have it."""
+        groups = group_names((row.text, row.name) for row in self.select_settings(scope))
+        return [f"{text} ({truncate(names)})" for text, names in groups.items()]
 
     @property
     def summary(self) -> str:
         """The result in one sentence, the tolerances in another, and the first step in a third."""
-        if self.step is None:
-            return " ".join([self._summarize_outputs(), *self._explain_missing_step()])
-        return f"{self._summarize_outputs()} {self.step.summary}"
+        sentences = [self._summarize_outputs(), *self._summarize_settings()]
+        sentences += self._explain_missing_step() if self.step is None else [self.step.summary]
+        return " ".join(sentences)
+
+    def _summarize_settings(self) -> list[str]:
+        sentences = []
+        for scope, words in _SCOPES.items():
+            texts = self.describe_settings(scope)
+            if texts:
+                sentences.append(f"{words}: {'; '.join(texts)}.")
+        return sentences
 
     def _explain_missing_step(self) -> list[str]:
         if not self.step_left_out:
@@ -199,6 +233,9 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     def headline(self) -> str:
         """The main problem, in a few words."""
         if self.first is None:
+            settings = self.describe_settings("any")
+            if settings:
+                return f"The outputs of the model {self._describe_model()}; {'; '.join(settings)}."
             if self.step is not None and not self.step.ok:
                 return self.step.summary
             return f"The outputs of the model {self._describe_model()}."
@@ -230,23 +267,35 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             verb = "call before it is" if len(after) == 1 else "calls before it are"
             lines.append(f"The last equal {verb} {truncate(list(after))}.")
         for names, model in ((here, "this model"), (there, "the other")):
-            if names:
-                lines.append(f"It may arise in {model} in: {truncate(list(names))}.")
+            if len(names) > _MOST_SUSPECTS:
+                lines.append(f"It may arise in one of {len(names)} calls of {model}.")
+            elif names:
+                lines.append(f"It may arise in {model} in: {', '.join(names)}.")
         if self.reasons:
             lines.append(f"What differs in {self.first.name}: {join_clauses(*self.reasons)}.")
         return lines
 
-    def _list_other_settings(self) -> list[str]:
+    def list_other_settings(self) -> list[str]:
         """List the settings that differ in other rows, each with the rows that have it."""
-        statements = []
-        for row in self.rows:
-            if row is not self.first:
-                statements += [(setting, row.name) for setting in row.settings]
         head = "Configured differently"
         if self.first is None:
             head = "Equal for this batch, but configured differently"
+        heads = {
+            "any": head,
+            "training": "Differs in training",
+            "one framework": "In one framework alone",
+            "loss": "In Keras alone",
+        }
+        statements = []
+        for row in self.settings:
+            if self.first is None or row.path != self.first.name:
+                statements.append((f"{heads.get(row.scope, head)}: {row.text}", row.name))
         groups = group_names(statements).items()
-        return [f"{head}: {setting} ({truncate(names)})." for setting, names in groups]
+        lines = [f"{text} ({truncate(names)})." for text, names in groups]
+        if self.settings_not_compared:
+            texts = list(dict.fromkeys(self.settings_not_compared))
+            lines.append(f"Settings not compared: {truncate(texts, '; ')}.")
+        return lines
 
     def _list_not_compared(self) -> list[str]:
         """List the calls that were not compared, or prove nothing, by the reasons."""
@@ -279,7 +328,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     def _below(self) -> list[str]:
         lines = [
             *self._describe_first_difference(),
-            *self._list_other_settings(),
+            *self.list_other_settings(),
             *self._list_not_compared(),
         ]
         for row in self.rows:
@@ -309,6 +358,8 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             "between": between,
             "reasons": self.reasons,
             "unmatched": self.unmatched,
+            "settings": [vars(difference) for difference in self.settings],
+            "settings_not_compared": list(self.settings_not_compared),
             "step_left_out": self.step_left_out,
             "environment": None if here is None else here.as_content(),
             "environment_there": None if there is None else there.as_content(),

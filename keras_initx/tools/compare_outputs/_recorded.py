@@ -10,18 +10,24 @@ A *label* names an output or an argument within its call: `""` for the only outp
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import keras
 
+from keras_initx._keras import read_mask
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
 from keras_initx.inspection._hooks import unit_axis
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._watch import Call, Watch, Watcher
+from keras_initx.tools.compare_outputs._components import (
+    Component,
+    read_components,
+    read_trained,
+)
 from keras_initx.tools.compare_outputs._reading import (
     Settings,
     Values,
@@ -72,6 +78,10 @@ class RecordedCall:
         begin: How many calls had ended when it began. Later calls in the list are inside it.
         before_activation: The input of its activation, `None` if no activation is known.
         is_model: Whether it is the call of the whole model.
+        components: What it does, in the words of the table of settings.
+        trained: Dict from the names of its weights to whether they are trained.
+        masks: Dict from the labels of the outputs of a model that have a mask of Keras to how many
+            positions it hides, and of how many.
         canonical_path: The canonical path of the layer, see `canonicalize_operations`. It finds the
             layer in another model with other automatic names. A module or an array has its name.
     """
@@ -85,6 +95,9 @@ class RecordedCall:
     before_activation: RecordedTensor | None = None
     is_model: bool = False
     canonical_path: str = ""
+    components: Sequence[Component] = ()
+    trained: Mapping[str, bool] = field(default_factory=dict)
+    masks: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 class Recorder(Watcher):
@@ -116,6 +129,9 @@ class Recorder(Watcher):
         self._counts: Counter[str] = Counter()
         self._tensors: dict[bytes, RecordedTensor] = {}
         self._begun: dict[Call, RecordedCall] = {}
+        # While a model is watched, its activations are other objects.
+        self._components = {operation: read_components(operation) for operation in paths}
+        self._functions: dict[Call, list[Component]] = {}
 
     def before(self, call: Call) -> None:
         name = self._paths[call.operation]
@@ -128,6 +144,7 @@ class Recorder(Watcher):
                 inputs[label] = self._keep_tensor(values, call)
             elif value is not None and label != "training" and is_simple(value):
                 settings[label] = value
+        components = self._components[call.operation]
         self._begun[call] = RecordedCall(
             key=CallKey(name, self._counts[name]),
             kind=type(call.operation).__name__,
@@ -137,20 +154,36 @@ class Recorder(Watcher):
             begin=len(self.calls),
             is_model=call.operation is self._model,
             canonical_path=self._canonical_paths[call.operation],
+            components=components,
+            trained=read_trained(call.operation, components),
         )
+
+    def add_function(self, component: Component) -> None:
+        """Record a function of torch in the code of the innermost module that is being called."""
+        call = next(reversed(self._begun), None)
+        if call is None or any(known.kind for known in self._begun[call].components):
+            return  # the module itself is in the table
+        component = replace(component, begin=len(self.calls))
+        self._functions.setdefault(call, []).append(component)
 
     def after(self, call: Call) -> None:
         begun = self._begun.pop(call)
         image = _find_image_shape(begun.inputs.values())
         before = read_values(call.before_activation)
         outputs = {}
+        masks = {}
         for label, value in label_members(call.outputs):
             values = read_values(value)
             if values is not None:
                 outputs[label] = self._keep_tensor(values, call, image)
+            mask = read_values(read_mask(value)) if begun.is_model else None
+            if mask is not None and not mask.array.all():
+                masks[label] = [int((~mask.array.astype(bool)).sum()), mask.array.size]
         recorded = replace(
             begun,
             outputs=outputs,
+            masks=masks,
+            components=[*begun.components, *self._functions.pop(call, ())],
             before_activation=None if before is None else self._keep_tensor(before, call, image),
         )
         self.calls.append(recorded)

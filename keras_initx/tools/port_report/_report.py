@@ -110,7 +110,6 @@ class PortReport(Tabular[PortCheck], Judgement):
 
     def _verdict(self) -> str:
         wrong = self._wrong_weights()
-        step = self.outputs.step
         if wrong:
             first = wrong[0]
             same = sum(row.answer == first.answer for row in wrong)
@@ -124,35 +123,46 @@ class PortReport(Tabular[PortCheck], Judgement):
             text = self._outputs_without_step().headline.removesuffix(".")
             reasons = f" ({'; '.join(self.outputs.reasons)})" if self.outputs.reasons else ""
             return _describe_verdict(f"{text[:1].lower()}{text[1:]}{reasons}")
+        settings = self.outputs.describe_settings("any")
+        if settings:
+            return _describe_verdict("; ".join(settings))
         if not self._outputs_without_step().ok:
             return _describe_verdict(self._outputs_without_step().headline, is_known=False)
+        return "; ".join([self._verdict_on_step(), *self._list_settings()])
+
+    def _verdict_on_step(self) -> str:
+        step = self.outputs.step
         if step is not None and step.obstacle:
-            text = f"{step.summary[:1].lower()}{step.summary[1:]}"
+            text = f"{step.summary[:1].lower()}{step.summary[1:]}".removesuffix(".")
             return _describe_verdict(text, is_known=False)
-        settings = self._settings()
-        if step is not None:
-            settings = [text for text in settings if text not in step.later]
-            settings += step.settings
-        other_settings = f"; settings that differ: {'; '.join(settings)}" if settings else ""
         if step is not None and not step.ok:
             where = "in the first step" if any(step._differing()) else "in later steps"
             text = f"{where}, {step.problems[0].text}"
-            verdict = _describe_verdict(text, is_known=self._step_differs())
-            return f"{verdict}{other_settings}"
+            masks = self.outputs.describe_settings("loss")
+            if masks and step.loss.answer == "differs":
+                text = f"{text}; {'; '.join(masks)}"
+            return _describe_verdict(text, is_known=self._step_differs())
+        if step is not None and self.outputs.describe_settings("training"):
+            return _describe_verdict("the first step is equal")
         if step is not None and step.explanations:
             explanations = "; ".join(step.explanations)
-            text = f"The port is equal but for {DONE_DIFFERENTLY}: {explanations}"
-            return f"{text}{other_settings}"
+            return f"The port is equal but for {DONE_DIFFERENTLY}: {explanations}"
         equal = [row.path for row in self.rows if row.answer == "equal"]
-        return f"The port is equal: {', '.join(equal)}{other_settings}"
+        return f"The port is equal: {', '.join(equal)}"
 
-    def _settings(self) -> list[str]:
-        """Return the settings that differ without an effect on this batch, each with its layers."""
-        layers: dict[str, list[str]] = {}
-        for row in self.outputs.rows:
-            for setting in row.settings:
-                layers.setdefault(setting, []).append(row.name)
-        return [f"{setting} ({truncate(names)})" for setting, names in layers.items()]
+    def _list_settings(self) -> list[str]:
+        """List the settings that differ without an effect on this batch, each with its layers."""
+        clauses = []
+        settings = [
+            *self.outputs.describe_settings("every batch"),
+            *self.outputs.describe_settings("not known"),
+        ]
+        if settings:
+            clauses.append(f"settings that differ: {'; '.join(settings)}")
+        in_training = self.outputs.describe_settings("training")
+        if in_training:
+            clauses.append(f"in training these differ: {'; '.join(in_training)}")
+        return clauses
 
     def _outputs_without_step(self) -> OutputsReport:
         return replace(self.outputs, step=None, step_left_out="")
@@ -175,7 +185,8 @@ class PortReport(Tabular[PortCheck], Judgement):
     def _check_of_outputs(self) -> PortCheck:
         outputs = self._outputs_without_step()
         answer = "equal" if outputs.ok else "not known"
-        if any(row.answer == "differs" for row in outputs.rows):
+        differs = any(row.answer == "differs" for row in outputs.rows)
+        if differs or outputs.select_settings("any"):
             answer = "differs"
         return PortCheck("outputs", answer, outputs.summary)
 
@@ -282,7 +293,7 @@ class PortReport(Tabular[PortCheck], Judgement):
     def _lines_on_settings(self) -> list[str]:
         if not self._outputs_without_step().ok:
             return []  # the report on outputs has them
-        return [f"Equal for this batch, with another setting: {text}." for text in self._settings()]
+        return self.outputs.list_other_settings()
 
     def _title(self) -> str:
         return self.verdict

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 from modes import BACKEND
 
 from keras_initx import compare_outputs, record_outputs
@@ -88,6 +88,34 @@ def test_a_mask_is_a_reason_only_if_it_masks_something(is_masked):
         calls += [call for call in outputs.calls if call.key.name == "attention"]
     expected = ["`attention_mask` is passed here, and not there"] if is_masked else []
     assert compare_masks(*calls, is_same_framework=True) == expected
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="modules of torch")
+@pytest.mark.parametrize("has_mask", [True, False])
+def test_a_mask_may_have_another_name_here(has_mask):
+    class Masked(layers.Layer):
+        def call(self, x, valid=None):
+            return 2 * x if valid is None else x * ops.cast(valid, "float32")[..., None]
+
+    class Module(nn.Module):
+        def forward(self, x, attention_mask):
+            return x * attention_mask[..., None]
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.part = Module()
+
+        def forward(self, x):
+            return self.part(x, attention_mask=(x[..., 0] > 0).float())
+
+    inputs = keras.Input((6, 8))
+    valid = {"valid": inputs[..., 0] > 0} if has_mask else {}
+    model = keras.Model(inputs, Masked(name="part")(inputs, **valid))
+    x = DRAWS.normal(size=(3, 6, 8)).astype("float32")
+    report = compare_outputs(model, x, record_outputs(Outer(), torch.as_tensor(x)))
+    assert report.ok == has_mask
+    assert report.reasons == ([] if has_mask else ["`attention_mask` is passed there, and not here"])
 
 
 def test_what_keras_gives_each_model_is_no_setting():

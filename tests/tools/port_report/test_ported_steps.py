@@ -42,7 +42,7 @@ def test_a_wrong_momentum_is_named():
     report = report_on(port)
     assert not report.ok
     assert report.verdict.startswith("The port differs: in the first step, bn/moving_mean: update: 1/10 of those there")
-    assert report.verdict.endswith("; settings that differ: momentum: 0.99 here, 0.9 there (bn).")
+    assert report.verdict.endswith("; in training these differ: momentum: 0.99 here, 0.9 there (bn).")
 
 
 def freeze(port):
