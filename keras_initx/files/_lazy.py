@@ -133,10 +133,11 @@ def stack_lazily(arrays: Sequence[LazyArray]) -> LazyArray:
     return LazyArray(shape, first.dtype, read, (*first.how, "stacked"))
 
 
-def join_lazily(arrays: Sequence[LazyArray], how: tuple[str, ...]) -> LazyArray:
-    """Return arrays one after the other along their first axis, with the changes in `how`."""
+def join_lazily(arrays: Sequence[LazyArray], how: tuple[str, ...], axis: int = 0) -> LazyArray:
+    """Return arrays of one dtype one after the other along an axis, with the changes in `how`."""
     first = arrays[0]
-    shape = (sum(array.shape[0] for array in arrays), *first.shape[1:])
+    length = sum(array.shape[axis] for array in arrays)
+    shape = (*first.shape[:axis], length, *first.shape[axis + 1 :])
 
     def read(region: Selection) -> Array:
         joined: Array | None = None
@@ -145,8 +146,8 @@ def join_lazily(arrays: Sequence[LazyArray], how: tuple[str, ...]) -> LazyArray:
             values = array.read(...)
             if joined is None:
                 joined = np.empty(shape, values.dtype)
-            end += len(values)
-            joined[end - len(values) : end] = values
+            begin, end = end, end + values.shape[axis]
+            joined[(slice(None),) * axis + (slice(begin, end),)] = values
         assert joined is not None
         return joined[region]
 

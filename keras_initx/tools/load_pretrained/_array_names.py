@@ -6,8 +6,8 @@ has is loaded. For `block_0/norm/gamma` they are
     blocks.0.norm/gamma, blocks.0.norm.gamma, blocks.0.norm.weight   with {"block_*": "blocks.{0}"}
     block_0/norm/gamma, block_0.norm.weight                          without `names`
 
-A candidate may have several arrays, such as both biases of an LSTM, or a third of one, such as the
-queries in `in_proj_weight`.
+A candidate may have several arrays, such as both biases of an LSTM or those of a list in `names`,
+or a third of one, such as the queries in `in_proj_weight`.
 """
 
 from collections import Counter
@@ -38,7 +38,11 @@ from keras_initx.tools.load_pretrained._recurrent_modules import RecurrentModule
 Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]
 ArrayPart: TypeAlias = Index | Callable[[Array], Any]
 NamesValue: TypeAlias = (
-    str | tuple[str, ArrayPart] | tuple[str, Callable[[Array], Any], Callable[[Array], Any]] | None
+    str
+    | list[str]
+    | tuple[str, ArrayPart]
+    | tuple[str, Callable[[Array], Any], Callable[[Array], Any]]
+    | None
 )
 # Maps patterns for the paths of weights or layers to names of arrays or modules.
 NamesDict: TypeAlias = Mapping[str, NamesValue]
@@ -77,6 +81,7 @@ class Candidate:
         part: The index of the part to use, or a function that maps the array to the weight.
         inverse: A function that maps the weight to the array.
         third: Which third of the first axis to use, or `None` for the whole array.
+        is_joined: Whether the arrays lie side by side along the units.
         has_own_pattern: Whether a pattern names it for this weight alone.
         note: A sentence for the report, if the candidate is loaded.
     """
@@ -85,6 +90,7 @@ class Candidate:
     part: ArrayPart | None = None
     inverse: Callable[[Array], Any] | None = None
     third: int | None = None
+    is_joined: bool = False
     has_own_pattern: bool = False
     note: str = ""
 
@@ -189,6 +195,9 @@ def _check_entry(pattern: Any, value: Any) -> None:
         raise TypeError(f"`names` must have path patterns as keys. Received: {pattern!r} as a key")
     if value is None or isinstance(value, str):
         return
+    are_names = isinstance(value, list) and all(isinstance(name, str) for name in value)
+    if are_names and len(value) > 1:
+        return
     if isinstance(value, tuple) and len(value) == 2:
         name, part = value
         if isinstance(name, str) and _is_array_part(part):
@@ -198,8 +207,9 @@ def _check_entry(pattern: Any, value: Any) -> None:
         if isinstance(name, str) and all(map(callable, functions)):
             return
     raise TypeError(
-        "The values of `names` must be a name, a pair of a name and a part (`numpy.s_[...]` or "
-        "a function), a name with a function and its inverse, or `None`. "
+        "The values of `names` must be a name, a list of names whose arrays lie side by side, a "
+        "pair of a name and a part (`numpy.s_[...]` or a function), a name with a function and its "
+        "inverse, or `None`. "
         f"Received: {value!r} for {pattern!r}"
     )
 
@@ -208,18 +218,26 @@ class NamesEntry(NamedTuple):
     """A value of `names` that is not `None`.
 
     Attributes:
-        name: The name of an array or a module.
+        names: The names of arrays or modules, usually one.
         part: The part of the array, or the function that maps it to the weight.
         inverse: The function that maps the weight to the array.
     """
 
-    name: str
+    names: tuple[str, ...]
     part: ArrayPart | None = None
     inverse: Callable[[Array], Any] | None = None
 
+    @property
+    def name(self) -> str:
+        """The names as one text."""
+        return " + ".join(self.names)
+
 
 def parse_entry(value: Any) -> NamesEntry:
-    return NamesEntry(*value) if isinstance(value, tuple) else NamesEntry(value)
+    if isinstance(value, tuple):
+        name, *others = value
+        return NamesEntry((name,), *others)
+    return NamesEntry(tuple(value) if isinstance(value, list) else (value,))
 
 
 def serialize_names(names: NamesDict | None) -> dict[str, Any] | None:
@@ -319,8 +337,10 @@ def _list_candidates(
 ) -> list[Candidate]:
     """List the arrays that may hold a weight, from the name of the pattern that covers it."""
     weight = match.weight
-    template, part, inverse = parse_entry(value)
-    name = fill_template(template, match.texts, weight.path, "name arrays")
+    templates, part, inverse = parse_entry(value)
+    if len(templates) > 1:
+        return _list_joined_candidates(match, templates, layout, modules)
+    name = fill_template(templates[0], match.texts, weight.path, "name arrays")
     if match.path not in weight.layer_paths:
         if callable(part):
             # A function makes the weight from this array alone, so there is no second bias.
@@ -341,6 +361,25 @@ def _list_candidates(
     names += find_names_in_file(weight, names[0], saved)
     by_names_of_keras = [Candidate((each,)) for each in names]
     return by_names_of_keras + _list_torch_candidates(weight, layout, modules, name, depth)
+
+
+def _list_joined_candidates(
+    match: Match, templates: Sequence[str], layout: LayoutName, modules: RecurrentModules
+) -> list[Candidate]:
+    """List the arrays that may lie side by side in a weight, under one form of their names."""
+    weight = match.weight
+    if isinstance(weight.layer, CELLS):
+        raise ValueError(
+            "`names` must not have a list for a recurrent layer, whose units are gates: join its "
+            f"arrays yourself. Received: {list(templates)} for {weight.path!r}"
+        )
+    by_name = [_list_candidates(match, name, layout, {}, modules) for name in templates]
+    joined = []
+    for candidates in zip(*by_name, strict=True):
+        if all(candidate.third is None for candidate in candidates):
+            names = tuple(candidate.names[0] for candidate in candidates)
+            joined.append(Candidate(names, is_joined=True))
+    return joined
 
 
 def _list_torch_candidates(

@@ -22,6 +22,7 @@ from keras_initx.files._lazy import LazyArray, join_lazily, stack_lazily, sum_la
 from keras_initx.inspection._kernels import (
     ALL_CONVOLUTIONS,
     NORMALIZATIONS,
+    TRANSPOSED,
     is_depthwise,
     is_kernel,
     knows_axes,
@@ -136,6 +137,47 @@ def convert_from_torch(
     if not knows_axes(layer) and array.shape == shape and len(set(shape)) == len(shape):
         return array.noted(BY_SHAPE)
     raise _unknown_order_error(layer)
+
+
+def join_units(weight: ModelWeight, arrays: Sequence[LazyArray], layout: LayoutName) -> LazyArray:
+    """Join arrays side by side along the units that they have in a layout.
+
+    Raises:
+        ValueError: If that axis is not known, or the arrays do not fit together.
+    """
+    first = arrays[0]
+    axis = _find_units_axis(weight, first, layout)
+    for array in arrays[1:]:
+        others = [list(each.shape) for each in (first, array)]
+        if len(array.shape) == len(first.shape):
+            for lengths in others:
+                del lengths[axis]
+        if others[0] != others[1] or array.dtype != first.dtype:
+            raise ValueError(
+                f"{first.dtype} of shape {first.shape} and {array.dtype} of shape {array.shape} do "
+                "not fit side by side along the units"
+            )
+    return join_lazily(arrays, (f"{len(arrays)} arrays side by side",), axis)
+
+
+def _find_units_axis(weight: ModelWeight, array: LazyArray, layout: LayoutName) -> int:
+    layer = weight.layer
+    if len(array.shape) == 1 and len(weight.shape) == 1:
+        return 0
+    inputs, outputs = weight.axes or ((), ())
+    units = [axis for axis in outputs if axis not in inputs]  # without the window
+    # With several axes of units, arrays may also lie side by side within each head.
+    is_known = knows_axes(layer) and len(units) == 1 and weight.groups == (1, 1)
+    if not is_known or is_depthwise(layer, weight.name) or not array.shape:
+        raise UnknownOrderError(
+            f"the axis of the units in the {weight.name} of a {type(layer).__name__} is unknown: "
+            "pass one array, joined as the layer has them"
+        )
+    if layout == "keras":
+        return units[0] if len(array.shape) == len(weight.shape) else len(array.shape) - 1
+    if isinstance(layer, keras.layers.Embedding):
+        return len(array.shape) - 1
+    return 1 if isinstance(layer, TRANSPOSED) else 0
 
 
 def _unknown_order_error(layer: keras.Layer) -> UnknownOrderError:

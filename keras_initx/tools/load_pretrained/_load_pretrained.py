@@ -53,6 +53,7 @@ from keras_initx.tools.load_pretrained._layouts import (
     convert_from_keras,
     convert_from_torch,
     find_fitting_layouts,
+    join_units,
 )
 from keras_initx.tools.load_pretrained._load_report import LoadedWeight, LoadReport
 from keras_initx.tools.load_pretrained._resize import ResizeRules, fit_to_weight, match_kinds
@@ -216,6 +217,7 @@ def load_pretrained(
             first that matches counts, and `{0}` is the text of the first `*`. A value is one of:
 
             - a name of an array, or of a module for the weights of a layer,
+            - a list of such names, whose arrays lie side by side along the units,
             - `(name, index)`: a part of an array, such as `numpy.s_[:64]`,
             - `(name, function)`: the function takes the array and returns the weight,
             - `(name, function, inverse)`: the same, for `save_pretrained`,
@@ -551,7 +553,7 @@ def _refuse_other_layout(
         candidate = chosen.get(path)
         if candidate is None or any(name not in available for name in candidate.names):
             continue
-        if callable(candidate.part) or len(step.weight.shape) < 2:
+        if callable(candidate.part) or candidate.is_joined or len(step.weight.shape) < 2:
             continue
         arrays = [available[name] for name in candidate.names]
         try:
@@ -732,7 +734,10 @@ def _convert(
         parts = [_apply_function(weight, candidate.part, stored[0])]
         convert = functools.partial(_check_returned_shape, parts[0])
     else:
-        parts = [_take_part(array, candidate) for array in stored]
+        if candidate.is_joined:
+            parts = [_join_units(weight, stored, differences)]
+        else:
+            parts = [_take_part(array, candidate) for array in stored]
         convert = functools.partial(_convert_layout, weight, parts, differences, kind)
         if differences is not None:
             reordered = differences.list_reordered_axes(weight)
@@ -765,6 +770,15 @@ def _check_returned_shape(array: LazyArray, shape: Shape) -> LazyArray:
     if array.shape != shape:
         raise ValueError(f"the function returns shape {array.shape}")
     return array
+
+
+def _join_units(
+    weight: ModelWeight, arrays: Sequence[LazyArray], differences: Differences | None
+) -> LazyArray:
+    try:
+        return join_units(weight, arrays, "keras" if differences is None else "torch")
+    except ValueError as error:
+        raise _MismatchError(str(error)) from None
 
 
 def _take_part(array: LazyArray, candidate: Candidate) -> LazyArray:

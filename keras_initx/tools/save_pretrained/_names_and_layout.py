@@ -2,7 +2,11 @@
 
 In a report, `names` are data for JSON. An index is a text there, and a function is not kept:
 
-    {"qkv/kernel": ["attn.weight", "[:64, ...]"], "norm/gamma": ["norm.weight", "a function"]}
+    {"q/kernel": ["attn.weight", "[:64, ...]"], "norm/gamma": ["norm.weight", "a function"]}
+
+Other lists have the names of arrays that lie side by side:
+
+    {"mlp/kernel": ["gate.weight", "up.weight"]}
 """
 
 import os
@@ -76,9 +80,13 @@ def _read_report(path: str) -> tuple[Any, Any]:
 def _parse_value(pattern: str, value: Any) -> Any:
     if not isinstance(value, tuple | list):
         return value
-    if len(value) != 2 or not all(isinstance(text, str) for text in value):
-        raise TypeError(f"`names` must have a name and an index as texts. Received: {value!r}")
-    name, index = value
+    if len(value) < 2 or not all(isinstance(text, str) for text in value):
+        raise TypeError(
+            f"`names` must have a name and an index as texts, or several names. Received: {value!r}"
+        )
+    name, index = value[:2]
+    if len(value) > 2 or (index != FUNCTION_TEXT and not index.startswith("[")):
+        return list(value)
     if index == FUNCTION_TEXT:
         raise ValueError(
             "`names` must be a dict, because the model was loaded with a function, which a report "
