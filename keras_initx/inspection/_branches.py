@@ -155,11 +155,6 @@ class Branch:
                 sides[shift, False] = Side(_trace_back(shift, source.kernel), False)
         return list(sides.values())
 
-    @property
-    def modulations(self) -> list[keras.Operation]:
-        """The layers with a kernel outside the branch whose outputs, split, multiply it."""
-        return find_producers(side.way[0] for side in self.sides if side.is_modulation)
-
     @cached_property
     def weighs(self) -> bool:
         """Whether it has attention, or another operation that weighs, and no router of experts."""

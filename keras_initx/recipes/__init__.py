@@ -33,7 +33,7 @@ from keras_initx.recipes._networks import selu as selu
 from keras_initx.recipes._networks import spectral as spectral
 from keras_initx.recipes._networks import zero_residual as zero_residual
 from keras_initx.recipes._recipe import Recipe as Recipe
-from keras_initx.recipes._special_layers import state_space as state_space
+from keras_initx.recipes._state_spaces import state_space as state_space
 from keras_initx.recipes._transformers import bert as bert
 from keras_initx.recipes._transformers import gemma as gemma
 from keras_initx.recipes._transformers import gpt2 as gpt2

@@ -7,12 +7,12 @@ from typing import Any
 
 from keras_initx._suggestions import did_you_mean
 from keras_initx.initializers._as_ours import list_meant_ids
-from keras_initx.recipes import _frameworks, _images, _networks, _special_layers, _transformers
+from keras_initx.recipes import _frameworks, _images, _networks, _state_spaces, _transformers
 from keras_initx.recipes._recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
     value.name: value
-    for file in (_transformers, _images, _networks, _special_layers, _frameworks)
+    for file in (_transformers, _images, _networks, _state_spaces, _frameworks)
     for value in vars(file).values()
     if isinstance(value, Recipe)
 }

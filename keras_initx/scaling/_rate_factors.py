@@ -29,61 +29,6 @@ from keras_initx.inspection._optimizers import (
 )
 from keras_initx.inspection._patterns import find_first_matches, match_pattern
 
-# Steps of an optimizer with a factor for each weight, also where Keras makes all at once.
-
-
-class StepsByFactor(ParallelSteps):
-    """Makes the steps of an optimizer with a factor on the learning rate of each weight.
-
-    Attributes:
-        rate_factors: The factor of each weight.
-    """
-
-    rate_factors: Sequence[float]
-
-    def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Make the variables of the optimizer."""
-        super().build(variables)
-        # Of Nadam. A `LossScaleOptimizer` of Keras has it left out, so that JAX would not keep it
-        # from step to step, and no file would have it.
-        product = momentum_product(self)
-        if product is not None and all(product is not variable for variable in self.variables):
-            track(self, product)
-
-    def update_step(
-        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
-    ) -> None:
-        """Update one weight."""
-        rate = learning_rate * self._factor_of(variable)
-        # A class of a user may take the rate from `self` instead of the argument.
-        with replace_rate(self, rate):
-            super().update_step(gradient, variable, rate)
-
-    def _update_all(
-        self,
-        update: Callable[[Sequence[Tensor], Sequence[keras.Variable], Tensor], None],
-        grads: Sequence[Tensor],
-        variables: Sequence[keras.Variable],
-        learning_rate: Tensor,
-    ) -> None:
-        """Update all weights, with one call for all weights of one factor."""
-        groups: dict[float, list[tuple[Tensor, keras.Variable]]] = {}
-        for grad, variable in zip(grads, variables, strict=True):
-            groups.setdefault(self._factor_of(variable), []).append((grad, variable))
-        # Nadam multiplies it in each call, but it should change once in a step.
-        product = momentum_product(self)
-        if product is not None:
-            start = keras.ops.copy(product.value)
-        for factor, pairs in groups.items():
-            if product is not None:
-                product.assign(start)
-            own_grads = [grad for grad, _ in pairs]
-            own_variables = [variable for _, variable in pairs]
-            update(own_grads, own_variables, learning_rate * factor)
-
-    def _factor_of(self, variable: keras.Variable) -> float:
-        return self.rate_factors[index_in_optimizer(self, variable)]
-
 
 class FactorList(list[float]):
     """Factors of weights, in the order of `model.trainable_variables`, with the path of each.
@@ -98,7 +43,7 @@ class FactorList(list[float]):
 
 
 @keras.saving.register_keras_serializable(package="initx")
-class RateFactors(StepsByFactor):
+class RateFactors(ParallelSteps):
     """Train each weight with its own factor on the learning rate.
 
     You use it like the optimizer that you pass: in `compile`, or with `apply` or `stateless_apply`
@@ -147,6 +92,8 @@ class RateFactors(StepsByFactor):
 
     # The class of the optimizer without factors.
     plain: type[keras.optimizers.Optimizer]
+    # The factor of each weight.
+    _rate_factors: Sequence[float]
 
     def __new__(
         cls,
@@ -189,8 +136,47 @@ class RateFactors(StepsByFactor):
         # Keras builds the optimizer of a model that it loads from HDF5 for no weights.
         if self.built or not variables:
             return
-        self.rate_factors = _factors_of(variables, self)
+        self._rate_factors = _factors_of(variables, self)
         super().build(variables)
+        # Of Nadam. A `LossScaleOptimizer` of Keras has it left out, so that JAX would not keep it
+        # from step to step, and no file would have it.
+        product = momentum_product(self)
+        if product is not None and all(product is not variable for variable in self.variables):
+            track(self, product)
+
+    def update_step(
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
+    ) -> None:
+        """Update one weight."""
+        rate = learning_rate * self._factor_of(variable)
+        # A class of a user may take the rate from `self` instead of the argument.
+        with replace_rate(self, rate):
+            super().update_step(gradient, variable, rate)
+
+    def _update_all(
+        self,
+        update: Callable[[Sequence[Tensor], Sequence[keras.Variable], Tensor], None],
+        grads: Sequence[Tensor],
+        variables: Sequence[keras.Variable],
+        learning_rate: Tensor,
+    ) -> None:
+        """Update all weights, with one call for all weights of one factor."""
+        groups: dict[float, list[tuple[Tensor, keras.Variable]]] = {}
+        for grad, variable in zip(grads, variables, strict=True):
+            groups.setdefault(self._factor_of(variable), []).append((grad, variable))
+        # Nadam multiplies it in each call, but it should change once in a step.
+        product = momentum_product(self)
+        if product is not None:
+            start = keras.ops.copy(product.value)
+        for factor, pairs in groups.items():
+            if product is not None:
+                product.assign(start)
+            own_grads = [grad for grad, _ in pairs]
+            own_variables = [variable for _, variable in pairs]
+            update(own_grads, own_variables, learning_rate * factor)
+
+    def _factor_of(self, variable: keras.Variable) -> float:
+        return self._rate_factors[index_in_optimizer(self, variable)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how a pickle makes an unused optimizer, as Keras' optimizers do."""

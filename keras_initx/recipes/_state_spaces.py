@@ -1,4 +1,4 @@
-"""A recipe for layers inside other networks: state spaces."""
+"""A recipe for state spaces, which are layers inside other networks."""
 
 import math
 
