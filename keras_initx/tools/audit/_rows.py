@@ -25,12 +25,13 @@ from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._scale import fans
 from keras_initx.initializers._variance import FanMode, VarianceScaling, stddev_for
 from keras_initx.inspection._hooks import LayerInitializer
+from keras_initx.report._text import format_number
 from keras_initx.sampling._conversion import truncated_quantiles
 from keras_initx.tools.audit._audit_report import WeightAudit
 from keras_initx.tools.audit._contract import Contract
 from keras_initx.tools.audit._contract_lines import WeightContract
 from keras_initx.tools.audit._judgement import JudgedWeight
-from keras_initx.tools.audit._profile import Profile
+from keras_initx.tools.audit._profile import Profile, Scale
 
 # With a larger error of the scale, too many causes fit. The scales of other rules of the model are
 # few, and are compared up to a larger error.
@@ -74,17 +75,13 @@ def find_causes(
             own_causes = _find_swapped(judged, off) or _find_own_causes(
                 judged, scales, depth, count
             )
-        declared = _explain_by_layer(judged)
+        declared = judged.comparison.declared
         if declared:
             # Next to what the layer declares, another cause is named only if it is the only one.
-            own_causes = [*declared, *(own_causes if len(own_causes) == 1 else [])]
+            own_causes = own_causes if len(own_causes) == 1 else []
+            own_causes = [f"as its layer declares: {declared}", *own_causes]
         causes.append(" or ".join(own_causes) or _explain_by_family(judged))
     return causes
-
-
-def _explain_by_layer(judged: JudgedWeight) -> list[str]:
-    declared = judged.comparison.declared
-    return [f"as its layer declares: {declared}"] if declared else []
 
 
 def _get_initializer(judged: JudgedWeight) -> LayerInitializer | None:
@@ -114,8 +111,24 @@ def _has_expected_shape(judged: JudgedWeight) -> bool:
 def _explain_by_family(judged: JudgedWeight) -> str:
     """Say that values come from another family of distributions, if they do.
 
-    Then their distribution has another shape, or other bounds at the same scale.
+    Then their distribution has another shape, or other bounds at the same scale. If the scale is
+    off too, another mistake explains it, or nothing does.
     """
+    family = _name_family(judged)
+    scale = judged.comparison.scale
+    if not family or scale is None or "scale" not in judged.verdicts:
+        return family
+    expected, tolerance = _get_expected(judged).std, _estimate_tolerance(scale)
+    fitting = []
+    if tolerance <= _COARSEST:
+        mistakes = _propose_mistakes(expected, judged)
+        fitting = _select_near(scale.log + math.log(expected), mistakes, tolerance)
+    if fitting:
+        return f"{family}, and {' or '.join(dict.fromkeys(fitting))}"
+    return f"{family}, which leaves a factor of {format_number(math.exp(scale.log))}"
+
+
+def _name_family(judged: JudgedWeight) -> str:
     failed = judged.verdicts
     expected, actual = judged.comparison.expected, judged.comparison.actual
     has_other_bounds = "bounds" in failed and "scale" not in failed
@@ -172,8 +185,7 @@ def _find_own_causes(
     scale = judged.comparison.scale
     if scale is None:
         return []
-    # Four times the error of the standard deviation, and of what is rounded.
-    tolerance = 4 * scale.error + 0.002
+    tolerance = _estimate_tolerance(scale)
     if tolerance > _COARSEST_OF_RULES or not _has_expected_shape(judged):
         return []
     expected = _get_expected(judged).std
@@ -185,6 +197,11 @@ def _find_own_causes(
         return near
     near += _select_near(log_std, _propose_mistakes(expected, judged), tolerance)
     return list(dict.fromkeys(near))
+
+
+def _estimate_tolerance(scale: Scale) -> float:
+    # Four times the error of the standard deviation, and of what is rounded.
+    return 4 * scale.error + 0.002
 
 
 class _Cause(NamedTuple):
@@ -227,7 +244,13 @@ def _propose_mistakes(expected: float, judged: JudgedWeight) -> Iterator[_Cause]
         yield from _propose_other_fans(expected, judged.comparison.weight.shape, initializer)
     yield _Cause("the variance given as the standard deviation", expected**2)
     yield _Cause("the standard deviation given as the variance", expected**0.5)
-    if "truncated normal" in _get_expected(judged).families:
+    expected_families = _get_expected(judged).families
+    if "uniform" in (*expected_families, *judged.comparison.actual.families):
+        # U(-b, b) has the standard deviation b / sqrt(3).
+        std_as_bound, bound_as_std = expected / math.sqrt(3), expected * math.sqrt(3)
+        yield _Cause("the standard deviation given as the bound", std_as_bound)
+        yield _Cause("the bound given as the standard deviation", bound_as_std)
+    if "truncated normal" in expected_families:
         kept = truncated_quantiles(-2.0, 2.0).stddev
         yield _Cause("standard deviation is that before truncation", expected * kept)
     if initializer is None:

@@ -261,10 +261,11 @@ def check_suitable(initializer: LayerInitializer | None, weight: ModelWeight) ->
         if used is not None:
             problem = (
                 f", the parameter {module_weight_name(weight)!r} from which torch computes "
-                f"{used!r}: the weight in use would have other values. Draw it before it is "
-                "parametrized"
+                f"{used!r}: the weight in use would have other values. Draw {used!r} before the "
+                "module is parametrized, and leave this parameter as it is: write "
+                f"{{{weight.shown!r}: None}} before other rules"
             )
-            raise unsuitable_error(repr(initializer), weight.path, problem)
+            raise unsuitable_error(repr(initializer), weight.shown, problem)
         for nested in initializers_within(initializer):
             if isinstance(nested, _IN_KERAS_ORDER) or getattr(nested, "cell", None) == "gru":
                 problem = ", whose axes or gates are in the order of torch"

@@ -102,6 +102,53 @@ def test_another_family_is_named(yesterday):
     assert len(report.problems) == 3
 
 
+@pytest.mark.parametrize(
+    ("actual", "expected", "cause"),
+    [
+        (
+            keras_initx.RandomNormal(stddev=0.01),
+            keras_initx.GlorotUniform(),
+            "normal instead of uniform, which leaves a factor of 0.16",
+        ),
+        (keras_initx.RandomNormal(stddev=np.sqrt(2 / 512)), keras_initx.GlorotUniform(), "normal instead of uniform"),
+        (
+            keras_initx.RandomNormal(stddev=np.sqrt(2 / 256)),
+            keras_initx.LecunUniform(),
+            "normal instead of uniform, and He's scale",
+        ),
+        (
+            keras_initx.RandomUniform(-0.05, 0.05),
+            keras_initx.RandomNormal(stddev=0.05),
+            "uniform instead of normal, and the standard deviation given as the bound",
+        ),
+        (
+            keras_initx.RandomUniform(-1 / 16, 1 / 16),
+            keras_initx.LecunUniform(),
+            "the standard deviation given as the bound",
+        ),
+        (
+            keras_initx.RandomUniform(-3 / 16, 3 / 16),
+            keras_initx.LecunUniform(),
+            "the bound given as the standard deviation",
+        ),
+        (
+            keras_initx.RandomNormal(stddev=np.sqrt(6 / 512)),
+            keras_initx.GlorotUniform(),
+            "normal instead of uniform, and the bound given as the standard deviation",
+        ),
+    ],
+)
+def test_another_family_and_another_scale_are_two_statements(actual, expected, cause):
+    values = to_numpy(actual.clone()((256, 256)))
+    assert sole(audit({"a": values}, {"a": set_axes(expected)}))[1] == cause
+
+
+def set_axes(initializer):
+    config = initializer.get_config()
+    axes = {"input_axes": [0], "output_axes": [1]} if "input_axes" in config else {}
+    return type(initializer).from_config({**config, **axes})
+
+
 def blocks(count, width=64):
     """Return a residual network of so many blocks, whose kernels are told apart by a deviation of a hundredth."""
     x = inputs = keras.Input((6,), dtype="int32")

@@ -1,7 +1,9 @@
 """A whole model is drawn anew: by rules, from one seed, all or nothing."""
 
+import ast
 import copy
 import json
+import re
 from dataclasses import replace
 
 import keras
@@ -340,8 +342,12 @@ def test_what_torch_computes_a_weight_from_is_refused_with_the_weight_in_use(kin
     model = keras.Sequential([keras.Input((4,)), keras.layers.TorchModuleWrapper(module, name="net")])
     # Not `weight`: to read one with spectral norm changes it.
     before = copy.deepcopy({name: value for name, value in module.state_dict().items() if name != "0.bias"})
-    with pytest.raises(ValueError, match=r"from which torch computes '0\.weight'"):
+    with pytest.raises(ValueError, match=r"from which torch computes '0\.weight'") as error:
         initialize(model, {"*": "zeros"}, seed=0)
+    (left,) = re.findall(r"write (\{.*: None\}) before other rules", str(error.value))
+    (path,) = ast.literal_eval(left)
+    assert f" for {path!r}, the parameter" in str(error.value)
+    initialize(model, {path: None}, seed=0, dry_run=True)
     assert all(torch.equal(module.state_dict()[name], value) for name, value in before.items())
     plan = initialize(model, {"net/0.bias": "ones"}, seed=0)
     assert module[0].bias.tolist() == [1, 1, 1]
