@@ -97,10 +97,10 @@ def compare_masks(
         return []
     differences = []
     for name in here:
-        if name not in there and not (not is_same_framework and _has_mask_like(theirs, ours, name)):
+        if name not in there and (is_same_framework or not _has_mask_like(theirs, ours, name)):
             differences.append(f"`{name}` is passed here, and not there")
     for name in there:
-        if name not in here and not (not is_same_framework and _has_mask_like(ours, theirs, name)):
+        if name not in here and (is_same_framework or not _has_mask_like(ours, theirs, name)):
             differences.append(f"`{name}` is passed there, and not here")
     return differences
 
@@ -108,8 +108,8 @@ def compare_masks(
 def _has_mask_like(call: RecordedCall, other: RecordedCall, name: str) -> bool:
     """Say whether a call has an argument with the shape of a mask of the other call."""
     shape = squeeze_shape(other.inputs[name].shape)
-    _, *others = [*call.inputs.values(), None]  # without the first, which is masked
-    return any(tensor is not None and squeeze_shape(tensor.shape) == shape for tensor in others)
+    others = [*call.inputs.values()][1:]  # without the first, which is masked
+    return any(squeeze_shape(tensor.shape) == shape for tensor in others)
 
 
 def _list_passed(call: RecordedCall, is_same_framework: bool) -> list[str]:
