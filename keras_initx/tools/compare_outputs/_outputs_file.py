@@ -85,8 +85,7 @@ _RECORDS: Mapping[str, type] = {
 def _list_fields(record: type) -> list[str]:
     if dataclasses.is_dataclass(record):
         return [field.name for field in dataclasses.fields(record)]
-    names: Sequence[str] = vars(record)["_fields"]  # of a `NamedTuple`
-    return list(names)
+    return list(record.__annotations__)  # of a `NamedTuple`
 
 
 class _Writer:

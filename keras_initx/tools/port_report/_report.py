@@ -212,7 +212,7 @@ class PortReport(Tabular[PortCheck], Judgement):
             return PortCheck(
                 "loss and gradients",
                 "not compared",
-                "Pass targets and the loss of the module to compare them.",
+                "Pass targets and the loss of the module.",
             )
         answer = "not known"
         if step.obstacle:
