@@ -23,6 +23,9 @@ if _TYPE_CHECKING:
         RecordedOutputs as RecordedOutputs,
     )
     from keras_initx.tools.compare_outputs._recorded_step import RecordedStep as RecordedStep
+    from keras_initx.tools.compare_outputs._setting_differences import (
+        SettingDifference as SettingDifference,
+    )
     from keras_initx.tools.compare_outputs._step_report import StepChange as StepChange
     from keras_initx.tools.compare_outputs._step_report import StepLoss as StepLoss
     from keras_initx.tools.compare_outputs._step_report import StepReport as StepReport
@@ -79,6 +82,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "RecordedOutputs",
     ),
     "tools.compare_outputs._recorded_step": ("RecordedStep",),
+    "tools.compare_outputs._setting_differences": ("SettingDifference",),
     "tools.compare_outputs._step_report": (
         "StepChange",
         "StepLoss",

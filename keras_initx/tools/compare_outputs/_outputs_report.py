@@ -173,19 +173,19 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         for row in self.rows:
             if row.answer == "differs" or (row.is_model and not row.is_whole):
                 problems.append(row)
-        problems += [Problem(row.name, row.text) for row in self.select_settings("any")]
+        problems += [Problem(row.name, row.text) for row in self._select_settings("any")]
         if self.step is not None:
             problems += self.step.problems
-            problems += [Problem(row.name, row.text) for row in self.select_settings("training")]
+            problems += [Problem(row.name, row.text) for row in self._select_settings("training")]
         return problems
 
-    def select_settings(self, scope: str) -> list[SettingDifference]:
+    def _select_settings(self, scope: str) -> list[SettingDifference]:
         """Select the settings that differ, of one scope, see `SettingDifference`."""
         return [difference for difference in self.settings if difference.scope == scope]
 
-    def describe_settings(self, scope: str) -> list[str]:
+    def _describe_settings(self, scope: str) -> list[str]:
         """Describe the settings that differ, of one scope, each with the layers that have it."""
-        groups = group_names((row.text, row.name) for row in self.select_settings(scope))
+        groups = group_names((row.text, row.name) for row in self._select_settings(scope))
         return [f"{text} ({truncate(names)})" for text, names in groups.items()]
 
     @property
@@ -198,7 +198,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     def _summarize_settings(self) -> list[str]:
         sentences = []
         for scope, words in _SCOPES.items():
-            texts = self.describe_settings(scope)
+            texts = self._describe_settings(scope)
             if texts:
                 sentences.append(f"{words}: {'; '.join(texts)}.")
         return sentences
@@ -233,7 +233,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     def headline(self) -> str:
         """The main problem, in a few words."""
         if self.first is None:
-            settings = self.describe_settings("any")
+            settings = self._describe_settings("any")
             if settings:
                 return f"The outputs of the model {self._describe_model()}; {'; '.join(settings)}."
             if self.step is not None and not self.step.ok:
@@ -275,7 +275,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             lines.append(f"What differs in {self.first.name}: {join_clauses(*self.reasons)}.")
         return lines
 
-    def list_other_settings(self) -> list[str]:
+    def _list_other_settings(self) -> list[str]:
         """List the settings that differ in other rows, each with the rows that have it."""
         head = "Configured differently"
         if self.first is None:
@@ -328,7 +328,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     def _below(self) -> list[str]:
         lines = [
             *self._describe_first_difference(),
-            *self.list_other_settings(),
+            *self._list_other_settings(),
             *self._list_not_compared(),
         ]
         for row in self.rows:

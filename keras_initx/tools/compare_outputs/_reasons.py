@@ -97,10 +97,10 @@ def compare_masks(
         return []
     differences = []
     for name in here:
-        if name not in there and not (not is_same_framework and _has_mask_like(theirs, ours, name)):
+        if name not in there and (is_same_framework or not _has_mask_like(theirs, ours, name)):
             differences.append(f"`{name}` is passed here, and not there")
     for name in there:
-        if name not in here and not (not is_same_framework and _has_mask_like(ours, theirs, name)):
+        if name not in here and (is_same_framework or not _has_mask_like(ours, theirs, name)):
             differences.append(f"`{name}` is passed there, and not here")
     return differences
 

@@ -123,7 +123,7 @@ class PortReport(Tabular[PortCheck], Judgement):
             text = self._outputs_without_step().headline.removesuffix(".")
             reasons = f" ({'; '.join(self.outputs.reasons)})" if self.outputs.reasons else ""
             return _describe_verdict(f"{text[:1].lower()}{text[1:]}{reasons}")
-        settings = self.outputs.describe_settings("any")
+        settings = self.outputs._describe_settings("any")
         if settings:
             return _describe_verdict("; ".join(settings))
         if not self._outputs_without_step().ok:
@@ -138,11 +138,11 @@ class PortReport(Tabular[PortCheck], Judgement):
         if step is not None and not step.ok:
             where = "in the first step" if any(step._differing()) else "in later steps"
             text = f"{where}, {step.problems[0].text}"
-            masks = self.outputs.describe_settings("loss")
+            masks = self.outputs._describe_settings("loss")
             if masks and step.loss.answer == "differs":
                 text = f"{text}; {'; '.join(masks)}"
             return _describe_verdict(text, is_known=self._step_differs())
-        if step is not None and self.outputs.describe_settings("training"):
+        if step is not None and self.outputs._describe_settings("training"):
             return _describe_verdict("the first step is equal")
         if step is not None and step.explanations:
             explanations = "; ".join(step.explanations)
@@ -154,12 +154,12 @@ class PortReport(Tabular[PortCheck], Judgement):
         """List the settings that differ without an effect on this batch, each with its layers."""
         clauses = []
         settings = [
-            *self.outputs.describe_settings("every batch"),
-            *self.outputs.describe_settings("not known"),
+            *self.outputs._describe_settings("every batch"),
+            *self.outputs._describe_settings("not known"),
         ]
         if settings:
             clauses.append(f"settings that differ: {'; '.join(settings)}")
-        in_training = self.outputs.describe_settings("training")
+        in_training = self.outputs._describe_settings("training")
         if in_training:
             clauses.append(f"in training these differ: {'; '.join(in_training)}")
         return clauses
@@ -186,7 +186,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         outputs = self._outputs_without_step()
         answer = "equal" if outputs.ok else "not known"
         differs = any(row.answer == "differs" for row in outputs.rows)
-        if differs or outputs.select_settings("any"):
+        if differs or outputs._select_settings("any"):
             answer = "differs"
         return PortCheck("outputs", answer, outputs.summary)
 
@@ -293,7 +293,7 @@ class PortReport(Tabular[PortCheck], Judgement):
     def _lines_on_settings(self) -> list[str]:
         if not self._outputs_without_step().ok:
             return []  # the report on outputs has them
-        return self.outputs.list_other_settings()
+        return self.outputs._list_other_settings()
 
     def _title(self) -> str:
         return self.verdict
