@@ -129,22 +129,26 @@ class PortReport(Tabular[PortCheck], Judgement):
         if step is not None and step.obstacle:
             text = f"{step.summary[:1].lower()}{step.summary[1:]}"
             return _describe_verdict(text, is_known=False)
-        settings = self._settings()
-        if step is not None:
-            settings = [text for text in settings if text not in step.later]
-            settings += step.settings
-        other_settings = f"; settings that differ: {'; '.join(settings)}" if settings else ""
+        equal = [row.path for row in self.rows if row.answer == "equal"]
+        text = f"The port is equal: {', '.join(equal)}"
         if step is not None and not step.ok:
             where = "in the first step" if any(step._differing()) else "in later steps"
-            text = f"{where}, {step.problems[0].text}"
-            verdict = _describe_verdict(text, is_known=self._step_differs())
-            return f"{verdict}{other_settings}"
-        if step is not None and step.explanations:
-            explanations = "; ".join(step.explanations)
-            text = f"The port is equal but for {DONE_DIFFERENTLY}: {explanations}"
-            return f"{text}{other_settings}"
-        equal = [row.path for row in self.rows if row.answer == "equal"]
-        return f"The port is equal: {', '.join(equal)}{other_settings}"
+            difference = f"{where}, {step.problems[0].text}"
+            text = _describe_verdict(difference, is_known=self._step_differs())
+        elif step is not None and step.explanations:
+            text = f"The port is equal but for {DONE_DIFFERENTLY}: {'; '.join(step.explanations)}"
+        return f"{text}{self._describe_circumstances()}"
+
+    def _describe_circumstances(self) -> str:
+        """Return the end of the verdict: that dropout was off, and settings that differ."""
+        step = self.outputs.step
+        settings = self._settings()
+        text = ""
+        if step is not None:
+            settings = [setting for setting in settings if setting not in step.later]
+            settings += step.settings
+            text = "; dropout was off" if step.dropout_off else ""
+        return f"{text}; settings that differ: {'; '.join(settings)}" if settings else text
 
     def _settings(self) -> list[str]:
         """Return the settings that differ without an effect on this batch, each with its layers."""
