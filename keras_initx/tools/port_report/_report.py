@@ -128,7 +128,10 @@ class PortReport(Tabular[PortCheck], Judgement):
             return _describe_verdict("; ".join(settings))
         if not self._outputs_without_step().ok:
             return _describe_verdict(self._outputs_without_step().headline, is_known=False)
-        return "; ".join([self._verdict_on_step(), *self._list_settings()])
+        clauses = [self._verdict_on_step()]
+        if self.outputs.step is not None and self.outputs.step.dropout_off:
+            clauses.append("dropout was off")
+        return "; ".join([*clauses, *self._list_settings()])
 
     def _verdict_on_step(self) -> str:
         step = self.outputs.step
