@@ -189,7 +189,7 @@ def _read_module(module: Any) -> list[Component]:
         for number in range(getattr(module, "num_layers", 1)):
             if number:
                 components.append(_make_dropout(class_name, module.dropout))
-            components.append(component)
+            components.append(replace(component))
         return components
     if kind.name == ATTENTION:
         return [component, _make_dropout(class_name, module.dropout)]
@@ -212,8 +212,7 @@ def _read_unknown(operation: Any, *, is_own: bool, framework: str) -> list[Compo
     if is_own and type(operation).__name__ in READ_THROUGH[framework]:
         return []
     attributes = dict(read_settings(operation))
-    for name in ("supports_masking", "reset_after", "use_bias"):
-        attributes.pop(name, None)
+    attributes.pop("supports_masking", None)
     if not attributes:
         return []
     return [Component("", type(operation).__name__, {})]

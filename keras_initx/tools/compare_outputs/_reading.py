@@ -1,6 +1,6 @@
 """Read the calls of Keras and of torch: names, settings, arguments and values.
 
-Both frameworks get the words of Keras: `Conv2d(stride=2, eps=...)` has `{"strides": 2, ...}`.
+Settings have the names that each framework gives them; `_components.py` has common words.
 """
 
 import inspect
@@ -37,13 +37,6 @@ _LEFT_OUT = {
     "supports_jit",
     "training",
     "use_cudnn",
-}
-# The words of Keras for the arguments of modules of torch.
-_OTHER_WORDS = {
-    "eps": "epsilon",
-    "stride": "strides",
-    "dilation": "dilation_rate",
-    "p": "rate",
 }
 
 
@@ -113,31 +106,18 @@ def canonicalize_operations(inventory: Inventory) -> dict[keras.Operation, str]:
 
 
 def read_settings(operation: Any) -> Settings:
-    """Read the settings of a layer, an operation or a module of torch, in words of Keras.
+    """Read the settings of a layer, an operation or a module of torch, as it keeps them.
 
     They are its public attributes that are numbers, short texts, or lists of these.
     """
     settings = {}
     for name, value in vars(operation).items():
         if not name.startswith("_") and name not in _LEFT_OUT and is_simple(value):
-            settings[_OTHER_WORDS.get(name, name)] = value
+            settings[name] = value
     if isinstance(operation, keras.Layer):
         activation = activation_name(operation)
         if activation is not None:
             settings["activation"] = activation
-        cell: Any = getattr(operation, "cell", None)  # which has what a module of torch has itself
-        if hasattr(cell, "reset_after"):
-            settings["reset_after"] = cell.reset_after
-    elif is_torch_module(operation):
-        parameters = {name for name, _ in operation.named_parameters(recurse=False)}
-        if "weight" in parameters:
-            settings["use_bias"] = "bias" in parameters
-        if isinstance(settings.get("momentum"), float):
-            # In torch it is the share of the new values, in Keras the share of the former ones.
-            settings["momentum"] = round(1 - settings["momentum"], 12)
-        torch = sys.modules["torch"]
-        if isinstance(operation, torch.nn.GRU | torch.nn.GRUCell):
-            settings["reset_after"] = True  # torch has no other form
     return settings
 
 

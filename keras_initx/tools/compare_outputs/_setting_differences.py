@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from keras_initx.tools.compare_outputs._components import ATTENTION, DROPOUT, Component
+from keras_initx.tools.compare_outputs._components import DROPOUT, Component
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 from keras_initx.tools.compare_outputs._samples import Order
 from keras_initx.tools.compare_outputs._settings_table import (
@@ -87,6 +87,11 @@ class PlacedComponent(NamedTuple):
         return self.component.kind
 
     @property
+    def changes_training(self) -> bool:
+        """Whether it draws random numbers in training."""
+        return self.kind in _RATES
+
+    @property
     def is_off(self) -> bool:
         """Whether it does nothing, as a dropout with a rate of 0."""
         word = _RATES.get(self.kind)
@@ -102,11 +107,6 @@ class PlacedComponent(NamedTuple):
         if self.kind == "mask":
             return f"{name} of {self.component.settings.get('mask_value')}"
         return name
-
-
-def changes_training(component: Component) -> bool:
-    """Say whether a component draws random numbers in training."""
-    return component.kind in _RATES
 
 
 class ComponentDifferences(NamedTuple):
@@ -196,7 +196,7 @@ def _format_difference(
             word = f"{names[0]} here, {names[1]} there"
     if ours.kind == DROPOUT and word == "rate" and not (_is_plain(ours) and _is_plain(theirs)):
         word = "dropout"  # the argument of a layer that does more
-    return f"{word}: {format_setting(value)} here, {format_setting(other)} there"
+    return f"{word}: {_format_setting(value)} here, {_format_setting(other)} there"
 
 
 def _is_plain(placed: PlacedComponent) -> bool:
@@ -302,7 +302,7 @@ def _normalize(value: Any) -> Any:
     return value
 
 
-def format_setting(value: Any) -> str:
+def _format_setting(value: Any) -> str:
     """Format the value of a setting."""
     return f"{_normalize(value)}"
 
@@ -374,7 +374,7 @@ def compare_calls(
             other_value = theirs.settings.get(word, UNKNOWN)
             if word in words or other_value == UNKNOWN or _are_same(value, other_value):
                 continue
-            text = f"{word}: {format_setting(value)} here, {format_setting(other_value)} there"
+            text = f"{word}: {_format_setting(value)} here, {_format_setting(other_value)} there"
             differences.append((text, "not known"))
     return ComponentDifferences(list(dict.fromkeys(differences)), list(dict.fromkeys(unknown)))
 
@@ -402,8 +402,3 @@ def describe_other_classes(
         return []
     names = [ours[0].component.class_name, theirs[0].component.class_name]
     return [] if names[0] == names[1] else [f"{names[0]} here, {names[1]} there"]
-
-
-def is_attention(component: Component) -> bool:
-    """Say whether a component weighs values, so that its dropout may be a call inside of it."""
-    return component.kind == ATTENTION

@@ -20,7 +20,6 @@ from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.compare_outputs._setting_differences import (
     PlacedComponent,
     SettingDifference,
-    changes_training,
     compare_calls,
     compare_components,
     describe_other_classes,
@@ -164,21 +163,19 @@ class _Side:
 
     Args:
         calls: The calls, ordered by their ends.
-        paired: Dict from the calls that have counterparts to the components that were compared
-            with theirs, by the numbers of both.
-        is_open: The calls whose components stand before them, because what they do may be calls
-            inside of the counterpart.
+        paired: Dict from the numbers of calls that have counterparts to those of their components
+            that were compared with it.
+
+    Attributes:
+        line: Components, and the numbers of calls that have counterparts.
     """
 
     def __init__(
-        self,
-        calls: Sequence[RecordedCall],
-        paired: Mapping[int, list[Component]],
-        is_open: Mapping[int, bool],
+        self, calls: Sequence[RecordedCall], paired: Mapping[int, Sequence[Component]]
     ) -> None:
-        # Pairs of a position and a component, or the number of a counterpart.
+        self._paired = paired
         self.line: list[PlacedComponent | int] = []
-        hidden = self._find_hidden(calls, paired, is_open)
+        hidden = self._find_hidden(calls)
         functions: dict[int, list[PlacedComponent]] = {}
         for call in calls:
             for component in call.components:
@@ -188,48 +185,36 @@ class _Side:
         for index, call in enumerate(calls):
             if index not in hidden:
                 self.line += functions.get(index, [])
-                self._add(index, call, calls, paired, is_open)
-        self.line += functions.get(len(calls), [])
+                self._add(index, call)
 
-    def _find_hidden(
-        self,
-        calls: Sequence[RecordedCall],
-        paired: Mapping[int, list[Component]],
-        is_open: Mapping[int, bool],
-    ) -> set[int]:
+    def _find_hidden(self, calls: Sequence[RecordedCall]) -> set[int]:
         """Find the calls inside of calls that are compared as a whole."""
         hidden: set[int] = set()
         for index, call in enumerate(calls):
             kinds = {component.kind for component in call.components}
-            is_compared = index in paired and not is_open.get(index, False)
+            is_compared = bool(self._paired.get(index))
             if not kinds.isdisjoint(_CLOSED) or (ATTENTION in kinds and is_compared):
                 hidden.update(range(call.begin, index))
         return hidden
 
-    def _add(
-        self,
-        index: int,
-        call: RecordedCall,
-        calls: Sequence[RecordedCall],
-        paired: Mapping[int, list[Component]],
-        is_open: Mapping[int, bool],
-    ) -> None:
-        components = []
+    def _add(self, index: int, call: RecordedCall) -> None:
+        compared = self._paired.get(index, ())
+        left = []
         for component in call.components:
-            is_compared = any(component is other for other in paired.get(index, ()))
+            is_compared = any(component is other for other in compared)
             if component.kind and component.begin is None and not is_compared:
-                components.append(component)
-        kinds = {component.kind for component in components}
-        if ATTENTION in kinds and call.begin < index:
+                left.append(component)
+        has_calls_inside = call.begin < index
+        if has_calls_inside and any(component.kind == ATTENTION for component in left):
             # Its dropout is a call inside of it, if there is one.
-            components = [component for component in components if component.kind == ATTENTION]
-        placed = [PlacedComponent(call, component) for component in components]
-        if index not in paired:
+            left = [component for component in left if component.kind == ATTENTION]
+        placed = [PlacedComponent(call, component) for component in left]
+        if index not in self._paired:
             self.line += placed
-        elif is_open.get(index, False):
-            self.line += [*placed, index]
+        elif compared:
+            self.line += [index, *placed]  # such as an activation, which is a module of its own
         else:
-            self.line += [index, *placed]
+            self.line += [*placed, index]  # what it does may be in calls inside of the counterpart
 
 
 def _divide(
@@ -242,8 +227,6 @@ def _divide(
     other_numbers: dict[int, int] = {}
     paired: dict[int, list[Component]] = {}
     paired_there: dict[int, list[Component]] = {}
-    is_open: dict[int, bool] = {}
-    is_open_there: dict[int, bool] = {}
     for index, call in enumerate(ours):
         other = counterparts.get(call.key)
         if other is None or id(other) not in numbers:
@@ -253,10 +236,8 @@ def _divide(
         other_numbers[index] = number
         paired[index] = [placed.component for placed, _ in pairs]
         paired_there[number] = [placed.component for _, placed in pairs]
-        # A layer may be a module that calls others, or the other way round.
-        is_open[index] = is_open_there[number] = not pairs
-    line = _Side(ours, paired, is_open).line
-    line_there = _Side(theirs, paired_there, is_open_there).line
+    line = _Side(ours, paired).line
+    line_there = _Side(theirs, paired_there).line
     shown = [item for item in line if isinstance(item, int)]
     shown_there = {item for item in line_there if isinstance(item, int)}
     candidates = [index for index in shown if other_numbers[index] in shown_there]
@@ -373,7 +354,7 @@ def _describe_alone(
     differences = []
     for placed in here:
         name = str(placed.call.key)
-        if changes_training(placed.component):
+        if placed.changes_training:
             text = f"only here: {placed.describe()}"
             differences.append(SettingDifference(text, TRAINING, name))
         elif placed.kind == "mask":
@@ -381,7 +362,7 @@ def _describe_alone(
             differences.append(SettingDifference(text, ONE_FRAMEWORK, name))
     for placed in there:
         is_known = placed.component.settings.get("rate") != UNKNOWN
-        if changes_training(placed.component) and is_known:
+        if placed.changes_training and is_known:
             text = f"only there: {placed.describe()}"
             differences.append(SettingDifference(text, TRAINING, like=str(placed.call.key)))
     return differences
@@ -391,7 +372,7 @@ def _describe_counts(
     here: Sequence[PlacedComponent], there: Sequence[PlacedComponent], *, has_fixed_sizes: bool
 ) -> list[str]:
     """Say that a stretch has other numbers of a kind, unless all of them have the same settings."""
-    has_differences = changes_training(here[0].component)
+    has_differences = here[0].changes_training
     for placed in here:
         for other in there:
             found = compare_components(placed, other, has_fixed_sizes=has_fixed_sizes)
