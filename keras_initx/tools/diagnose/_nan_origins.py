@@ -30,7 +30,7 @@ from keras_initx.tools.diagnose._measured_layers import (
     measured_layers,
     trained_layers,
 )
-from keras_initx.tools.diagnose._rules import EXPLODING
+from keras_initx.tools.diagnose._rules import EXPLODING, HUGE
 from keras_initx.tools.diagnose._signal_probe import list_floats
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
@@ -114,12 +114,17 @@ class _NonfiniteRecorder(CallRecorder):
         self._watch = watch
         # Before the call, because it may assign its weights.
         self._with_large_weights: set[keras.Operation] = set()
+        self._with_huge_weights: set[keras.Operation] = set()
 
     def before(self, call: Call) -> None:
         super().before(call)
         operation = call.operation
-        if isinstance(operation, keras.Layer) and any(map(_is_large, operation.weights)):
-            self._with_large_weights.add(operation)
+        if isinstance(operation, keras.Layer):
+            deviations = list(map(_measure_deviation, operation.weights))
+            if any(deviation > EXPLODING for deviation in deviations):
+                self._with_large_weights.add(operation)
+            if any(deviation > HUGE for deviation in deviations):
+                self._with_huge_weights.add(operation)
 
     def after(self, call: Call) -> None:
         record = self._open[-1]
@@ -132,8 +137,12 @@ class _NonfiniteRecorder(CallRecorder):
         if not all(map(_is_finite, inputs)):
             return
         has_nan = any(np.isnan(values).any() for values in outputs)
-        are_large = call.operation in self._with_large_weights or any(map(_is_large, inputs))
-        if (are_large or not has_nan) and self._overflows(call):
+        are_large = call.operation in self._with_large_weights or any(
+            _measure_deviation(values) > EXPLODING for values in inputs
+        )
+        # The product of two huge weights overflows for small inputs too.
+        are_huge = call.operation in self._with_huge_weights
+        if are_huge or ((are_large or not has_nan) and self._overflows(call)):
             self.kinds[record] = "too large"
         else:
             self.kinds[record] = "NaN" if has_nan else "infinite"
@@ -155,10 +164,10 @@ class _NonfiniteRecorder(CallRecorder):
         return all(_is_finite(to_array(tensor)) for tensor in list_floats(outputs))
 
 
-def _is_large(values: Array | keras.Variable) -> bool:
+def _measure_deviation(values: Array | keras.Variable) -> float:
     if isinstance(values, keras.Variable):
         values = to_array(values)
-    return bool(np.std(values, dtype="float64") > EXPLODING)
+    return float(np.std(values, dtype="float64"))
 
 
 def _is_finite(values: Array) -> bool:

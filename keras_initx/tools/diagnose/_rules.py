@@ -218,6 +218,8 @@ def _select_layers(
 
 # Standard deviation above which a signal has exploded.
 EXPLODING = 1e3
+# Size of a weight above which no initializer and no training gives it.
+HUGE = 1e10
 # Training first has to undo the initial weights if the loss of an output is above this many times
 # the loss of a blind guess, or above this number if a guess costs less than 1.
 FIRST_LOSS = 8

@@ -52,6 +52,14 @@ def decay(repaired):
         return dense(depth=1, after=[lambda: Decay(np.arange(32) + repaired)])
 
 
+def unfilled(repaired):
+    """Return a network with a bias in memory that nobody has filled."""
+    network = dense(depth=1)
+    if not repaired:
+        network[0].layers[0].bias.assign(np.resize(np.array([3e33, 4e-41, 7e28, 0], "float32"), 32))
+    return network
+
+
 def zero_embedding(repaired):
     embedding = layers.Embedding(50, 8, embeddings_initializer="uniform" if repaired else "zeros")
     return recurrent(embedding, layers.GRU(16), x=BEFORE, dtype="int32")
@@ -152,6 +160,7 @@ LONG_SERIES = drawn(16, 150, 8)
 
 FAULTY = {
     "-inf behind an exponential": Case(decay, ["not finite"], "give decay/A_log finite values"),
+    "memory that nobody has filled": Case(unfilled, ["huge weights"], "give dense/bias other values"),
     # Units that are the same.
     "kernels of zeros": Case(
         lambda repaired: dense(kernel="he_normal" if repaired else "zeros"),

@@ -26,6 +26,7 @@ from keras_initx.tools.diagnose.verdicts import (
     equal_units,
     exchanged_axes,
     exploding,
+    huge_weights,
     large_first_loss,
     linear_layers,
     memory,
@@ -49,8 +50,9 @@ from keras_initx.tools.diagnose.verdicts import (
 
 # All rules, in the order in which they are asked: causes before effects.
 RULES = (
-    # The data.
+    # The data, and what no initializer and no training gives.
     not_finite.not_finite,
+    huge_weights.huge_weights,
     # The loss: what it misreads is not learned, whatever the inputs and weights are.
     single_class.single_class,
     no_probabilities.no_probabilities,

@@ -22,6 +22,7 @@ from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import (
     EXPLODING,
     FIRST_LOSS,
+    HUGE,
     Finding,
     Level,
     describe_normalization,
@@ -29,6 +30,7 @@ from keras_initx.tools.diagnose._rules import (
     group_by_level,
     rule,
     write_count,
+    write_rest,
 )
 from keras_initx.tools.diagnose._signal import compute_signal_rms
 from keras_initx.tools.diagnose._suitable_initializers import (
@@ -117,11 +119,21 @@ def _report_signals(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterat
             evidence += f"; {share} of the outputs of {first.title} are not finite"
         if level == "note":
             evidence += describe_normalization(hit[0])
+        evidence += _describe_huge_kernels(hit)
         remedy = propose_for_signal(hit, cause, diagnosis)
         sums = propose_for_growing_sums(diagnosis)
         if cause is None and sums is not None:
             remedy = sums
         yield Finding(hit, evidence, remedy, level)
+
+
+def _describe_huge_kernels(hit: Sequence[MeasuredLayer]) -> str:
+    """Write which kernels alone suffice to make these signals, with their size."""
+    huge = [kernel for kernel in list_kernels(hit) if kernel.report.std > HUGE]
+    if not huge:
+        return ""
+    size = f"a standard deviation of {huge[0].report.std:.3g}"
+    return f"; the cause is {huge[0].path} with {size}{write_rest(huge)}"
 
 
 def _report_gradients(diagnosis: Diagnosis) -> Iterator[Finding]:

@@ -197,3 +197,26 @@ def test_a_large_signal_before_a_normalization_is_a_note():
     assert "directly after large normalizes this scale" in keras_initx.diagnose(model, INPUTS).verdicts[0].evidence
     model = keras.Sequential([keras.Input((16,)), layer_named("large", large), layer_named("out")])
     assert levels_found(model) == {("exploding", "error"): ("large", "out")}
+
+
+class Product(keras.layers.Layer):
+    """Multiply by two kernels, whose product overflows."""
+
+    def build(self, shape):
+        self.first = self.add_weight((shape[-1], 8), keras.initializers.RandomNormal(stddev=1e25, seed=0), name="first")
+        self.second = self.add_weight((8, 4), keras.initializers.RandomNormal(stddev=1e25, seed=0), name="second")
+
+    def call(self, x):
+        return x @ self.first @ self.second
+
+
+def test_a_kernel_that_is_huge_as_a_whole_is_named_and_not_the_formula():
+    model = mlp("relu", depth=1)
+    assert found(model, X) == {}
+    model.get_layer("hidden_1").kernel.assign(1e30 * model.get_layer("hidden_1").kernel)
+    assert "; the cause is hidden_1/kernel with a standard deviation of " in found(model, X)["exploding"].evidence
+    product = keras.Sequential([keras.Input((64,)), Product(name="product"), keras.layers.Dense(5)])
+    verdicts = found(product, X)
+    assert list(verdicts) == ["exploding"]
+    assert "; the cause is product/first with a standard deviation of " in verdicts["exploding"].evidence
+    assert "(and 1 more weight" in verdicts["exploding"].evidence

@@ -201,10 +201,10 @@ def test_a_model_may_replace_what_is_not_finite_itself():
 
 @pytest.mark.parametrize("inputs", [1, 16], ids=["infinite", "nan"])
 def test_what_is_not_finite_before_a_normalization_is_an_error(inputs):
-    model = keras.Sequential(
-        [keras.Input((16,)), layer_named("hidden"), layers.BatchNormalization(name="norm"), layer_named("out")]
-    )
-    kernel = np.array(keras.ops.convert_to_numpy(model.get_layer("hidden").kernel))
+    stack = [layer_named("hidden"), layers.BatchNormalization(name="norm"), layer_named("out")]
+    model = keras.Sequential([keras.Input((16,)), *stack])
+    # As a whole, so that no value is far from the others.
+    kernel = 1e34 * np.array(keras.ops.convert_to_numpy(model.get_layer("hidden").kernel))
     kernel[:inputs, 5] = 3e38
     model.get_layer("hidden").kernel.assign(kernel)
     assert levels_found(model) == {("exploding", "error"): ("hidden", "norm", "out")}
