@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import keras
 import numpy as np
@@ -276,7 +276,7 @@ def load_pretrained(
     elif is_torch_module(source):
         opened, layout = read_module(source, layout)
     else:
-        opened = source
+        opened = cast("OpenedSource", source)
     kinds = match_kinds(resize, inventory.weights_and_buffers)
     with open_source(opened) as (contents, own_layout):
         plan = plan_load(inventory, contents, own_layout, names, layout, kinds)
