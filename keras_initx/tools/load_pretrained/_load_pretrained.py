@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -20,7 +20,6 @@ from keras_initx.checkpoints._keras_names import (
 )
 from keras_initx.checkpoints._sources import (
     LayoutName,
-    OpenedSource,
     Source,
     are_in_memory,
     choose_layout,
@@ -269,14 +268,12 @@ def load_pretrained(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     _check_adapters("model", inventory)
-    opened: OpenedSource
+    opened: Any = source
     if isinstance(source, keras.Model):
         opened = checked_inventory("source", source)
         _check_adapters("source", opened)
     elif is_torch_module(source):
         opened, layout = read_module(source, layout)
-    else:
-        opened = cast("OpenedSource", source)
     kinds = match_kinds(resize, inventory.weights_and_buffers)
     with open_source(opened) as (contents, own_layout):
         plan = plan_load(inventory, contents, own_layout, names, layout, kinds)
