@@ -120,23 +120,10 @@ def test_another_epsilon_is_named_with_its_layer(make, layer):
     assert layer in report.verdict
 
 
-def without_dropout(module, model):
-    """Set all rates of dropout to 0, which draws other numbers in torch than in Keras."""
-    for part in module.modules():
-        if isinstance(part, torch.nn.Dropout):
-            part.p = 0.0
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.Dropout):
-            layer.rate = 0.0
-        if isinstance(layer, keras.layers.MultiHeadAttention):
-            layer._dropout = 0.0
-
-
 @pytest.mark.parametrize("make", [bert, gpt2, llama, vit], ids=lambda make: make.__name__)
 def test_the_gradients_of_a_port_are_equal(make):
     keras.utils.set_random_seed(0)
     module, model, names, layout, inputs = make()
-    without_dropout(module, model)
     load(model, module, names, layout)
     length = 5 if make is vit else TOKENS.shape[1]
     hidden = np.random.default_rng(1).normal(size=(2, length, WIDTH)).astype("float32")
@@ -147,7 +134,7 @@ def test_the_gradients_of_a_port_are_equal(make):
 
     model.compile("adam", {"sequence_output": "mse"} if make is bert else "mse")
     report = keras_initx.port_report(model, module, inputs, y, names=names, layout=layout, loss=loss)
-    assert report.verdict == "The port is equal: weights, outputs, loss and gradients."
+    assert report.verdict.startswith("The port is equal: weights, outputs, loss and gradients"), str(report)
 
 
 def gpt2_head():
@@ -174,7 +161,6 @@ def llama_head():
 def test_so_are_those_of_a_model_with_a_head_for_words(make):
     keras.utils.set_random_seed(0)
     module, model, names, layout = make()
-    without_dropout(module, model)
     load(model, module, names, layout)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     report = keras_initx.port_report(
@@ -186,4 +172,4 @@ def test_so_are_those_of_a_model_with_a_head_for_words(make):
         layout=layout,
         loss=lambda outputs, y: torch.nn.functional.cross_entropy(outputs.logits.flatten(0, 1), y.flatten()),
     )
-    assert report.verdict == "The port is equal: weights, outputs, loss and gradients."
+    assert report.verdict.startswith("The port is equal: weights, outputs, loss and gradients"), str(report)

@@ -109,7 +109,7 @@ def name_drawing_calls(calls: Sequence[RecordedCall], others: Sequence[RecordedC
         Text such as `" in noise"`, empty if two passes show no such call.
     """
     random = set(find_random_calls(calls, others))
-    drawing = []
+    drawing: list[int] = []
     names = []
     for index, (call, other) in enumerate(zip(calls, others, strict=False)):
         inputs = pair_tensors(call.inputs, other.inputs, None)

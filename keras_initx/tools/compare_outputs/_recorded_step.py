@@ -181,7 +181,7 @@ class RecordedWeight:
 
 
 class ArrayChange(NamedTuple):
-    """The gradient of an array of a module of torch, or its change by a step.
+    """The gradient of a parameter of a module of torch, or the change of a buffer by a call.
 
     Attributes:
         norm: Its norm.

@@ -123,3 +123,27 @@ def test_a_module_that_draws_is_not_compared():
         "The port is not known to be equal: the first step was not compared: the module draws"
     )
     assert np.isfinite(report.agreements[0].largest_difference)
+
+
+@pytest.mark.parametrize("name", ["drop", "dropout"])
+def test_a_step_without_dropout_is_said_to_be_one_and_its_rates_are_compared(name):
+    """By their names, or whatever the layers are called."""
+    module = torch.nn.Sequential()
+    module.add_module("fc", torch.nn.Linear(6, 3))
+    module.add_module("drop", torch.nn.Dropout(0.5))
+    port = Port("dense")
+    verdicts = []
+    for rate in (0.5, 0.3):
+        parts = [keras.layers.Dense(3, name="fc"), keras.layers.Dropout(rate, name=name)]
+        port.model = keras.Sequential([keras.Input((6,)), *parts], name="net")
+        keras_initx.load_pretrained(port.model, module.state_dict(), layout="torch")
+        port.model.compile("sgd", "mse")
+        port.module = module
+        verdicts.append(report_on(port).verdict)
+    right = "The port is equal: weights, outputs, loss and gradients; dropout was off"
+    assert verdicts[0] == f"{right}."
+    if name == "drop":
+        assert verdicts[1] == "The port differs: in later steps, rate: 0.3 here, 0.5 there (drop); dropout was off."
+    else:
+        rates = "rates of dropout: 0.3 in dropout here; 0.5 in drop there"
+        assert verdicts[1] == f"{right}; settings that differ: {rates}."
