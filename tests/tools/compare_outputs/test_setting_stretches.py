@@ -305,7 +305,7 @@ PAIRED = {
         lambda: First(nn.LSTM(8, 8, batch_first=True)),
         None,
         STEPS,
-        ("recurrent_dropout: 0.3 here, 0.0 there", "training"),
+        ("recurrent_dropout: 0.3 here, 0 there", "training"),
     ),
     "activation of a simple RNN": (
         recurrent(layers.SimpleRNN),
@@ -344,7 +344,7 @@ PAIRED = {
         lambda: First(nn.LSTM(8, 8, batch_first=True)),
         None,
         STEPS,
-        ("dropout: 0.2 here, 0.0 there", "training"),
+        ("dropout: 0.2 here, 0 there", "training"),
     ),
     "align_corners": (
         bilinear,
@@ -428,7 +428,7 @@ BETWEEN = {
         lambda: nn.Dropout(0.1),
         nn.Identity,
         STEPS,
-        "rate: 0.0 here, 0.1 there",
+        "rate: 0 here, 0.1 there",
     ),
     "dropout between recurrent layers": (
         lambda: [layers.LSTM(8, return_sequences=True), layers.Dropout(0.5), layers.LSTM(8, return_sequences=True)],
