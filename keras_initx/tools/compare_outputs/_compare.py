@@ -554,6 +554,8 @@ def compare_watched(
         tolerance,
         (ours.backend, others.backend),
     )
+    if not step.obstacle:
+        step = replace(step, later=[*step.later, *report._describe_settings("training")])
     return replace(report, step=step)
 
 

@@ -167,7 +167,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     def problems(self) -> list[Any]:
         """The rows that differ, the model's row unless it is proven equal, and the first step's.
 
-        Settings that may change outputs count, and those of training if the step was compared.
+        Settings that may change outputs count. Those of training count with the first step.
         """
         problems: list[Any] = []
         for row in self.rows:
@@ -176,7 +176,6 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         problems += [Problem(row.name, row.text) for row in self._select_settings("any")]
         if self.step is not None:
             problems += self.step.problems
-            problems += [Problem(row.name, row.text) for row in self._select_settings("training")]
         return problems
 
     def _select_settings(self, scope: str) -> list[SettingDifference]:
@@ -199,7 +198,9 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         sentences = []
         for scope, words in _SCOPES.items():
             texts = self._describe_settings(scope)
-            if texts:
+            # The step says which settings make later steps differ.
+            is_said = scope == "training" and self.step is not None and not self.step.obstacle
+            if texts and not is_said:
                 sentences.append(f"{words}: {'; '.join(texts)}.")
         return sentences
 

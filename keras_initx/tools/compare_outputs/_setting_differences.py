@@ -40,6 +40,8 @@ _RATES = {
     "Gaussian dropout": "rate",
     "noise": "stddev",
 }
+# Words of rates, of which 0 is off.
+_RATE_WORDS = ("rate", "dropout", "recurrent_dropout", "stddev")
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class PlacedComponent(NamedTuple):
         if self.kind in _RATES:
             if self.kind == DROPOUT and not _is_plain(self):  # an argument of a larger layer
                 name = f"dropout of {name}"
-            return f"{name} of {self.component.settings.get(_RATES[self.kind])}"
+            return f"{name} of {_format_rate(self.component.settings.get(_RATES[self.kind]))}"
         if self.kind == "mask":
             return f"{name} of {self.component.settings.get('mask_value')}"
         return name
@@ -196,6 +198,8 @@ def _format_difference(
             word = f"{names[0]} here, {names[1]} there"
     if ours.kind == DROPOUT and word == "rate" and not (_is_plain(ours) and _is_plain(theirs)):
         word = "dropout"  # the argument of a layer that does more
+    if word in _RATE_WORDS:
+        return f"{word}: {_format_rate(value)} here, {_format_rate(other)} there"
     return f"{word}: {_format_setting(value)} here, {_format_setting(other)} there"
 
 
@@ -300,6 +304,10 @@ def _normalize(value: Any) -> Any:
             return values[0]
         return values
     return value
+
+
+def _format_rate(rate: Any) -> str:
+    return f"{rate:g}" if isinstance(rate, int | float) else f"{rate}"
 
 
 def _format_setting(value: Any) -> str:

@@ -128,10 +128,7 @@ class PortReport(Tabular[PortCheck], Judgement):
             return _describe_verdict("; ".join(settings))
         if not self._outputs_without_step().ok:
             return _describe_verdict(self._outputs_without_step().headline, is_known=False)
-        clauses = [self._verdict_on_step()]
-        if self.outputs.step is not None and self.outputs.step.dropout_off:
-            clauses.append("dropout was off")
-        return "; ".join([*clauses, *self._list_settings()])
+        return "; ".join([self._verdict_on_step(), *self._describe_circumstances()])
 
     def _verdict_on_step(self) -> str:
         step = self.outputs.step
@@ -145,17 +142,18 @@ class PortReport(Tabular[PortCheck], Judgement):
             if masks and step.loss.answer == "differs":
                 text = f"{text}; {'; '.join(masks)}"
             return _describe_verdict(text, is_known=self._step_differs())
-        if step is not None and self.outputs._describe_settings("training"):
-            return _describe_verdict("the first step is equal")
         if step is not None and step.explanations:
             explanations = "; ".join(step.explanations)
             return f"The port is equal but for {DONE_DIFFERENTLY}: {explanations}"
         equal = [row.path for row in self.rows if row.answer == "equal"]
         return f"The port is equal: {', '.join(equal)}"
 
-    def _list_settings(self) -> list[str]:
-        """List the settings that differ without an effect on this batch, each with its layers."""
+    def _describe_circumstances(self) -> list[str]:
+        """Return the end of the verdict: that dropout was off, and settings that differ."""
+        step = self.outputs.step
         clauses = []
+        if step is not None and step.dropout_off:
+            clauses.append("dropout was off")
         settings = [
             *self.outputs._describe_settings("every batch"),
             *self.outputs._describe_settings("not known"),
@@ -163,7 +161,8 @@ class PortReport(Tabular[PortCheck], Judgement):
         if settings:
             clauses.append(f"settings that differ: {'; '.join(settings)}")
         in_training = self.outputs._describe_settings("training")
-        if in_training:
+        is_said = step is not None and not step.obstacle and not any(step._differing())
+        if in_training and not is_said:
             clauses.append(f"in training these differ: {'; '.join(in_training)}")
         return clauses
 

@@ -68,18 +68,16 @@ def test_another_rate_is_named(rate):
     )
     assert report.ok == (rate == 0.5)
     if rate != 0.5:
-        assert list(map(str, report.settings)) == [f"rate: 0.5 here, {rate} there (drop)"]
-        assert (
-            f"In training these differ: rate: 0.5 here, {rate} there (drop). The first step is equal" in report.summary
-        )
+        assert report.step.later == [f"rate: 0.5 here, {rate:g} there (drop)"]
+        assert f"The first step is equal, later ones are not: rate: 0.5 here, {rate:g} there" in report.step.summary
 
 
 def test_a_rate_on_one_side_alone_is_named():
     report = compare_outputs(finished(layers.Dropout(0.5, name="drop")), X, finished(), y=Y)
     assert not report.ok
-    assert list(map(str, report.settings)) == ["only here: Dropout of 0.5 (drop)"]
+    assert report.step.later == ["only here: Dropout of 0.5 (drop)"]
     report = compare_outputs(with_dropout(0.5), X, with_dropout(0.4), y=Y)
-    assert list(map(str, report.settings)) == ["dropout: 0.5 here, 0.4 there (both)"]
+    assert report.step.later == ["dropout: 0.5 here, 0.4 there (both)"]
 
 
 class Own(layers.Layer):
