@@ -682,7 +682,6 @@ def test_a_study_leaves_no_attribute_in_a_model():
     splits = (X, Y), (X, Y)
     study = keras_initx.compare_initializers(build, ["zeros", "ones"], splits, repeats=1, epochs=1)
     assert {trial["status"] for trial in study.trials.values()} == {"finished"}
-    assert all("verdicts" in trial["diagnosis"] for trial in study.trials.values())
     assert [[found.keys() for found in attributes(model)] for model in made] == [expected] * 2
 
 
