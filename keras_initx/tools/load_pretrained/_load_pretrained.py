@@ -20,7 +20,6 @@ from keras_initx.checkpoints._keras_names import (
 )
 from keras_initx.checkpoints._sources import (
     LayoutName,
-    OpenedSource,
     Source,
     are_in_memory,
     choose_layout,
@@ -270,14 +269,12 @@ def load_pretrained(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     _check_adapters("model", inventory)
-    opened: OpenedSource
+    opened: Any = source  # `open_source` checks its type
     if isinstance(source, keras.Model):
         opened = checked_inventory("source", source)
         _check_adapters("source", opened)
     elif is_torch_module(source):
         opened, layout = read_module(source, layout)
-    else:
-        opened = source
     kinds = match_kinds(resize, inventory.weights_and_buffers)
     with open_source(opened) as (contents, own_layout):
         plan = plan_load(inventory, contents, own_layout, names, layout, kinds)
