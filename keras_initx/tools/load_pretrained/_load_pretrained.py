@@ -79,7 +79,8 @@ class Parametrized:
 
     Attributes:
         name: Its name in a module without these arrays.
-        members: The names of these arrays. The first has the shape of the weight.
+        members: The names of these arrays: the direction, which has the shape of the weight, and
+            the gain.
         array: The weight, `None` if it cannot be computed.
         problem: The reason why it cannot.
     """
@@ -143,7 +144,7 @@ def _join_weight_norm(
     if members.keys() != {gain, direction}:
         return None
     g, v = contents[members[gain]], contents[members[direction]]
-    axes = _find_norm_axes(g.shape, v.shape)
+    axes = find_norm_axes(g.shape, v.shape)
     if axes is None:
         return None
 
@@ -159,7 +160,7 @@ def _join_weight_norm(
     return Parametrized(weight, (members[direction], members[gain]), array)
 
 
-def _find_norm_axes(gain: Shape, direction: Shape) -> tuple[int, ...] | None:
+def find_norm_axes(gain: Shape, direction: Shape) -> tuple[int, ...] | None:
     """Find the axes that a norm sums over, or `None` if these shapes are no such pair.
 
     They are `(1, 2, 3)` for a gain of shape `(64, 1, 1, 1)` and a direction `(64, 3, 7, 7)`.
@@ -268,7 +269,7 @@ def load_pretrained(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     _check_adapters("model", inventory)
-    opened: Any = source
+    opened: Any = source  # `open_source` checks its type
     if isinstance(source, keras.Model):
         opened = checked_inventory("source", source)
         _check_adapters("source", opened)
@@ -317,6 +318,7 @@ def plan_load(
     names: NamesDict | None,
     layout: LayoutName | None,
     kinds: Mapping[str, Resizing],
+    parametrized: Mapping[str, Parametrized] | None = None,
 ) -> LoadPlan:
     """Plan the array and the conversion for each weight. Mismatches are in the report.
 
@@ -327,6 +329,8 @@ def plan_load(
         names: See `load_pretrained`.
         layout: See `load_pretrained`.
         kinds: The kinds of `resize`, by the paths of weights.
+        parametrized: The weights that the source has as several arrays, by default those that
+            `find_parametrized` finds.
     """
     weights = inventory.weights_and_buffers
     chosen_layout = choose_layout(layout, own_layout)
@@ -335,7 +339,8 @@ def plan_load(
     is_of_keras = own_layout == "keras" or bool(contents.layers)
     candidates = find_candidates(weights, names, chosen_layout, saved, own, is_of_keras=is_of_keras)
     differences = Differences(inventory.model) if chosen_layout == "torch" else None
-    parametrized = {} if is_of_keras else find_parametrized(contents)
+    if parametrized is None:
+        parametrized = {} if is_of_keras else find_parametrized(contents)
     available = {**contents}
     for weight in parametrized.values():
         if weight.array is not None:

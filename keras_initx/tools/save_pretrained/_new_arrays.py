@@ -9,6 +9,9 @@ Each weight has a row. Its status decides the values that are written:
 
 A step is the `Assignment` of a load from `like`. An array is made from its *uses*, the weights that
 are loaded from it.
+
+torch may compute a weight from two arrays, the direction and the norm of a weight normalization. An
+array of this weight is made in the same way, and then split: it is the direction, and has the norm.
 """
 
 import hashlib
@@ -24,9 +27,15 @@ from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._current import backend
 from keras_initx.files._casts import can_be_cast, cast
 from keras_initx.files._formats import Contents
+from keras_initx.files._lazy import LazyArray
 from keras_initx.files._safetensors import ArraySpec, format_dtype
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.tools.load_pretrained._load_pretrained import Assignment, LoadPlan
+from keras_initx.tools.load_pretrained._load_pretrained import (
+    Assignment,
+    LoadPlan,
+    Parametrized,
+    find_norm_axes,
+)
 from keras_initx.tools.save_pretrained._save_report import SavedWeight
 from keras_initx.tools.save_pretrained._way_back import (
     Destination,
@@ -75,6 +84,7 @@ class NewArrays:
         contents: The arrays of `like`.
         stand_ins: The stand-ins through which the plan reads them.
         plan: The plan of a load from `like`.
+        parametrized: The weights that torch computes from arrays of `like`, by name.
         ties: The names of arrays that share memory, with the first name of each.
         dtype: The dtype of the saved values, `None` for the dtype of `like`.
 
@@ -87,6 +97,7 @@ class NewArrays:
         contents: Contents,
         stand_ins: Mapping[str, StandIn],
         plan: LoadPlan,
+        parametrized: Mapping[str, Parametrized],
         ties: Mapping[str, str],
         dtype: DType | None,
     ) -> None:
@@ -95,14 +106,23 @@ class NewArrays:
         self._plan = plan
         self._ties = ties
         self._dtype = dtype
+        self._parametrized = parametrized
+        # For the direction and the norm of each weight that is loaded: the name of this weight.
+        self._whole_names: dict[str, str] = {}
         self._uses: dict[str, list[_Use]] = {}
         self.rows: dict[str, SavedWeight] = {}
+        uses = []
         for step in plan.steps:
             row = self._plan_row(step)
             self.rows[row.path] = row
             if row.status in ("saved", "kept"):
-                for name in row.arrays:
-                    self._uses.setdefault(ties.get(name, name), []).append(_Use(step, name))
+                uses += [_Use(step, name) for name in self._list_sources(step)]
+        for use in uses:
+            if use.name not in contents:
+                members = parametrized[use.name].members
+                self._whole_names.update(dict.fromkeys(members, use.name))
+        for use in uses:
+            self._uses.setdefault(self._find_whole(use.name), []).append(use)
         for path, row in self.rows.items():
             if row.arrays:
                 self.rows[path] = replace(row, array_dtype=self.choose_dtype(row.arrays[0]))
@@ -135,16 +155,17 @@ class NewArrays:
                 f"the order of its {' and '.join(unknown)} in torch is not known: pass "
                 "`(name, function, inverse)` in `names`",
             )
-        is_computed = any(name not in self._contents for name in candidate.names)
-        if is_computed:
+        if self._is_computed(step):
             if self._is_unchanged(step):
                 return replace(row, status="kept")
-            return _fail_row(
-                row,
-                f"torch computes it from {' and '.join(map(repr, row.arrays))} ({row.how}), and it "
-                "has changed: merge these in torch (`remove_parametrizations`) and "
-                "pass `like=module.state_dict()`",
-            )
+            if len(candidate.names) > 1:
+                names = " and ".join(map(repr, row.arrays))
+                return _fail_row(
+                    row,
+                    f"torch computes it from {names} ({row.how}), and it has changed: merge these "
+                    "in torch (`remove_parametrizations`) and pass `like=module.state_dict()`",
+                )
+            return row
         # The way back through rounding, a sum or an inverse loses bits of `like`. So the arrays of
         # an unchanged weight are copied.
         are_cast = self._dtype is not None and any(
@@ -188,6 +209,27 @@ class NewArrays:
     def _read_values(self, weight: ModelWeight) -> Array:
         return backend.host_view(weight.variable.value)
 
+    def _is_computed(self, step: Assignment) -> bool:
+        return any(name not in self._contents for name in self._list_sources(step))
+
+    def _list_sources(self, step: Assignment) -> dict[str, LazyArray]:
+        """List the arrays that a weight is loaded from, also one that torch computes, by name."""
+        candidate = self._plan.chosen[step.weight.path]
+        assert candidate is not None
+        return {name: self._get_stored(name) for name in candidate.names}
+
+    def _get_stored(self, name: str) -> LazyArray:
+        if name in self._contents:
+            return self._contents[name]
+        array = self._parametrized[name].array
+        assert array is not None
+        return array
+
+    def _find_whole(self, name: str) -> str:
+        # The array that is made, of which the one of this name may be a part.
+        name = self._ties.get(name, name)
+        return self._whole_names.get(name, name)
+
     def _get_inverse(self, step: Assignment) -> Callable[[Array], Any] | None:
         candidate = self._plan.chosen[step.weight.path]
         return None if candidate is None else candidate.inverse
@@ -207,7 +249,7 @@ class NewArrays:
         return self._dtype if self._dtype is not None and dtype in DTYPES else dtype
 
     def _is_changed(self, name: str) -> bool:
-        uses = self._uses.get(self._ties.get(name, name), [])
+        uses = self._uses.get(self._find_whole(name), [])
         return any(self.rows[use.step.row.path].status == "saved" for use in uses)
 
     def choose_dtype(self, name: str) -> DType:
@@ -221,7 +263,7 @@ class NewArrays:
     @property
     def copied(self) -> dict[str, Shape]:
         """The shapes of the arrays that no weight uses, by name."""
-        unused = [name for name in self.names if self._ties.get(name, name) not in self._uses]
+        unused = [name for name in self.names if self._find_whole(name) not in self._uses]
         return {name: self._contents[name].shape for name in unused}
 
     def describe(self, name: str) -> ArraySpec:
@@ -249,12 +291,46 @@ class NewArrays:
         stored = self._contents[name]
         if not self._is_changed(name):
             return np.asarray(stored.read(...)).astype(stored.dtype, copy=False)
-        array = np.empty(stored.shape, self.choose_dtype(name))
+        whole = self._whole_names.get(name)
+        if whole is not None:
+            return self._make_part(name, whole)
+        return self._fill(name, np.empty(stored.shape, self.choose_dtype(name)))
+
+    def _make_part(self, name: str, whole: str) -> Array:
+        """Make the direction or the norm of a weight.
+
+        The weight itself is a direction, so that `g * v / |v|` is the weight if `g` is its norm.
+        """
+        direction, gain = self._parametrized[whole].members
+        stored = self._contents[direction]
+        axes = find_norm_axes(self._contents[gain].shape, stored.shape)
+        values = self._fill(whole, np.empty(stored.shape, "float64"))
+        norms = np.sqrt(np.sum(np.square(values), axis=axes, keepdims=True))
+        # A weight of zeros has no direction, and keeps the one in `like`.
+        values = np.where(norms > 0, values, np.asarray(stored.read(...)).astype("float64"))
+        dtype = self.choose_dtype(direction)
+        try:
+            values = cast(values, dtype)
+            if name == direction:
+                for use in self._uses[whole]:
+                    self._note_rounding(use.step, self._read_values(use.step.weight), dtype)
+                return values
+            # The norm of what is saved.
+            squares = np.square(values.astype("float64"))
+            gains = np.where(norms > 0, np.sqrt(np.sum(squares, axis=axes, keepdims=True)), 0)
+            return cast(gains.reshape(self._contents[gain].shape), self.choose_dtype(gain))
+        except OverflowError as error:
+            for use in self._uses[whole]:
+                self._note_failure(use.step, f"{name!r} cannot hold its values: {error}")
+            return np.asarray(self._contents[name].read(...))
+
+    def _fill(self, name: str, array: Array) -> Array:
+        """Fill an array with the values in `like`, overwritten by the weights of the model."""
         ways = [self._find_way(use, array) for use in self._uses[name]]
         written = [way for way in ways if way is not None and self._is_saved(way.use)]
         views = [way.destination.view for way in written if way.destination is not None]
         if not any(view is not None and view.size == array.size for view in views):
-            _copy_stored(array, stored)
+            _copy_stored(array, self._get_stored(name))
         for way in written:
             self._write(way, array)
         if len(ways) > 1:
@@ -271,7 +347,7 @@ class NewArrays:
         assert step.array is not None
         if self._get_inverse(step) is not None:
             return _Way(use, None)
-        sources = {source: self._contents[source] for source in step.row.sources}
+        sources = self._list_sources(step)
         try:
             return _Way(use, find_destination(step.array, array, name, sources, self._stand_ins))
         except NoWayBackError as reason:
@@ -289,7 +365,6 @@ class NewArrays:
         step, name = way.use
         values = self._read_values(step.weight)
         dtype = array.dtype.name
-        path = step.row.path
         inverse = self._get_inverse(step)
         try:
             if inverse is not None:
@@ -300,11 +375,15 @@ class NewArrays:
             self._note_failure(step, f"{name!r} cannot hold its values: {error}")
             return
         if values.dtype != array.dtype and inverse is None:
-            row = self.rows[path]
-            note = f"rounded to {dtype}"
-            if note not in row.how and not has_equal_bits(values, values, dtype):
-                how = f"{row.how}, {note}" if row.how else note
-                self.rows[path] = replace(row, how=how)
+            self._note_rounding(step, values, dtype)
+
+    def _note_rounding(self, step: Assignment, values: Array, dtype: DType) -> None:
+        path = step.row.path
+        row = self.rows[path]
+        note = f"rounded to {dtype}"
+        if note not in row.how and not has_equal_bits(values, values, dtype):
+            how = f"{row.how}, {note}" if row.how else note
+            self.rows[path] = replace(row, how=how)
 
     def _zero_written(self, way: _Way, values: Array) -> Array:
         """Set to zero the values that an earlier array has, if a load adds several arrays.
@@ -314,8 +393,8 @@ class NewArrays:
         """
         step, name = way.use
         assert step.array is not None
-        sources = {source: self._contents[source] for source in step.row.sources}
-        for earlier in step.row.sources[: step.row.sources.index(name)]:
+        sources = self._list_sources(step)
+        for earlier in list(sources)[: list(sources).index(name)]:
             positions = find_positions(step.array, earlier, sources, self._stand_ins)
             values = np.where(positions > 0, np.asarray(-0.0, values.dtype), values)
         return values
@@ -370,8 +449,8 @@ class NewArrays:
                 self._note_failure(step, f"a load of the new file leaves it out: {step.row.how}")
                 continue
             values = self._read_values(step.weight)
-            if self._get_inverse(step) is not None:
-                self._compare_with_inverse(step, _read_loaded(step), values)
+            if self._get_inverse(step) is not None or self._is_computed(step):
+                self._compare_up_to_rounding(step, _read_loaded(step), values)
                 continue
             count = self._count_differences(step, values)
             if count:
@@ -391,8 +470,8 @@ class NewArrays:
         loaded = np.asarray(step.array.read(...)) if is_exact else _read_loaded(step)
         return count_differences(loaded, values, through)
 
-    def _compare_with_inverse(self, step: Assignment, loaded: Array, expected: Array) -> None:
-        """Note a function and its inverse whose results differ by more than rounding."""
+    def _compare_up_to_rounding(self, step: Assignment, loaded: Array, expected: Array) -> None:
+        """Note a weight that is computed by a load, and differs by more than rounding."""
         path = step.row.path
         row = self.rows[path]
         if row.status == "kept" or has_equal_bits(loaded, expected):
@@ -404,16 +483,18 @@ class NewArrays:
         spacing = max(EPSILONS[dtype] for dtype in dtypes)
         error = float(np.max(difference, initial=0))
         if not error <= _ROUNDING_SPACINGS * spacing * largest:
-            self._note_failure(
-                step, f"the function does not undo its inverse: values are off by {error:.2g}"
-            )
+            problem = "the function does not undo its inverse"
+            if self._is_computed(step):
+                problem = "it is not what torch computes from the new arrays"
+            self._note_failure(step, f"{problem}: values are off by {error:.2g}")
             return
         self.rows[path] = replace(row, how=f"{row.how}, inverse exact to {error:.1g}")
 
     def _find_largest_stored(self, step: Assignment) -> float:
         # The numbers that the inverse returns may be larger than the weight, and were rounded.
         inverse = self._get_inverse(step)
-        assert inverse is not None
+        if inverse is None:
+            return 0.0
         values = np.asarray(inverse(np.array(self._read_values(step.weight)))).astype("float64")
         return float(np.max(np.abs(values), initial=0))
 

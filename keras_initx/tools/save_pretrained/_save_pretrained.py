@@ -25,7 +25,7 @@ from keras_initx.inspection._inventory import Inventory, check_unshared, checked
 from keras_initx.inspection._kernels import is_adapter
 from keras_initx.inspection._weights import is_quantized
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
-from keras_initx.tools.load_pretrained._load_pretrained import plan_load
+from keras_initx.tools.load_pretrained._load_pretrained import find_parametrized, plan_load
 from keras_initx.tools.save_pretrained._names_and_layout import (
     NamesAndLayout,
     NamesOrReport,
@@ -33,7 +33,10 @@ from keras_initx.tools.save_pretrained._names_and_layout import (
 )
 from keras_initx.tools.save_pretrained._new_arrays import NewArrays
 from keras_initx.tools.save_pretrained._save_report import SaveReport
-from keras_initx.tools.save_pretrained._way_back import insert_stand_ins
+from keras_initx.tools.save_pretrained._way_back import (
+    insert_stand_ins,
+    insert_stand_ins_of_computed,
+)
 
 # Files, a module of torch, or a dict from names to arrays or tensors of any framework.
 Like: TypeAlias = Checkpoint | TorchModule | Mapping[str, Any]
@@ -139,8 +142,9 @@ def save_pretrained(
         _check_contents(like, own_layout, contents)
         ties = find_ties(like) if isinstance(like, Mapping) else {}
         arrays, stand_ins = insert_stand_ins(contents)
-        plan = plan_load(inventory, arrays, own_layout, load.names, load.layout, {})
-        new = NewArrays(contents, stand_ins, plan, ties, dtype)
+        parametrized = insert_stand_ins_of_computed(find_parametrized(arrays), stand_ins)
+        plan = plan_load(inventory, arrays, own_layout, load.names, load.layout, {}, parametrized)
+        new = NewArrays(contents, stand_ins, plan, parametrized, ties, dtype)
         lines = {name: new.describe(name) for name in new.names}
         equal_copies = [] if isinstance(like, Mapping) else new.note_equal_copies()
         if dry_run:

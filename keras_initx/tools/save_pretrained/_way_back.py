@@ -28,6 +28,7 @@ from keras_initx._typing import Array, DType, Shape
 from keras_initx.files._casts import cast
 from keras_initx.files._formats import Contents
 from keras_initx.files._lazy import LazyArray, Selection
+from keras_initx.tools.load_pretrained._load_pretrained import Parametrized
 
 # Values that are moved or compared at a time, so that this takes no memory.
 _CHUNK_SIZE = 1 << 16
@@ -70,6 +71,24 @@ def insert_stand_ins(contents: Contents) -> tuple[Contents, dict[str, StandIn]]:
         stand_ins[name] = StandIn(array)
         arrays[name] = replace(array, read=stand_ins[name])
     return arrays, stand_ins
+
+
+def insert_stand_ins_of_computed(
+    parametrized: Mapping[str, Parametrized], stand_ins: dict[str, StandIn]
+) -> dict[str, Parametrized]:
+    """Make weights that are computed from arrays of a file read from stand-ins of their own.
+
+    Args:
+        parametrized: The weights, by name.
+        stand_ins: The stand-ins of the file, to which those of the weights are added.
+    """
+    inserted = dict(parametrized)
+    for name, weight in parametrized.items():
+        if weight.array is not None:
+            stand_ins[name] = StandIn(weight.array)
+            array = replace(weight.array, read=stand_ins[name])
+            inserted[name] = replace(weight, array=array)
+    return inserted
 
 
 @contextlib.contextmanager

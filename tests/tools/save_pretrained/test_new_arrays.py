@@ -183,21 +183,99 @@ def test_a_changed_sum_is_in_the_first_array(tmp_path):
     assert "(m.bias_ih_l0 + m.bias_hh_l0)" in report.summary
 
 
-def normalized_state():
-    return state_of({"m.bias": (3,), "m.weight_g": (3, 1), "m.weight_v": (3, 4)})
+# The direction and the norm of a weight normalization, in both forms of torch.
+NORMALIZED = {
+    "old": ("m.weight_g", "m.weight_v"),
+    "new": ("m.parametrizations.weight.original0", "m.parametrizations.weight.original1"),
+}
 
 
-def test_a_weight_normalization_is_kept_frozen_and_refused_changed(tmp_path):
+def normalized_state(form="old", gain=(3, 1), dtype="float32"):
+    norm, direction = NORMALIZED[form]
+    return state_of({"m.bias": (3,), norm: gain, direction: (3, 4)}, dtype=dtype)
+
+
+def test_a_weight_normalization_is_kept_frozen(tmp_path):
     model = dense()
     state = normalized_state()
     loaded(model, state)
+    model.layers[0].bias.assign([1, 2, 3])
+    arrays = saved(model, tmp_path / "a.safetensors", state)
+    assert_same_bits(arrays, {**state, "m.bias": np.array([1, 2, 3], "float32")})
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("form", NORMALIZED)
+@pytest.mark.parametrize("gain", [(3, 1), (1, 4), ()])
+def test_a_trained_weight_normalization_goes_back_as_direction_and_norm(form, gain, tmp_path):
+    state = normalized_state(form, gain)
+    norm, direction = NORMALIZED[form]
+    model = change(dense())
+    report = save_pretrained(model, tmp_path / "a.safetensors", like=state, layout="torch")
+    assert (report.ok, report.copied) == (True, {})
+    assert report["m/kernel"].how.startswith("g * v / |v| of a weight normalization, transposed")
+    arrays = read(tmp_path / "a.safetensors")
+    assert {name: array.shape for name, array in arrays.items()} == {name: array.shape for name, array in state.items()}
+    kernel = to_numpy(model.layers[0].kernel)
+    np.testing.assert_array_equal(arrays[direction], kernel.T)
+    axes = tuple(axis for axis, length in enumerate(gain) if length == 1) or (0, 1)
+    norms = np.sqrt(np.sum(np.square(kernel.T), axis=axes, keepdims=True)).reshape(gain)
+    np.testing.assert_allclose(arrays[norm], norms, rtol=1e-6)
+    again = dense()
+    loaded(again, tmp_path / "a.safetensors")
+    np.testing.assert_allclose(to_numpy(again.layers[0].kernel), kernel, rtol=1e-6)
+
+
+def test_units_of_zeros_keep_a_direction(tmp_path):
+    model, state = change(dense()), normalized_state()
+    kernel = to_numpy(model.layers[0].kernel) * np.array([1, 0, 1], "float32")
+    model.layers[0].kernel.assign(kernel)
+    arrays = saved(model, tmp_path / "a.safetensors", state)
+    np.testing.assert_array_equal(arrays["m.weight_v"][1], state["m.weight_v"][1])
+    assert arrays["m.weight_g"][1] == 0
+    again = dense()
+    loaded(again, tmp_path / "a.safetensors")
+    np.testing.assert_allclose(to_numpy(again.layers[0].kernel), kernel, rtol=1e-6)
+
+
+def test_a_weight_normalization_in_16_bits_is_rounded_or_refused_beyond_the_range(tmp_path):
+    model, state = dense(), normalized_state(dtype="float16")
+    model.layers[0].kernel.assign(np.full((4, 3), 4e4))  # whose norm alone is too large
+    refused(model, tmp_path / "a.safetensors", state, match="'m.weight_g' cannot hold its values")
+    change(model)
+    report = save_pretrained(model, tmp_path / "a.safetensors", like=state, layout="torch")
+    assert "rounded to float16" in report["m/kernel"].how
+    assert "Weights that were rounded: m/kernel, m/bias." in report.summary
+
+
+def test_query_key_and_value_go_back_to_one_weight_normalization(tmp_path):
+    model, shapes = GRAPHS["attention"]()
+    state = state_of({**shapes, "m.in_proj_weight_g": (24, 1), "m.in_proj_weight_v": (24, 8)})
+    del state["m.in_proj_weight"]
+    loaded(model, state)
+    layer = model.get_layer("m")
+    key = 2 * to_numpy(layer.key_dense.kernel)
+    layer.key_dense.kernel.assign(key)
     path = tmp_path / "a.safetensors"
-    model.layers[0].kernel.assign_add(np.ones((4, 3)))
-    message = refused(model, path, state, match="torch computes it from 'm.weight_v' and 'm.weight_g'")
+    save_pretrained(model, path, like=state, layout="torch")
+    again, _ = GRAPHS["attention"]()
+    loaded(again, path)
+    for weight, other in zip(again.weights, model.weights, strict=True):
+        np.testing.assert_allclose(to_numpy(weight), to_numpy(other), rtol=1e-6)
+    arrays = read(path)
+    np.testing.assert_allclose(arrays["m.in_proj_weight_g"][:8], state["m.in_proj_weight_g"][:8], rtol=1e-6)
+    np.testing.assert_allclose(arrays["m.in_proj_weight_g"][8:16], 2 * state["m.in_proj_weight_g"][8:16], rtol=1e-6)
+
+
+def test_a_sum_with_a_weight_normalization_is_kept_frozen_and_refused_changed(tmp_path):
+    model, state = built((6, 4), layers.LSTM(3, name="m")), state_of(of_cells(4))
+    state |= state_of({"m.bias_hh_l0_g": (1,), "m.bias_hh_l0_v": (12,)})
+    del state["m.bias_hh_l0"]
+    path = tmp_path / "a.safetensors"
+    message = refused(change(model), path, state, match="torch computes it from 'm.bias_ih_l0' and 'm.bias_hh_l0_v'")
     assert "merge these in torch (`remove_parametrizations`" in message
     loaded(model, state)
-    model.layers[0].bias.assign([1, 2, 3])
-    assert_same_bits(saved(model, path, state), {**state, "m.bias": np.array([1, 2, 3], "float32")})
+    assert_same_bits(saved(model, path, state), state)
 
 
 def minus_one(array):
