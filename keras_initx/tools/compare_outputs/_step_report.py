@@ -126,7 +126,7 @@ class StepRow:
 
     @property
     def answer(self) -> Answer:
-        """The worst of both: `"differs"`, `"not compared"`, `"explained"` or `"equal"`."""
+        """The worse answer of both, from `"differs"` by `"not compared"` and `"explained"` on."""
         answers = [change.answer for change in self._changes.values()]
         worst: tuple[Answer, ...] = ("differs", "not compared", "explained")
         return next((answer for answer in worst if answer in answers), "equal")
