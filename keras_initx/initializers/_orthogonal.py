@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from keras_initx._checks import check_choice, check_count, is_real, to_float
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.initializers._initializer import register
@@ -108,6 +109,7 @@ class Orthogonal(MatrixInitializer):
         deep linear neural networks", ICLR 2014.
     """
 
+    @shorten_signature
     def __init__(
         self,
         gain: Gain = 1.0,
@@ -261,6 +263,7 @@ class OrthogonalQR(Orthogonal):
         the AMS 54 (2007).
     """
 
+    @shorten_signature
     def __init__(
         self,
         gain: Gain = 1.0,

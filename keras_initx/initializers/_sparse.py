@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_count, check_number, check_type
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Array, AxesLike, DType, Gain, KerasConstraint, Seed, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.initializers._as_ours import adapt_initializer
@@ -82,6 +83,7 @@ class Sparse(MatrixInitializer):
         Martens, "Deep learning via Hessian-free optimization", ICML 2010, section 5.
     """
 
+    @shorten_signature
     def __init__(
         self,
         connections: int | None = None,

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import keras
 
 from keras_initx._checks import DTYPES, check_choice, quote_names
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._random import TruncatedNormal
 from keras_initx.inspection._inventory import Inventory, checked_inventory
@@ -77,6 +78,7 @@ class Documentation:
         return self._of_class if recipe is None else recipe.documentation()
 
 
+@shorten_signature
 @dataclass(frozen=True, eq=False, repr=False)
 class Recipe:
     """Returns the rules for a model, with the numbers of a source.

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from keras_initx._checks import check_count
 from keras_initx._keras import has_call
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Tensor
 from keras_initx.backends._moments import Moments
 from keras_initx.inspection._batch import (
@@ -215,6 +216,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         return lines
 
 
+@shorten_signature
 @takes_verbose
 def coordinate_check(
     build: Callable[[int], keras.Model],

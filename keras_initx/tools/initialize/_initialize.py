@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_initx._checks import check_flag, summarize_names
+from keras_initx._signatures import shorten_signature
 from keras_initx._similar_paths import describe_paths, group_similar
 from keras_initx._typing import Shape, Tensor
 from keras_initx.backends._backend import Computation
@@ -51,6 +52,7 @@ from keras_initx.tools.initialize._reset import find_initial_state
 from keras_initx.tools.initialize._rules import Instructions, Instructor, RulesOrPlan, read_rules
 
 
+@shorten_signature
 @takes_verbose
 def initialize(
     model: keras.Model,

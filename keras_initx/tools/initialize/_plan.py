@@ -5,7 +5,7 @@ paired by canonical paths, which do not depend on automatic names such as `dense
 """
 
 import textwrap
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,13 @@ class InitializationPlan(WeightTable[PlannedWeight]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def _records(self) -> list[dict[str, Any]]:
+        records = []
+        for row in self.rows:
+            values = asdict(row)
+            records.append({"path": values.pop("path"), "status": row.status, **values})
+        return records
+
     def _own_content(self) -> dict[str, Any]:
         return {"seed": self.seed, "dry_run": self.dry_run, "notes": list(self.notes)}
 
@@ -160,7 +167,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         if weight.initializer is None:
             raise ValueError(
                 "`path` must be the path of a weight that the plan draws. "
-                f"Received: {path=!r}, which is left unchanged: {weight.row.reason}"
+                f"Received: {path=!r}, which is left unchanged: {weight.row.detail}"
             )
         if region is not None:
             _check_region(path, region, weight.row.shape)
@@ -262,7 +269,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         paths_by_reason: dict[str, list[str]] = {}
         for weight in self._planned:
             if weight.row.initializer is None:
-                paths_by_reason.setdefault(weight.row.reason, []).append(weight.shown)
+                paths_by_reason.setdefault(weight.row.detail, []).append(weight.shown)
         texts = []
         for reason, paths in paths_by_reason.items():
             texts.append(f"{summarize_names(paths, shown=1)} ({reason})")

@@ -79,7 +79,7 @@ def _format_line(weight: PlannedWeight, has_values: bool) -> dict[str, Any]:
     if row.fan_in is not None:
         line["fans"] = [row.fan_in, row.fan_out]
     if weight.initializer is None:
-        return {**line, "initializer": None, "reason": row.reason}
+        return {**line, "initializer": None, "reason": row.detail}
     data, reason = _serialize_or_say_why_not(weight.initializer)
     if data is None:
         return {**line, "initializer": None, "reason": reason}

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_initx._checks import DTYPES, check_choice, check_flag, truncate
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Array, DType
 from keras_initx.checkpoints._checkpoint import Checkpoint, is_weights_path
 from keras_initx.checkpoints._sources import (
@@ -47,6 +48,7 @@ _SUFFIX = ".safetensors"
 _FILE_NAME = f"model{_SUFFIX}"
 
 
+@shorten_signature
 @takes_verbose
 def save_pretrained(
     model: keras.Model,

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_initx._checks import check_count, check_number
+from keras_initx._signatures import shorten_signature
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import (
     derived_seed,
@@ -29,6 +30,7 @@ BuildWith: TypeAlias = Callable[[Any], keras.Model]
 Initializers: TypeAlias = Sequence[str] | Mapping[str, Any]
 
 
+@shorten_signature
 @takes_verbose
 def compare_initializers(
     build: BuildWith,
