@@ -13,6 +13,7 @@ from typing import TypeAlias
 import keras
 
 from keras_initx._checks import DTYPES, check_choice, quote_names
+from keras_initx._received import show
 from keras_initx._signatures import shorten_signature
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._random import TruncatedNormal
@@ -162,7 +163,7 @@ class Recipe:
             if source is not None:
                 raise ValueError(
                     f"`source` must be left out: the recipe {self.name!r} has a single source. "
-                    f"Received: {source=!r}"
+                    f"Received: source={show(source)}"
                 )
             return self.table()
         if source is None:
@@ -209,7 +210,7 @@ class Recipe:
                     reasons.append(note)
         raise ValueError(
             f"`model` must be {self.kind}; otherwise write your own rules. "
-            f"Received: model={roles.model.name!r} with "
+            f"Received: model={show(roles.model.name)} with "
             f"{'; '.join(reasons)}"
         )
 

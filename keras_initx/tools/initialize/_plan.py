@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_initx._checks import suggest_matches, summarize_names, truncate
+from keras_initx._received import show
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._backend import Region
 from keras_initx.initializers._sparse import Masked, kept_sparse
@@ -167,7 +168,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         if weight.initializer is None:
             raise ValueError(
                 "`path` must be the path of a weight that the plan draws. "
-                f"Received: {path=!r}, which is left unchanged: {weight.row.detail}"
+                f"Received: path={show(path)}, which is left unchanged: {weight.row.detail}"
             )
         if region is not None:
             _check_region(path, region, weight.row.shape)
@@ -214,7 +215,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         if problems:
             raise ValueError(
                 "`rules` must be a plan of the weights of `model`. "
-                f"Received: rules={self!r}; {truncate(sorted(problems), '; ')}"
+                f"Received: rules={show(self)}; {truncate(sorted(problems), '; ')}"
             )
         return fitted
 
@@ -223,7 +224,9 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             if path in (weight.row.path, weight.shown):
                 return weight
         similar = suggest_matches(path, [weight.shown for weight in self._planned])
-        raise ValueError(f"`path` must be the path of a weight. Received: {path=!r}{similar}")
+        raise ValueError(
+            f"`path` must be the path of a weight. Received: path={show(path)}{similar}"
+        )
 
     def _weights(self) -> list[PlannedWeight]:
         return [weight for weight in self._planned if weight.row.initializer is not None]
@@ -298,9 +301,9 @@ def _check_region(path: str, region: Any, shape: Shape) -> None:
     """Raise an error unless `region` has a slice for each axis of a weight."""
     required = f"`region` must be a tuple of a slice for each axis of {path!r}, of shape {shape}"
     if not isinstance(region, tuple) or not all(isinstance(item, slice) for item in region):
-        raise TypeError(f"{required}. Received: {region=}")
+        raise TypeError(f"{required}. Received: region={show(region)}")
     if len(region) != len(shape):
-        raise ValueError(f"{required}. Received: {region=}")
+        raise ValueError(f"{required}. Received: region={show(region)}")
 
 
 def read_plan(name: str, path: str | Path) -> InitializationPlan:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import LISTED, check_flag, suggest_matches, truncate
+from keras_initx._received import show
 from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
@@ -400,8 +401,8 @@ def _check_adapters(name: str, inventory: Inventory) -> None:
             raise ValueError(
                 f"`{name}` must not have trained factors of LoRA or DoRA, without which its "
                 "kernels have other values: save it with Keras, which merges them, and pass the "
-                f"model that it loads. Received: {name}={inventory.model.name!r} with "
-                f"{weight.path!r}"
+                f"model that it loads. Received: {name}={show(inventory.model.name)} with "
+                f"{show(weight.path)}"
             )
 
 
@@ -702,7 +703,7 @@ def _make_value(step: Assignment, array: LazyArray, is_in_memory: bool) -> Tenso
             names = " + ".join(map(repr, step.row.sources))
             raise ValueError(
                 "`source` must have numbers that the weights can hold. "
-                f"Received: {names} for {step.row.path!r}, with {error}"
+                f"Received: {names} for {show(step.row.path)}, with {error}"
             ) from None
         # A backend may take over the memory of what it gets.
         copy = HOST.empty(values.shape, values.dtype)

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_initx._checks import DTYPES, EPSILONS, truncate
+from keras_initx._received import show
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._current import backend
 from keras_initx.files._casts import can_be_cast, cast
@@ -279,7 +280,7 @@ class NewArrays:
         if in_format is None:
             raise ValueError(
                 "`like` must have arrays of dtypes that NumPy and a `.safetensors` file have. "
-                f"Received: {name!r} of dtype {dtype}"
+                f"Received: {show(name)} of dtype {dtype}"
             )
         return ArraySpec(in_format, array.shape, math.prod(array.shape) * np.dtype(dtype).itemsize)
 
