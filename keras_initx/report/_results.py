@@ -199,10 +199,12 @@ class Result(abc.ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}{self._headline()}>"
 
-    def __getattr__(self, name: str) -> Any:
-        kind = type(self).__name__
-        hint = did_you_mean([_MEANT[name]] if name in _MEANT else [])
-        raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}", name=name)
+    if not TYPE_CHECKING:  # which would take it for a name of any kind
+
+        def __getattr__(self, name: str) -> Any:
+            kind = type(self).__name__
+            hint = did_you_mean([_MEANT[name]] if name in _MEANT else [])
+            raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}", name=name)
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """Return the result as CSV.
