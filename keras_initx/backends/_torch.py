@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib.util
+import inspect
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,17 @@ from typing import Any, NamedTuple, cast
 
 import keras
 import torch
+from torch.overrides import TorchFunctionMode
 
 from keras_initx._keras import has_layout
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._backend import Backend, Function, apply_present, kept_on
+from keras_initx.backends._backend import (
+    Backend,
+    ChangeInPlace,
+    Function,
+    apply_present,
+    kept_on,
+)
 from keras_initx.backends._moments import Moments
 from keras_initx.backends._process import SharedByThreads
 
@@ -82,6 +90,26 @@ class Implementation(Backend):
 
     def snapshot(self, value: Tensor) -> Tensor:
         return value.detach().clone()
+
+    def changes_in_place(
+        self, observe: Callable[[ChangeInPlace, Callable[[], Any]], Any]
+    ) -> contextlib.AbstractContextManager[Any]:
+        return _ChangesInPlace(observe)
+
+    def memory_address(self, tensor: Tensor) -> int:
+        if not isinstance(tensor, torch.Tensor) or not self.is_concrete(tensor):
+            return 0
+        if _is_distributed(tensor):
+            tensor = tensor.to_local()
+        return int(tensor.untyped_storage().data_ptr())
+
+    def is_part_of(self, tensor: Tensor, whole: Tensor) -> bool:
+        address = self.memory_address(tensor)
+        if not address or address != self.memory_address(whole):
+            return False
+        # Some weights lie side by side in one memory, such as those of a recurrent layer on a GPU.
+        distance = tensor.storage_offset() - whole.storage_offset()
+        return bool(0 <= distance < max(whole.numel(), 1))
 
     def host_view(self, value: Any) -> Array:
         if not isinstance(value, torch.Tensor):
@@ -327,6 +355,47 @@ class Implementation(Backend):
                 yield float(value.detach())
                 with torch.no_grad():
                     apply_present(optimizer, gradients, variables)
+
+
+_DRAWS_IN_PLACE = (
+    "bernoulli_",
+    "cauchy_",
+    "exponential_",
+    "geometric_",
+    "log_normal_",
+    "normal_",
+    "random_",
+    "uniform_",
+)
+_FILLS_IN_PLACE = ("fill_", "zero_")
+
+
+class _ChangesInPlace(TorchFunctionMode):
+    """Passes each operation that changes a tensor in place to `observe`."""
+
+    def __init__(self, observe: Callable[[ChangeInPlace, Callable[[], Any]], Any]) -> None:
+        super().__init__()
+        self._observe = observe
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        options = kwargs or {}
+        name = getattr(func, "__name__", "")
+        tensor = args[0] if args else options.get("tensor")
+        is_in_place = name.endswith("_") and not name.endswith("__")
+        if not isinstance(tensor, torch.Tensor) or not (is_in_place or name == "__setitem__"):
+            return func(*args, **options)
+        # Some functions of `torch.nn.init` arrive as themselves, and of others each operation.
+        frame = inspect.currentframe()
+        caller = frame.f_back.f_globals.get("__name__") if frame and frame.f_back else ""
+        modules = {getattr(func, "__module__", ""), caller}
+        is_draw = name in _DRAWS_IN_PLACE + _FILLS_IN_PLACE or torch.nn.init.__name__ in modules
+        is_load = name in ("copy_", "set_")
+        if name == "__setitem__":
+            is_load = isinstance(args[-1], torch.Tensor)
+        change = ChangeInPlace(tensor, name if is_draw else "", is_load and not is_draw)
+        return self._observe(change, lambda: func(*args, **options))
 
 
 class _NormRecorder:

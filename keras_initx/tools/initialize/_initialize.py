@@ -26,6 +26,7 @@ from keras_initx.initializers._scale import AxesInitializer
 from keras_initx.initializers._seeds import initializers_within, root_seed
 from keras_initx.initializers._sharding import is_exact, seeded_call
 from keras_initx.initializers._sparse import kept_sparse
+from keras_initx.inspection._drawn_values import remember_drawn
 from keras_initx.inspection._finite import find_not_finite
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.inspection._inventory import Inventory, checked_inventory
@@ -418,6 +419,7 @@ def draw(
         wide = replace(planned, row=replace(row, dtype="float32")).make()
         if math.isfinite(backend.std(wide)):
             raise planned.unsuitable_error(f", which gives numbers beyond the range of {row.dtype}")
+    remember_drawn(value, initializer, "initialize")
     return value, replace(planned, row=replace(row, std=std))
 
 

@@ -148,6 +148,13 @@ class Marks:
         """Find the mark of a weight, or `None` if the weight never got one."""
         return self._by_variable.get(variable_key(weight.variable))
 
+    def find_now(self, key: Any) -> MarkedWeight | None:
+        """Find the mark of a variable by its key while the block runs."""
+        for own in list(self._by_layer.values()):
+            if key in own:
+                return own[key]
+        return None
+
     @functools.cached_property
     def _by_variable(self) -> dict[Any, MarkedWeight]:
         return {variable_key(marked.variable): marked for marked in self.list_all()}
