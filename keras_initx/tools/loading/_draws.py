@@ -133,11 +133,10 @@ class Draws:
         return self._adjust(marked, write)
 
     def _find_by_memory(self, tensor: Tensor) -> MarkedWeight | None:
-        weights = self._marks.list_all()
-        if len(weights) != self._count:
-            self._count = len(weights)
+        if self._marks.count != self._count:
+            self._count = self._marks.count
             self._by_memory = {}
-            for marked in weights:
+            for marked in self._marks.list_all():
                 address = backend.memory_address(marked.variable.value)
                 self._by_memory.setdefault(address, []).append(marked)
         for marked in self._by_memory.get(backend.memory_address(tensor), ()):

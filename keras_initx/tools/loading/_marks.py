@@ -104,6 +104,7 @@ class Marks:
 
     Attributes:
         are_watched: Whether the block is still running.
+        count: How many weights have got the mark.
     """
 
     def __init__(self) -> None:
@@ -111,6 +112,7 @@ class Marks:
             weakref.WeakKeyDictionary()
         )
         self.are_watched = False
+        self.count = 0
 
     def put(self, weights: Iterable[ModelWeight], former: FormerValues) -> None:
         """Mark the weights of a model. `former` has their values."""
@@ -118,6 +120,7 @@ class Marks:
             marked = MarkedWeight(weight.variable, former.value_of(weight.variable))
             self._by_layer.setdefault(weight.layer, {})[variable_key(weight.variable)] = marked
             mark_unwritten(weight.variable)
+            self.count += 1
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -198,6 +201,7 @@ class Marks:
         is_added_later = layer.built and not is_adapter(variable.name)
         marked = MarkedWeight(variable, initializer=mark, is_added_later=is_added_later)
         own[id(variable)] = marked
+        self.count += 1
         return variable
 
 
