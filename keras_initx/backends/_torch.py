@@ -118,11 +118,18 @@ class Implementation(Backend):
         if _is_distributed(tensor):
             tensor = tensor.full_tensor()
         tensor = tensor.cpu()  # Keras would copy
+        # Buffers of a module may have these two forms.
+        if tensor.is_quantized:
+            tensor = tensor.dequantize()
+        if tensor.layout != torch.strided:
+            tensor = tensor.to_dense()
         name = str(tensor.dtype).removeprefix("torch.")
         if name.startswith(_BEYOND_NUMPY):
-            bits: Array = tensor.view(getattr(torch, f"int{8 * tensor.element_size()}")).numpy()
-            return bits.view(name)
-        array: Array = tensor.numpy()
+            return _view_bits(tensor).view(name)
+        try:
+            array: Array = tensor.numpy()
+        except TypeError:  # a dtype that NumPy lacks, such as half precision complex numbers
+            array = _view_bits(tensor)
         return array
 
     def on_accelerator(self) -> bool:
@@ -450,7 +457,12 @@ class _Buffer(NamedTuple):
 
     @property
     def dtype(self) -> DType:
-        return str(keras.backend.standardize_dtype(self.value.dtype))
+        """The name of its dtype, after `meta` or `sparse` if its values cannot be assigned."""
+        value = self.value
+        name = str(value.dtype).removeprefix("torch.")
+        if value.device.type == "meta":
+            return f"meta {name}"
+        return name if value.layout == torch.strided else f"sparse {name}"
 
     def assign(self, value: Array | Tensor) -> None:
         tensor = torch.as_tensor(value)
@@ -463,6 +475,11 @@ class _Buffer(NamedTuple):
 def _find_buffer(module: torch.nn.Module, name: str) -> _Buffer:
     module_name, _, attribute = name.rpartition(".")
     return _Buffer(module.get_submodule(module_name), attribute, name)
+
+
+def _view_bits(tensor: torch.Tensor) -> Array:
+    bits: Array = tensor.view(getattr(torch, f"int{8 * tensor.element_size()}")).numpy()
+    return bits
 
 
 def _is_distributed(tensor: Tensor) -> bool:

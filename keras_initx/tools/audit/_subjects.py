@@ -6,7 +6,7 @@ the known facts about values: measured in an array, or computed from a law.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -27,7 +27,7 @@ from keras_initx.initializers._laws import FrameLaw, IndependentLaw
 from keras_initx.inspection._finite import find_not_finite
 from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._pairing import Pairs, canonical_weight_paths
-from keras_initx.inspection._weights import ModelWeight
+from keras_initx.inspection._weights import ModelWeight, has_memory
 from keras_initx.sampling._conversion import NORMAL_REACH
 from keras_initx.tools.audit._distribution import make_parts_of_law, measure_parts
 from keras_initx.tools.audit._equal_values import (
@@ -278,15 +278,16 @@ class Subject:
     @property
     def obstacle(self) -> str:
         """Why its values are not compared with others, otherwise empty."""
-        if self.reason or _is_readable(self.dtype):
+        is_buffer = self.weight is not None and self.weight.kind == "buffer"
+        if self.reason or _is_readable(self.dtype) or (is_buffer and has_memory(self.weight)):
             return self.reason
         return "no array" if self.dtype == "object" else self.dtype
 
 
 def _is_readable(dtype: DType) -> bool:
-    # Real numbers or truth values that NumPy reads.
+    # Numbers or truth values that NumPy reads. Those in 8 bits of `ml_dtypes` have the kind "V".
     try:
-        return dtype in DTYPES or np.dtype(dtype).kind in "biu"
+        return dtype in DTYPES or np.dtype(dtype).kind in "biucV"
     except TypeError:
         return False
 
@@ -327,13 +328,16 @@ def key_by_paths(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict[
     """Call arrays by the paths of the weights of a model, as far as their names tell them.
 
     Returns:
-        The arrays, and the pairs with weights. An array without a weight keeps its name.
+        The arrays, and the pairs with weights. An array without a weight keeps its name. The
+        counters of torch modules are left out.
     """
     pairs = source_names_by_path(arrays, inventory)
-    arrays_by_path = {path: arrays[name] for path, name in pairs.names.items()}
+    counters = {buffer.path for buffer in inventory.buffers if buffer.kind == "counter"}
+    names = {path: name for path, name in pairs.names.items() if path not in counters}
+    arrays_by_path = {path: arrays[name] for path, name in names.items()}
     named = set(pairs.names.values())
     arrays_by_path.update((name, array) for name, array in arrays.items() if name not in named)
-    return arrays_by_path, replace(pairs, names={path: path for path in pairs.names})
+    return arrays_by_path, replace(pairs, names={path: path for path in names})
 
 
 def _check_not_empty(name: str, arrays: Mapping[str, Any]) -> None:
@@ -351,8 +355,7 @@ def _to_lazy_arrays(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
 def list_subjects(content: Inventory | Mapping[str, Any]) -> list[Subject]:
     """List the weights that `open_weights` has opened."""
     if isinstance(content, Inventory):
-        canonical_paths = canonical_weight_paths(content, content.weights)
-        return [weight_subject(weight, canonical_paths[weight.path]) for weight in content.weights]
+        return list_weight_subjects(content, [*content.weights, *list_buffers(content)])
     arrays = _to_lazy_arrays(content)
     first_names = find_ties(content)
     subjects = []
@@ -360,6 +363,17 @@ def list_subjects(content: Inventory | Mapping[str, Any]) -> list[Subject]:
         reason = f"{TIED} {first_names[name]!r}" if name in first_names else ""
         subjects.append(Subject(name, stored.shape, stored.dtype, Values(stored), reason))
     return subjects
+
+
+def list_weight_subjects(inventory: Inventory, weights: Sequence[ModelWeight]) -> list[Subject]:
+    """List some of the weights of a model, with their canonical paths."""
+    canonical_paths = canonical_weight_paths(inventory, weights)
+    return [weight_subject(weight, canonical_paths[weight.path]) for weight in weights]
+
+
+def list_buffers(inventory: Inventory) -> list[ModelWeight]:
+    """List the buffers of torch modules that are audited: those that are saved, but no counters."""
+    return [buffer for buffer in inventory.buffers if buffer.kind != "counter"]
 
 
 def weight_subject(weight: ModelWeight, canonical_path: str = "") -> Subject:
