@@ -66,7 +66,7 @@ def list_left_by_rule(pairs: Iterable[tuple[ModelWeight, PlannedWeight]]) -> set
     """
     left = set()
     for weight, planned in pairs:
-        if planned.initializer is None and planned.row.reason == BY_RULE:
+        if planned.initializer is None and planned.row.detail == BY_RULE:
             left.add(weight.path)
     return left
 
