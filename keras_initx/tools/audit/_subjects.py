@@ -19,7 +19,14 @@ from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx.checkpoints._keras_names import source_names_by_path
-from keras_initx.checkpoints._sources import check_arrays, find_ties, to_lazy
+from keras_initx.checkpoints._sources import (
+    TorchModule,
+    check_arrays,
+    find_ties,
+    is_torch_module,
+    open_source,
+    to_lazy,
+)
 from keras_initx.files._formats import check_file
 from keras_initx.files._keras_files import FORMATS_OF_KERAS
 from keras_initx.files._lazy import LazyArray
@@ -56,6 +63,7 @@ from keras_initx.tools.audit._zeros import (
     get_frame_axis,
 )
 from keras_initx.tools.initialize._digest import array_digest
+from keras_initx.tools.load_pretrained._load_pretrained import plan_load
 
 # What is measured of random values, by the fields of a profile.
 _MEASURES: dict[str, Callable[[Reading], Any]] = {
@@ -193,8 +201,9 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
     )
 
 
-# A model, the path of a saved model, files of arrays, or a dict from names to arrays.
-Audited: TypeAlias = keras.Model | Checkpoint | Mapping[str, Any]
+# A model, the path of a saved model, files of arrays, a module of torch, or a dict from names to
+# arrays.
+Audited: TypeAlias = keras.Model | Checkpoint | TorchModule | Mapping[str, Any]
 
 # Why the second name of an array is not compared.
 TIED = "tied to"
@@ -311,6 +320,10 @@ def open_weights(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, A
         with open_checkpoint(name, paths) as arrays:
             _check_not_empty(name, arrays)
             yield arrays
+    elif is_torch_module(weights):
+        arrays = weights.state_dict()
+        _check_not_empty(name, arrays)
+        yield arrays
     elif isinstance(weights, Mapping):
         check_arrays(name, weights)
         _check_not_empty(name, weights)
@@ -318,7 +331,7 @@ def open_weights(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, A
     else:
         required = (
             "a Keras model, a path, or a dict from names to arrays, as the `state_dict()` of a "
-            "torch module"
+            "torch module, or this module"
         )
         check_type(name, weights, keras.Model, required)
         yield checked_inventory(name, weights)
@@ -338,6 +351,41 @@ def key_by_paths(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict[
     named = set(pairs.names.values())
     arrays_by_path.update((name, array) for name, array in arrays.items() if name not in named)
     return arrays_by_path, replace(pairs, names={path: path for path in names})
+
+
+def key_module_by_paths(
+    inventory: Inventory, state: Mapping[str, Any]
+) -> tuple[dict[str, Any], Pairs]:
+    """Call the arrays of a module of torch by the paths of the weights of a model.
+
+    They get the order of axes of Keras, as `load_pretrained` would load them.
+
+    Returns:
+        See `key_by_paths`.
+    """
+    arrays: dict[str, Any] = {}
+    used: set[str] = set()
+    with open_source(state) as (contents, own_layout):
+        plan = plan_load(inventory, contents, own_layout, None, "torch", {})
+        for step in plan.steps:
+            if not step.row.sources:
+                continue
+            used.update(step.row.sources)
+            # An array of another shape is compared as it is.
+            array = step.array or contents[step.row.sources[0]]
+            if step.weight.kind != "counter":
+                arrays[step.weight.path] = array
+    pairs = replace(plan.own, names={path: path for path in arrays})
+    if not arrays:
+        pairs.remarks.append(
+            "The module and the model have no name in common. Remedy: load the module into a copy "
+            "of the model, by `load_pretrained` with `names`, and pass the copy as `like`."
+        )
+    for name, array in contents.items():
+        is_counter = not array.shape and "float" not in array.dtype
+        if name not in used and not is_counter:
+            arrays[name] = array
+    return arrays, pairs
 
 
 def _check_not_empty(name: str, arrays: Mapping[str, Any]) -> None:
