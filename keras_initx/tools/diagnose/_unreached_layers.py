@@ -49,7 +49,7 @@ _ROUNDING = 1e-6
 # How often other weights are drawn in the place of those without a gradient.
 _DRAWS = 3
 # Weights that are added, which are zeros at the start.
-_OFFSETS = ("beta", "bias")
+OFFSETS = ("beta", "bias")
 # By how much a few steps may move a weight, relative to the size of usual weights of its shape.
 _STEP = 0.01
 # The name of the kernels that multiply the state of the step before.
@@ -140,7 +140,7 @@ def unreached_layers(diagnosis: Diagnosis) -> UnreachedLayers:
     attempts.append([(index, _take_small_step) for index in range(len(trained))])
     with diagnosis.changed(), contextlib.ExitStack() as stack:
         for variable in trained:
-            if variable.name not in _OFFSETS and not backend.has_nonzero(variable.value):
+            if variable.name not in OFFSETS and not backend.has_nonzero(variable.value):
                 stack.enter_context(change_weight(variable, draw_small))
         stack.enter_context(open_activations(closed, diagnosis))
         for attempt in attempts:
@@ -427,7 +427,7 @@ def weights_blocked_by_zeros(diagnosis: Diagnosis) -> frozenset[MeasuredWeight]:
     blocked: list[int] = []
     for index, norm in enumerate(norms):
         variable = trained[index]
-        if variable.name not in _OFFSETS and not backend.has_nonzero(variable.value):
+        if variable.name not in OFFSETS and not backend.has_nonzero(variable.value):
             (blocked if norm == 0 else moving).append(index)
     # A `train_step` of one's own may train by something else than the loss.
     if not blocked or type(diagnosis.model).train_step is not keras.Model.train_step:
