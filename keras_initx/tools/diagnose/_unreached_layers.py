@@ -28,6 +28,7 @@ from keras_initx.inspection._former_values import preserve_variables
 from keras_initx.inspection._hooks import replace_attribute
 from keras_initx.inspection._kernels import is_kernel
 from keras_initx.inspection._names import list_sublayers
+from keras_initx.inspection._training import has_own_train_step
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.tools.diagnose._dead_ends import closed_activations, open_activations
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
@@ -128,7 +129,7 @@ def unreached_layers(diagnosis: Diagnosis) -> UnreachedLayers:
     still_zero = list(start_zero)
     has_kernel = any(is_kernel(trained[index]) for index in start_zero)
     # A `train_step` of one's own may train by something else than the loss.
-    if not has_kernel or type(diagnosis.model).train_step is not keras.Model.train_step:
+    if not has_kernel or has_own_train_step(diagnosis.model):
         return UnreachedLayers()
     closed = closed_activations(diagnosis)
     weights, layers = measured_weights(diagnosis), measured_layers(diagnosis)
@@ -430,7 +431,7 @@ def weights_blocked_by_zeros(diagnosis: Diagnosis) -> frozenset[MeasuredWeight]:
         if variable.name not in OFFSETS and not backend.has_nonzero(variable.value):
             (blocked if norm == 0 else moving).append(index)
     # A `train_step` of one's own may train by something else than the loss.
-    if not blocked or type(diagnosis.model).train_step is not keras.Model.train_step:
+    if not blocked or has_own_train_step(diagnosis.model):
         return frozenset()
 
     def select_reached(least: float) -> list[int]:
