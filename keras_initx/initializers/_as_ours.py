@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, is_real, to_float
 from keras_initx._initializer_names import similar_class_names
+from keras_initx._received import show
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.backends._current import backend
@@ -31,12 +32,15 @@ _OF_KERAS = ("constant", "identity", "ones", "zeros")
 
 
 def check_initializer(name: str, value: InitializerLike) -> keras.initializers.Initializer:
-    """Return the initializer given as an object, a string id or a config."""
+    """Return the initializer given as an object, a class, a string id or a config."""
+    if isinstance(value, type) and issubclass(value, keras.initializers.Initializer):
+        value = value()  # as Keras does it in a layer
     required = (
-        f"`{name}` must be an initializer, its string id or its config. Received: {name}={value!r}"
+        f"`{name}` must be an initializer, its string id or its config. "
+        f"Received: {name}={show(value)}"
     )
     if not isinstance(value, str | dict | keras.initializers.Initializer):
-        raise TypeError(required)
+        raise TypeError(f"{required}{_suggest_object(value)}")
     if isinstance(value, str):
         required += did_you_mean(map(repr, similar_ids(value)))
     try:
@@ -46,6 +50,20 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
     if not isinstance(initializer, keras.initializers.Initializer):
         raise ValueError(required)
     return initializer
+
+
+def _suggest_object(value: Any) -> str:
+    """Return the end of a message about a value that is no initializer: how to make one of it."""
+    if is_real(value):
+        return f"; for this value pass `keras.initializers.Constant({value})`"
+    if is_array(value):
+        return "; for these values pass `keras.initializers.Constant(array)`"
+    if callable(value):
+        return (
+            "; for a function of shape and dtype, derive a class from "
+            "`keras.initializers.Initializer` that calls it in `__call__`"
+        )
+    return ""
 
 
 def similar_ids(name: str) -> list[str]:
@@ -127,7 +145,8 @@ class Adapted:
             # A cast would drop the mask or the imaginary parts.
             raise ValueError(
                 "An initializer inside another must return real numbers without a mask. "
-                f"Received: {self.initializer!r}, which returns {type(values).__name__} of dtype "
+                f"Received: {show(self.initializer)}, "
+                f"which returns {type(values).__name__} of dtype "
                 f"{values.dtype}"
             )
         tensors = [values] if keras.ops.is_tensor(values) else []
@@ -223,7 +242,7 @@ class _RandomOfKeras(Adapted):
                 is_finite = is_real(value) and math.isfinite(to_float(value))
                 if not is_finite:
                     raise ValueError(
-                        f"`{name}` must be a finite number. Received: {name}={value!r}"
+                        f"`{name}` must be a finite number. Received: {name}={show(value)}"
                     )
 
     def largest(self, shape: Shape) -> float:

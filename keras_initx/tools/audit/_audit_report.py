@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from keras_initx._checks import summarize_names, truncate
+from keras_initx._signatures import shorten_signature
 from keras_initx._similar_paths import group_similar, merge_paths
 from keras_initx.recipes._weight_rules import NOT_KNOWN
 from keras_initx.report._figures import BLUE, RED
@@ -27,6 +28,7 @@ _SAME_RATIO = 1.2
 _MOST_PATTERNS = 4
 
 
+@shorten_signature
 @dataclass(frozen=True)
 class WeightAudit:
     """The audit of one weight.
@@ -220,9 +222,8 @@ class AuditReport(Tabular[Group], Judgement):
         panels = {"std / expected std": groups}
         return plot_in_order(names, panels, of="weight", title=title, are_ratios=True)
 
-    def _content(self) -> dict[str, Any]:
+    def _own_content(self) -> dict[str, Any]:
         return {
-            "weights": self._records(),
             "source": self.source,
             "notes": list(self.notes),
         }

@@ -14,11 +14,12 @@ from typing import Any, TypeAlias, TypeGuard
 import keras
 
 from keras_initx._checks import accepts_arguments, check_count, check_root, truncate
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import DType
 from keras_initx.backends._current import backend
 from keras_initx.files._formats import check_file
 from keras_initx.initializers._seeds import derived_seed
-from keras_initx.report._results import WeightTable
+from keras_initx.report._results import WeightTable, check_other_formats
 from keras_initx.report._table import Column
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
 from keras_initx.report._text import format_number
@@ -96,8 +97,9 @@ class Contract(WeightTable[WeightContract]):
 
         Raises:
             OSError: If the file cannot be written.
-            ValueError: If `path` is a URL.
+            ValueError: If `path` is a URL, or ends like the file of another method, `.csv`.
         """
+        check_other_formats(path)
         self.to_json(path)
 
     def _json(self) -> str:
@@ -164,6 +166,7 @@ def _format_moment(row: WeightContract, name: str) -> str:
     return format_number(value) if value else ""
 
 
+@shorten_signature
 @takes_verbose
 def contract(
     build: ContractSource,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from keras_initx._checks import truncate
+from keras_initx._signatures import shorten_signature
 from keras_initx.inspection._environment import Environment
 from keras_initx.report._figures import BLUE, COLORS, PALE_BLUE, RED
 from keras_initx.report._order import Points, plot_in_order
@@ -44,6 +45,7 @@ _MOST_SUSPECTS = 3
 _SMALL = 1e-4
 
 
+@shorten_signature
 @dataclass(frozen=True)
 class OutputRow:
     """A call that was compared with its counterpart, or could not be.
@@ -125,6 +127,7 @@ class Stretch(NamedTuple):
     there: tuple[str, ...]
 
 
+@shorten_signature
 @dataclass(frozen=True, eq=False, repr=False)
 class OutputsReport(Tabular[OutputRow], Judgement):
     """The result of `compare_outputs`, in the form of all results.
@@ -349,13 +352,12 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         versions_there = "versions that are not known" if there is None else there
         return f"here with {self.environment}; there with {versions_there}"
 
-    def _content(self) -> dict[str, Any]:
+    def _own_content(self) -> dict[str, Any]:
         between = None
         here, there = self.environment, self.environment_there
         if self.between is not None:
             between = dict(zip(("after", "here", "there"), self.between, strict=True))
         return {
-            "rows": self._records(),
             "between": between,
             "reasons": self.reasons,
             "unmatched": self.unmatched,
@@ -364,7 +366,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             "step_left_out": self.step_left_out,
             "environment": None if here is None else here.as_content(),
             "environment_there": None if there is None else there.as_content(),
-            "step": None if self.step is None else self.step.as_content(),
+            "step": None if self.step is None else self.step._content(),
         }
 
     def _figure(self) -> "Figure":

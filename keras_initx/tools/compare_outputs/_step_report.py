@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from keras_initx._checks import truncate
+from keras_initx._signatures import shorten_signature
 from keras_initx.report._figures import BLUE, COLORS, PALE_BLUE, RED
 from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Judgement, Problem, Tabular
@@ -169,6 +170,7 @@ class StepLoss:
         return f"{text}: {self.how}" if self.how else text
 
 
+@shorten_signature
 @dataclass(frozen=True, eq=False, repr=False)
 class StepReport(Tabular[StepRow], Judgement):
     """The first step of your model compared with another model, in the form of all results.
@@ -384,8 +386,7 @@ class StepReport(Tabular[StepRow], Judgement):
             records.append(record)
         return records
 
-    def as_content(self) -> dict[str, Any]:
-        """Convert the report to the content of its JSON."""
+    def _own_content(self) -> dict[str, Any]:
         return {
             "obstacle": self.obstacle,
             "outputs": {label: change.answer for label, change in self.outputs.items()},
@@ -402,11 +403,7 @@ class StepReport(Tabular[StepRow], Judgement):
             "dropout_off": self.dropout_off,
             "has_optimizers": self.has_optimizers,
             "unmatched": list(self.unmatched),
-            "rows": self._records(),
         }
-
-    def _content(self) -> dict[str, Any]:
-        return self.as_content()
 
     def _figure(self) -> "Figure":
         panels = {}

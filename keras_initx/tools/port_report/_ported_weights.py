@@ -140,7 +140,7 @@ class _Comparison:
     def compare(self, step: Assignment, loaded: LoadReport | None) -> PortedWeight:
         """Return the row of a weight."""
         row = PortedWeight(
-            step.row.path, "not loaded", step.row.how, step.weight.shape, step.row.sources
+            step.row.path, "not loaded", step.row.detail, step.weight.shape, step.row.sources
         )
         if step.array is None:
             return self._without_array(row, step.weight, step.row.status, loaded)
@@ -161,7 +161,7 @@ class _Comparison:
         if loaded is not None and status == "error":
             for former in loaded.rows:
                 if former.path == row.path and former.status == "loaded":
-                    return replace(row, answer="not compared", how=former.how)
+                    return replace(row, answer="not compared", how=former.detail)
         if status == "left" and (row.how == "None in names" or weight.kind in ("counter", "state")):
             return replace(row, answer="left out")
         return row

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from keras_initx._checks import truncate
+from keras_initx._signatures import shorten_signature
 from keras_initx.inspection._environment import Environment
 from keras_initx.report._export import paragraphs
 from keras_initx.report._markdown import bullets, fold
@@ -54,6 +55,7 @@ class PortSide(NamedTuple):
     environment: Environment
 
 
+@shorten_signature
 @dataclass(frozen=True, eq=False, repr=False)
 class PortReport(Tabular[PortCheck], Judgement):
     """The result of `port_report`, in the form of all results.
@@ -337,14 +339,11 @@ class PortReport(Tabular[PortCheck], Judgement):
         headers = ("", "model", "module")
         return Table(headers, tuple(rows), (True, True, True)).as_markdown().rstrip()
 
-    def _content(self) -> dict[str, Any]:
+    def _own_content(self) -> dict[str, Any]:
         environments = {}
         for name, side in (("model", self.model), ("module", self.module)):
             environments[name] = {"name": side.name, **side.environment.as_content()}
         return {
-            "verdict": self.verdict,
-            "ok": self.ok,
-            "rows": self._records(),
             "sides": environments,
             "counts": [vars(count) for count in self.weights.counts],
             "weights": [vars(row) for row in self.weights.rows],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import keras
 
 from keras_initx._checks import check_count
+from keras_initx._signatures import shorten_signature
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import derived_seed
 from keras_initx.report._figures import tidy
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 Build: TypeAlias = Callable[[], keras.Model]
 
 
+@shorten_signature
 @takes_verbose
 def random_restarts(
     build: Build,
@@ -231,7 +233,7 @@ def rounds(n: int, epochs: int) -> dict[int, int]:
 _CHOSEN, _REST = "#d55e00", "#8aa4b8"
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class RestartStudy(StudyResult):
     """The result of `random_restarts`, in the form of all results.
 
@@ -269,6 +271,14 @@ class RestartStudy(StudyResult):
         """
         by_number = {draw["draw"]: draw for draw in self.draws}
         return by_number[key]
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether there is a draw.
+
+        Args:
+            key: Its number.
+        """
+        return any(draw["draw"] == key for draw in self.draws)
 
     @property
     def seed(self) -> int:
@@ -319,7 +329,7 @@ class RestartStudy(StudyResult):
             records += records_of(known, draw)
         return records
 
-    def _content(self) -> Record:
+    def _own_content(self) -> Record:
         return {
             "title": self.title,
             "settings": self.settings,
@@ -329,7 +339,6 @@ class RestartStudy(StudyResult):
             "score": self.score,
             "gain": self.gain(),
             "checks": self.checks,
-            "records": self.rows,
         }
 
     def _headline(self) -> str:
