@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras_initx
-from keras_initx.checkpoints._sources import LayoutName
+from keras_initx.checkpoints._sources import LayoutName, is_torch_module
 from keras_initx.cli._inputs import (
     call_function,
     import_object,
@@ -19,7 +19,6 @@ from keras_initx.cli._inputs import (
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.tools.compare_outputs._counterparts import select_weight_names
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
-from keras_initx.tools.compare_outputs._reading import is_torch_module
 from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
 from keras_initx.tools.load_pretrained._array_names import NamesDict
 from keras_initx.tools.port_report._port_report import PortBatch, make_port_batch

@@ -24,7 +24,7 @@ import numpy as np
 
 from keras_initx._checks import check_choice, check_number, check_type, truncate
 from keras_initx._typing import Array, Shape
-from keras_initx.checkpoints._sources import LAYOUTS, LayoutName
+from keras_initx.checkpoints._sources import LAYOUTS, LayoutName, is_torch_module
 from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
 from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
@@ -59,7 +59,6 @@ from keras_initx.tools.compare_outputs._outputs_report import OutputsReport, Str
 from keras_initx.tools.compare_outputs._reading import (
     Values,
     canonicalize_operations,
-    is_torch_module,
     name_modules,
     name_operations,
     read_values,

@@ -5,14 +5,13 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_initx.checkpoints._sources import LayoutName
+from keras_initx.checkpoints._sources import LayoutName, is_torch_module
 from keras_initx.inspection._batch import Data
 from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._inventory import check_unshared, checked_inventory
 from keras_initx.tools.compare_outputs._compare import compare_watched, record_outputs
 from keras_initx.tools.compare_outputs._counterparts import select_weight_names
 from keras_initx.tools.compare_outputs._module_step import preserve_modules
-from keras_initx.tools.compare_outputs._reading import is_torch_module
 from keras_initx.tools.load_pretrained._array_names import NamesDict
 from keras_initx.tools.load_pretrained._load_report import LoadReport
 from keras_initx.tools.port_report._agreement import (
