@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from keras_initx._checks import truncate
+from keras_initx._checks import summarize_names, truncate
 from keras_initx.inspection._environment import Environment
 from keras_initx.report._export import paragraphs
 from keras_initx.report._markdown import bullets, fold
-from keras_initx.report._results import Judgement, Tabular
+from keras_initx.report._results import Judgement, Problem, Tabular
 from keras_initx.report._table import Column, Row, Table, columns_with_values
 from keras_initx.report._terminal import line_width
 from keras_initx.report._text import format_count, format_number
@@ -89,7 +89,11 @@ class PortReport(Tabular[PortCheck], Judgement):
     @property
     def problems(self) -> list[Any]:
         """The problems of weights, outputs and first step. Fix them in this order."""
-        return [*self._wrong_weights(), *self.outputs.problems]
+        problems = [*self._wrong_weights(), *self.outputs.problems]
+        step = self.outputs.step
+        if step is not None and not step.obstacle:
+            problems += [Problem(tie.paths[0], tie.text) for tie in self.weights.ties]
+        return problems
 
     @property
     def verdict(self) -> str:
@@ -160,9 +164,12 @@ class PortReport(Tabular[PortCheck], Judgement):
         ]
         if settings:
             clauses.append(f"settings that differ: {'; '.join(settings)}")
-        in_training = self.outputs._describe_settings("training")
-        is_said = step is not None and not step.obstacle and not any(step._differing())
-        if in_training and not is_said:
+        ties = [tie.text for tie in self.weights.ties]
+        in_training = [summarize_names(ties, "; ", shown=1)] if ties else []
+        # A step that is equal says which settings make later ones differ.
+        if step is None or step.obstacle or any(step._differing()):
+            in_training += self.outputs._describe_settings("training")
+        if in_training:
             clauses.append(f"in training these differ: {'; '.join(in_training)}")
         return clauses
 
@@ -349,6 +356,7 @@ class PortReport(Tabular[PortCheck], Judgement):
             "counts": [vars(count) for count in self.weights.counts],
             "weights": [vars(row) for row in self.weights.rows],
             "unused": self.weights.unused,
+            "ties": [vars(tie) for tie in self.weights.ties],
             "notes": self.weights.notes,
             "agreements": [vars(agreement) for agreement in self.agreements],
             "outputs": self.outputs._content(),
