@@ -179,7 +179,9 @@ def narrow_down_origin(
         if id(others[suspect]) not in matched:
             there.append(str(others[suspect].key))
     return Stretch(
-        _name_last_equal(comparisons, index, flow, equal_indices), tuple(here), tuple(there)
+        _name_last_equal(comparisons, index, flow, equal_indices),
+        tuple(here),
+        tuple(there),
     )
 
 
@@ -812,4 +814,10 @@ def _build_report(
         settings,
         is_same_framework=others.framework == "keras",
     )
-    return replace(report, first=rows[index], between=between, reasons=reasons)
+    return replace(
+        report,
+        first=rows[index],
+        between=between,
+        is_inside=has_equal_inputs(comparisons[index]),
+        reasons=reasons,
+    )

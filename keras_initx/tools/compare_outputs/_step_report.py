@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Answer: TypeAlias = Literal["equal", "explained", "differs", "not compared"]
 # How a verdict speaks of explained differences, which are no mistakes of a port.
 DONE_DIFFERENTLY = "what the frameworks do differently"
-_WITHOUT_OPTIMIZERS = (
+WITHOUT_OPTIMIZERS = (
     "The optimizers were not compared. What those of torch do differently: "
     "docs/first_step.md#what-optimizers-of-torch-do-differently"
 )
@@ -288,6 +288,22 @@ class StepReport(Tabular[StepRow], Judgement):
             lines.append(f"settings that were not compared: {join_clauses(*self.unread)}")
         return lines
 
+    def describe_shortly(self) -> list[str]:
+        """Describe the loss, the gradients and updates that differ, as clauses."""
+        clauses = list(self.inputs)
+        if any(change.answer != "equal" for change in self.outputs.values()):
+            clauses.append(self._describe_outputs())
+        is_equal = self.loss.answer == "equal"
+        clauses.append(f"loss {self.loss.here:.4g}" if is_equal else self.loss.text)
+        clauses.append(self._describe_gradients())
+        if _select_rows(self.rows, "update", "differs"):
+            clauses += self._describe_updates()
+        if self.later:
+            clauses.append(f"later steps differ: {join_clauses(*self.later)}")
+        if self.dropout_off:
+            clauses.append("dropout was off")
+        return clauses
+
     def _describe_outputs(self) -> str:
         clauses = []
         for label, change in self.outputs.items():
@@ -360,7 +376,7 @@ class StepReport(Tabular[StepRow], Judgement):
     def text_lines(self, width: int) -> list[str]:
         """List the lines on the step, filled to a width, and the summary."""
         lines = []
-        sentences = [self.summary] if self.has_optimizers else [self.summary, _WITHOUT_OPTIMIZERS]
+        sentences = [self.summary] if self.has_optimizers else [self.summary, WITHOUT_OPTIMIZERS]
         for line in [*self._list_findings(), *sentences]:
             lines.append(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False))
         return lines

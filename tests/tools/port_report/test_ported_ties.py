@@ -131,7 +131,8 @@ def test_a_layer_that_is_used_twice_there_and_two_layers_here_are_told(count):
         assert report.verdict == "The port is equal: weights, outputs."
     else:
         assert texts[0] == (
-            "fc.weight is one parameter there and 2 weights here, fc/kernel and fc_b/kernel, which part at the first update"
+            "fc.weight is one parameter there and 2 weights here, fc/kernel and fc_b/kernel, which part at the first "
+            "update"
         )
 
 
