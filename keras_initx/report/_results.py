@@ -19,7 +19,7 @@ from keras_initx._extras import import_optional
 from keras_initx._similar_paths import describe_paths, group_similar
 from keras_initx._version import __version__
 from keras_initx.files import _local
-from keras_initx.report._export import as_csv, as_json, image, page, paragraphs
+from keras_initx.report._export import as_csv, as_json, finite, image, page, paragraphs
 from keras_initx.report._figures import as_png, save_figure
 from keras_initx.report._markdown import format_line, format_small
 from keras_initx.report._markdown import paragraphs as markdown_paragraphs
@@ -52,9 +52,10 @@ class NoPlotError(TypeError):
 class Result(abc.ABC):
     """The result of a public function, for you to look at and for your programs to read.
 
-    A result has `rows`, and is a sequence of them: `len(result)`, `for row in result`,
-    `result["dense/kernel"]`. A subclass provides its contents in the methods that begin with `_`.
-    The methods that you call use these, so they are the same for all results.
+    A result has `rows`, and is a collection of them: `len(result)`, `for row in result`,
+    `result["dense/kernel"]`, `"dense/kernel" in result`. Two results are equal if they are of one
+    kind and have equal contents. A subclass provides its contents in the methods that begin with
+    `_`. The methods that you call use these, so they are the same for all results.
     """
 
     if TYPE_CHECKING:  # a field of a dataclass, which cannot take the place of a property
@@ -68,6 +69,14 @@ class Result(abc.ABC):
     def __iter__(self) -> Iterator[Any]:
         return iter(self.rows)
 
+    def __contains__(self, path: object) -> bool:
+        """Return whether there is a row of a weight or a layer.
+
+        Args:
+            path: Its path.
+        """
+        return any(row.path == path for row in self.rows)
+
     def __getitem__(self, path: str) -> Any:
         """Return the row of a weight or a layer.
 
@@ -76,11 +85,21 @@ class Result(abc.ABC):
 
         Raises:
             KeyError: If there is no such row.
+            TypeError: If `path` is no text. A number or a slice is for `rows`.
         """
+        _check_path(path)
         paths = [row.path for row in self.rows]
         if path not in paths:
             raise KeyError(f"no row for {path!r}{suggest_matches(path, paths)}")
         return self.rows[paths.index(path)]
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return other is self or self._json() == other._json()
+
+    # Results hold lists, which may be changed.
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     @abc.abstractmethod
@@ -100,12 +119,34 @@ class Result(abc.ABC):
         """Return the blocks of the Markdown below its first line."""
 
     def _records(self) -> Sequence[dict[str, Any]]:
-        """Return the rows of the CSV as dicts of values by column, which are not rounded."""
+        """Return the rows of the CSV: dicts of values by column, not rounded."""
         return [dataclasses.asdict(row) for row in self.rows]
 
-    @abc.abstractmethod
+    def _json_rows(self) -> Sequence[dict[str, Any]]:
+        """Return the rows of the JSON. By default, they are those of the CSV."""
+        return self._records()
+
+    def _own_content(self) -> dict[str, Any]:
+        """Return what the JSON of this kind of result has after the keys that all have."""
+        return {}
+
+    def _judgement(self) -> dict[str, Any]:
+        """Return what the JSON of a judgement has more."""
+        return {}
+
     def _content(self) -> dict[str, Any]:
         """Return the contents of the JSON, as dicts, lists, strings and numbers."""
+        content = {
+            "result": type(self).__name__,
+            "keras_initx": __version__,
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+            **self._judgement(),
+            "summary": self.summary,
+            "rows": self._json_rows(),
+            **self._own_content(),
+        }
+        return {key: finite(value) for key, value in content.items()}
 
     def _json(self) -> str:
         """Return the text of the JSON."""
@@ -263,6 +304,25 @@ class Result(abc.ABC):
         return rows
 
 
+def _check_path(path: object) -> None:
+    if not isinstance(path, str):
+        shown = _format_index(path)
+        raise TypeError(
+            f"`path` must be the path of a row. Received: {shown}. "
+            f"If you mean the place of a row, use `result.rows[{shown}]`"
+        )
+
+
+def _format_index(index: object) -> str:
+    # slice(1, None) -> "1:"
+    if not isinstance(index, slice):
+        return repr(index)
+    ends = ["" if end is None else str(end) for end in (index.start, index.stop)]
+    if index.step is not None:
+        ends.append(str(index.step))
+    return ":".join(ends)
+
+
 def _cell(value: Any) -> Any:
     """Return `value`, or the text of a shape, `"3x4"`, or of several names, `"a + b"`."""
     if not isinstance(value, list | tuple):
@@ -306,6 +366,11 @@ class Judgement(Result):
         """Whether there are no `problems`."""
         return not self.problems
 
+    def _judgement(self) -> dict[str, Any]:
+        with unlimited_width():
+            problems = [{"path": problem.path, "text": problem.text} for problem in self.problems]
+        return {"ok": self.ok, "problems": problems}
+
     def __bool__(self) -> bool:
         name = type(self).__name__
         raise TypeError(f"`{name}` has no truth value: use `.ok`, or `len(...)`")
@@ -340,9 +405,6 @@ class Tabular(Result, Generic[Row]):
     def _legend(self) -> list[str]:
         text = legend(columns_with_values(self._columns(), self._rows()))
         return [text] if text else []
-
-    def _content(self) -> dict[str, Any]:
-        return {"rows": self._records()}
 
     def __str__(self) -> str:
         rows = self._rows()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -154,14 +154,14 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
             "finite."
         )
 
-    def _content(self) -> dict[str, Any]:
-        return {**asdict(self), "sizes": self.sizes.tolist()}
+    def _own_content(self) -> dict[str, Any]:
+        return {"widths": list(self.widths)}
 
     def _records(self) -> list[dict[str, Any]]:
         records = []
         for step, (exponents, sizes) in enumerate(zip(self.exponents, self.sizes, strict=True)):
             for place, layer in enumerate(self.layers):
-                record = {"step": step, "layer": layer, "exponent": float(exponents[place])}
+                record = {"step": step, "path": layer, "exponent": float(exponents[place])}
                 for width, size in zip(self.widths, sizes[place], strict=True):
                     record[f"size_{width}"] = float(size)
                 records.append(record)

@@ -98,7 +98,7 @@ class MupWeight:
     is_guess: bool = False
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MupTable(WeightTable[MupWeight]):
     """The muP factors of each trainable weight when a model is made wider.
 
@@ -168,8 +168,8 @@ class MupTable(WeightTable[MupWeight]):
     def _title(self) -> str:
         return f"Factors of muP{self._headline()}"
 
-    def _content(self) -> dict[str, Any]:
-        return {"weights": self._records(), "head_size": self.head_size}
+    def _own_content(self) -> dict[str, Any]:
+        return {"head_size": self.head_size}
 
     def _weight_columns(self) -> list[Column[MupWeight]]:
         columns: list[Column[MupWeight]] = [

@@ -103,7 +103,7 @@ def test_what_is_ignored_and_the_batch_size_are_options(data, capsys):
     assert cli.main(["diagnose", model, "--data", str(data / "x.npy"), "--json", str(path), *options]) == 0
     report = json.loads(path.read_text())
     assert report["verdicts"] == []
-    assert report["layers"][0]["shape"] == [16, 32]
+    assert report["rows"][0]["shape"] == [16, 32]
 
 
 def test_steps_are_taken_with_the_optimizer_of_the_model(data, capsys):

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import json
 import pathlib
+import pickle
 import pkgutil
 import re
 
@@ -18,12 +19,13 @@ import keras_initx
 from keras_initx import scaling
 from keras_initx.report._results import Judgement, Result
 from keras_initx.tools.studies._result import StudyResult
+from keras_initx.types import Contract, InitializationPlan
 
 # The first columns of the CSV, by the name of the class.
 COLUMNS = {
     "AuditReport": "path,shape,dtype,initializer,expected_std,std,ratio,verdict,evidence,cause,reason",
     "Contract": "path,shape,dtype,kind,reason,value,digest,mean,std",
-    "CoordinateCheck": "step,layer,exponent,size_4,size_8",
+    "CoordinateCheck": "step,path,exponent,size_4,size_8",
     "InitializationPlan": "path,shape,dtype,initializer,reason,fan_in,fan_out,expected_std,seed,std",
     "LoadReport": "path,status,how,shape,dtype,size,changed,sources,source_shape",
     "Loaded": "path,status,how,shape,dtype,size,changed,sources,source_shape",
@@ -103,17 +105,52 @@ def test_markdown_is_a_finding_a_table_and_what_made_it(result, monkeypatch):
     assert result.to_markdown().splitlines() == lines
 
 
-def test_a_result_is_a_sequence_of_rows_by_their_paths(result):
+def test_a_result_is_a_collection_of_rows_by_their_paths(result):
     assert len(result) == len(result.rows) > 0
     assert len(list(result)) == len(result)
     if isinstance(result, StudyResult):
         key = next(iter(result.trials)) if hasattr(result, "trials") else result.draws[0]["draw"]
         assert result[key]["status"] == "finished"
     else:
-        last = result.rows[-1].path
-        assert result[last].path == last
+        key = result.rows[-1].path
+        assert result[key].path == key
+    assert key in result
+    assert "nothing" not in result
     with pytest.raises(KeyError, match="nothing"):
         result["nothing"]
+
+
+@pytest.mark.parametrize(("index", "shown"), [(0, "0"), (slice(1, None), "1:"), (slice(None, 4, 2), ":4:2")])
+def test_the_place_of_a_row_is_for_rows(result, index, shown):
+    if isinstance(result, StudyResult):
+        pytest.skip("the keys of a study are those of its trials")
+    with pytest.raises(TypeError, match=re.escape(f"use `result.rows[{shown}]`")):
+        result[index]
+
+
+def test_the_json_of_all_results_begins_alike(result):
+    if isinstance(result, InitializationPlan | Contract):
+        pytest.skip("its JSON is a file that is read again")
+    content = json.loads(result.to_json())
+    judged = ["ok", "problems"] if isinstance(result, Judgement) else []
+    head = ["result", "keras_initx", "keras", "backend", *judged, "summary", "rows"]
+    assert list(content)[: len(head)] == head
+    assert content["result"] == type(result).__name__
+    assert content["summary"] == result.summary
+    # A measurement of several numbers, `before`, has a column for each: `before_size`.
+    columns = list(result.to_pandas().columns)
+    assert all(any(column.startswith(name) for column in columns) for name in content["rows"][0])
+    if judged:
+        assert content["ok"] == result.ok
+        assert [problem["path"] for problem in content["problems"]] == [problem.path for problem in result.problems]
+
+
+def test_results_with_equal_contents_are_equal(result):
+    first, second = (pickle.loads(pickle.dumps(result)) for _ in range(2))
+    assert first == second == result
+    assert result != result.rows
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(result)
 
 
 def test_a_result_says_what_it_is_in_a_sentence(result):

@@ -220,9 +220,8 @@ class AuditReport(Tabular[Group], Judgement):
         panels = {"std / expected std": groups}
         return plot_in_order(names, panels, of="weight", title=title, are_ratios=True)
 
-    def _content(self) -> dict[str, Any]:
+    def _own_content(self) -> dict[str, Any]:
         return {
-            "weights": self._records(),
             "source": self.source,
             "notes": list(self.notes),
         }

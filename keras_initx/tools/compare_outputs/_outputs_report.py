@@ -359,13 +359,12 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         versions_there = "versions that are not known" if there is None else there
         return f"here with {self.environment}; there with {versions_there}"
 
-    def _content(self) -> dict[str, Any]:
+    def _own_content(self) -> dict[str, Any]:
         between = None
         here, there = self.environment, self.environment_there
         if self.between is not None:
             between = dict(zip(("after", "here", "there"), self.between, strict=True))
         return {
-            "rows": self._records(),
             "between": between,
             "reasons": self.reasons,
             "unmatched": self.unmatched,
@@ -374,7 +373,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             "step_left_out": self.step_left_out,
             "environment": None if here is None else here.as_content(),
             "environment_there": None if there is None else there.as_content(),
-            "step": None if self.step is None else self.step.as_content(),
+            "step": None if self.step is None else self.step._content(),
         }
 
     def _figure(self) -> "Figure":

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from keras_initx._typing import DType, Shape
 from keras_initx.inspection._environment import Environment
@@ -94,9 +93,6 @@ class RecordedOutputs(Tabular[RecordedOutput]):
             Column("mean", lambda row: format_cell(row.mean)),
             Column("std", lambda row: format_cell(row.std)),
         ]
-
-    def _content(self) -> dict[str, Any]:
-        return {"summary": self.summary, "rows": self._records()}
 
     @property
     def summary(self) -> str:

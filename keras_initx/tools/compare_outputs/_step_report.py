@@ -400,8 +400,7 @@ class StepReport(Tabular[StepRow], Judgement):
             records.append(record)
         return records
 
-    def as_content(self) -> dict[str, Any]:
-        """Convert the report to the content of its JSON."""
+    def _own_content(self) -> dict[str, Any]:
         return {
             "obstacle": self.obstacle,
             "outputs": {label: change.answer for label, change in self.outputs.items()},
@@ -418,11 +417,7 @@ class StepReport(Tabular[StepRow], Judgement):
             "dropout_off": self.dropout_off,
             "has_optimizers": self.has_optimizers,
             "unmatched": list(self.unmatched),
-            "rows": self._records(),
         }
-
-    def _content(self) -> dict[str, Any]:
-        return self.as_content()
 
     def _figure(self) -> "Figure":
         panels = {}

@@ -113,15 +113,13 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
             by_path[weight.path] = rules.get(weight.path, Left(reason, is_final=True))
         return WeightRules(by_path, tuple(notes))
 
-    def _content(self) -> dict[str, Any]:
+    def _own_content(self) -> dict[str, Any]:
         verdicts = []
         for verdict in self.verdicts:
             verdicts.append({**vars(verdict), "remedy": str(verdict.remedy)})
         content: dict[str, Any] = {
-            "ok": self.ok,
             "verdicts": verdicts,
             "inputs": _convert_signal(self.inputs),
-            "layers": [self._layer_as_dict(layer) for layer in self.rows],
             "losses": list(self.losses),
         }
         return {name: finite(value) for name, value in content.items()}
@@ -136,6 +134,9 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         for name in _MEASURES:
             data[name] = _convert_to_data(getattr(layer, name))
         return data
+
+    def _json_rows(self) -> list[dict[str, Any]]:
+        return [self._layer_as_dict(layer) for layer in self.rows]
 
     def _records(self) -> list[dict[str, Any]]:
         return [_flatten_measures(self._layer_as_dict(layer)) for layer in self.rows]

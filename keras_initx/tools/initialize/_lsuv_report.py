@@ -9,7 +9,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from keras_initx.report._figures import BLUE, PALE_BLUE
@@ -82,8 +82,8 @@ class LsuvReport(Tabular[ScaledLayer]):
             Column("status", _format_status, is_text=True),
         ]
 
-    def _content(self) -> dict[str, Any]:
-        return {**asdict(self), "summary": self.summary}
+    def _own_content(self) -> dict[str, Any]:
+        return {"seed": self.seed, "dry_run": self.dry_run}
 
     def _below(self) -> list[str]:
         return ["", self.summary]

@@ -8,7 +8,7 @@ head/kernel     (8, 3)                       left: not in names
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from keras_initx._checks import truncate
@@ -122,8 +122,14 @@ class LoadReport(Tabular[LoadedWeight], Judgement):
     def _columns(self) -> list[Column[LoadedWeight]]:
         return load_columns()
 
-    def _content(self) -> dict[str, Any]:
-        return {**asdict(self), "summary": self.summary}
+    def _own_content(self) -> dict[str, Any]:
+        return {
+            "dry_run": self.dry_run,
+            "unused": dict(self.unused),
+            "notes": list(self.notes),
+            "names": None if self.names is None else dict(self.names),
+            "layout": self.layout,
+        }
 
     def _below(self) -> list[str]:
         return ["", self.summary]

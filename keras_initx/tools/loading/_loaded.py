@@ -117,8 +117,8 @@ class Loaded(Tabular[LoadedWeight], Judgement):
     def _columns(self) -> Sequence[Column[LoadedWeight]]:
         return load_columns()
 
-    def _content(self) -> dict[str, Any]:
-        return {"weights": self._records(), "summary": self.summary, "seed": self.seed}
+    def _own_content(self) -> dict[str, Any]:
+        return {"seed": self.seed}
 
     def _headline(self) -> str:
         if self._outcome is None:

@@ -366,14 +366,11 @@ class PortReport(Tabular[PortCheck], Judgement):
         headers = ("", "model", "module")
         return Table(headers, tuple(rows), (True, True, True)).as_markdown().rstrip()
 
-    def _content(self) -> dict[str, Any]:
+    def _own_content(self) -> dict[str, Any]:
         environments = {}
         for name, side in (("model", self.model), ("module", self.module)):
             environments[name] = {"name": side.name, **side.environment.as_content()}
         return {
-            "verdict": self.verdict,
-            "ok": self.ok,
-            "rows": self._records(),
             "sides": environments,
             "counts": [vars(count) for count in self.weights.counts],
             "weights": [vars(row) for row in self.weights.rows],

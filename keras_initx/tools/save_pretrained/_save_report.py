@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from keras_initx._checks import truncate
@@ -108,8 +108,13 @@ class SaveReport(Tabular[SavedWeight], Judgement):
             Column("status", _describe_status, is_text=True),
         ]
 
-    def _content(self) -> dict[str, Any]:
-        return {**asdict(self), "summary": self.summary}
+    def _own_content(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "dry_run": self.dry_run,
+            "copied": dict(self.copied),
+            "notes": list(self.notes),
+        }
 
     def _below(self) -> list[str]:
         return ["", self.summary]

@@ -231,7 +231,7 @@ def rounds(n: int, epochs: int) -> dict[int, int]:
 _CHOSEN, _REST = "#d55e00", "#8aa4b8"
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class RestartStudy(StudyResult):
     """The result of `random_restarts`, in the form of all results.
 
@@ -269,6 +269,14 @@ class RestartStudy(StudyResult):
         """
         by_number = {draw["draw"]: draw for draw in self.draws}
         return by_number[key]
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether there is a draw.
+
+        Args:
+            key: Its number.
+        """
+        return any(draw["draw"] == key for draw in self.draws)
 
     @property
     def seed(self) -> int:
@@ -319,7 +327,7 @@ class RestartStudy(StudyResult):
             records += records_of(known, draw)
         return records
 
-    def _content(self) -> Record:
+    def _own_content(self) -> Record:
         return {
             "title": self.title,
             "settings": self.settings,
@@ -329,7 +337,6 @@ class RestartStudy(StudyResult):
             "score": self.score,
             "gain": self.gain(),
             "checks": self.checks,
-            "records": self.rows,
         }
 
     def _headline(self) -> str:

@@ -38,6 +38,10 @@ class StudyResult(Tabular[Record]):
     def __getitem__(self, key: Any) -> Record:
         """Return the record of a trial."""
 
+    @abc.abstractmethod
+    def __contains__(self, key: object) -> bool:
+        """Return whether there is a trial."""
+
     @property
     def summary(self) -> str:
         """The trained models and trials, in one sentence."""

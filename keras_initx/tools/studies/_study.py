@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _NEARLY_ALL = 0.95
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Study(StudyResult):
     """The result of `compare_initializers`, in the form of all results.
 
@@ -76,6 +76,14 @@ class Study(StudyResult):
             KeyError: If there is none.
         """
         return self.trials[key]
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether there is a trial.
+
+        Args:
+            key: `(initializer, repeat)`.
+        """
+        return key in self.trials
 
     @property
     def initializers(self) -> list[str]:
@@ -261,7 +269,7 @@ class Study(StudyResult):
             *remarks_on_not_compared(self.settings),
         ]
 
-    def _content(self) -> Record:
+    def _own_content(self) -> Record:
         return {
             "title": self.title,
             "settings": self.settings,
@@ -270,7 +278,6 @@ class Study(StudyResult):
             "threshold": self.threshold,
             "statistics": self.statistics(),
             "comparisons": self.comparisons(),
-            "records": self.rows,
         }
 
     def _headline(self) -> str:

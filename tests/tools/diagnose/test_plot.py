@@ -46,7 +46,7 @@ def test_of_many_layers_with_a_problem_twelve_have_a_histogram():
 
 def test_plotting_leaves_a_report_as_it_was(faulty):
     before = faulty.to_json()
-    assert json.loads(before)["layers"][1]["after"]["zeros"] > 0.2
+    assert json.loads(before)["rows"][1]["after"]["zeros"] > 0.2
     faulty.plot()
     assert faulty.to_json() == before
 

@@ -71,7 +71,7 @@ def test_names_of_keras_stand_in_parentheses_where_a_path_ends_otherwise(monkeyp
     row = str(report).splitlines()[-3]
     assert row.startswith(f"  dense ({name})  ")
     assert f"dense ({name})" in report._repr_html_().replace("<wbr>", "")
-    data = json.loads(report.to_json())["layers"][-1]
+    data = json.loads(report.to_json())["rows"][-1]
     assert (data["name"], data["path"]) == (name, "dense")
     assert report.rows[2].title.startswith("attention/dense_2 (dense_")
     assert attention(name="last")[1].rows[-1].title == "last"
@@ -175,7 +175,7 @@ def test_names_are_escaped_in_a_notebook():
 def test_json_has_everything(healthy):
     data = json.loads(healthy.to_json())
     assert data["ok"] is True
-    tanh, *_ = data["layers"]
+    tanh, *_ = data["rows"]
     assert (tanh["name"], tanh["activation"], tanh["shape"]) == ("tanh", "tanh", [64, 6])
     assert sum(tanh["after"]["histogram"]["counts"]) == tanh["after"]["size"] == 64 * 6
     assert len(tanh["after"]["histogram"]["edges"]) == len(tanh["after"]["histogram"]["counts"]) + 1
@@ -186,7 +186,7 @@ def test_json_has_everything(healthy):
 def test_json_has_no_number_for_what_is_not_finite_and_csv_says_what_it_is():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(3)])
     report = keras_initx.diagnose(model, X * np.nan, np.ones((64, 3)), loss="mse")
-    assert json.loads(report.to_json())["layers"][0]["gradient"]["norm"] is None
+    assert json.loads(report.to_json())["rows"][0]["gradient"]["norm"] is None
     (row,) = csv.DictReader(io.StringIO(report.to_csv()))
     assert row["gradient_norm"] == "nan"
 
@@ -201,7 +201,7 @@ def test_csv_has_a_row_for_each_layer(healthy):
 
 def test_csv_has_all_that_json_has_but_histograms_and_weights(healthy):
     row, *_ = csv.DictReader(io.StringIO(healthy.to_csv()))
-    for layer in json.loads(healthy.to_json())["layers"]:
+    for layer in json.loads(healthy.to_json())["rows"]:
         for name in layer.keys() - {"weights"}:
             parts = layer[name] if isinstance(layer[name], dict) else {}
             columns = {f"{name}_{part}" for part in parts.keys() - {"histogram"}} or {name}
@@ -212,7 +212,7 @@ def test_a_model_without_weights_has_an_empty_report():
     report = report_of(keras.Sequential([keras.Input((8,)), layers.Flatten()]))
     assert report.rows == []
     assert str(report).endswith("No problem found.")
-    assert json.loads(report.to_json())["layers"] == []
+    assert json.loads(report.to_json())["rows"] == []
     assert report.to_csv() == "\n"
     assert report.plot().axes
 

@@ -65,7 +65,7 @@ def test_weights_and_activation_of_a_layer_that_is_not_called():
     assert lender.before.std > 0
     assert lender.weights[0].gradient > 0
     assert "lender" in str(report)
-    assert json.loads(report.to_json())["layers"][-1]["after"] is None
+    assert json.loads(report.to_json())["rows"][-1]["after"] is None
 
 
 def test_adapters_have_zeros_on_purpose():

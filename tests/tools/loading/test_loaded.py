@@ -68,5 +68,5 @@ def test_tables_have_all_weights():
     statuses = ["drawn", "loaded", "not known", "drawn"]
     assert list(loaded.to_pandas()["status"]) == statuses
     content = json.loads(loaded.to_json())
-    assert [weight["status"] for weight in content["weights"]] == statuses
+    assert [weight["status"] for weight in content["rows"]] == statuses
     assert (content["summary"], content["seed"]) == (loaded.summary, 0)

@@ -90,7 +90,7 @@ def test_both_sides_say_what_has_computed_them(equal):
 def test_json_has_everything(equal):
     content = json.loads(equal.to_json())
     assert content["ok"] is True
-    assert content["verdict"] == equal.verdict
+    assert content["summary"] == equal.verdict
     assert [row["path"] for row in content["rows"]][:2] == ["weights", "outputs"]
     assert {row["path"] for row in content["weights"]} == {row.path for row in equal.weights.rows}
     assert content["outputs"]["rows"][-1]["is_model"]
