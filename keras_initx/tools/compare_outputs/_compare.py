@@ -53,6 +53,7 @@ from keras_initx.tools.compare_outputs._flow import (
     propagate_tolerances,
 )
 from keras_initx.tools.compare_outputs._mapped_step import MappedWeight, map_step
+from keras_initx.tools.compare_outputs._module_losses import compare_losses_of_modules
 from keras_initx.tools.compare_outputs._module_step import ModuleLoss, ModuleStep, preserve_modules
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._outputs_report import OutputsReport, Stretch
@@ -601,14 +602,18 @@ def _take_and_compare_step(
     here = step.record(is_whole=not there.obstacle)
     calls = [] if here.obstacle else step.record_calls()
     tolerances = find_output_tolerances(calls, tolerance, backends) if calls else {}
-    if is_torch:
-        # They say how the optimizer trains, which is not compared with torch.
-        here = replace(here, settings={}, unread=())
-    report = compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
     if not is_torch:
-        return report
+        return compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
+    losses = compare_losses_of_modules(here.settings, there.settings)
+    # Other settings say how the optimizer trains, which is not compared with torch.
+    ours, theirs = (replace(step, settings={}, unread=()) for step in (here, there))
+    report = compare_steps(ours, theirs, find_counterpart, tolerance, tolerances, backends)
     rows = explain_variances(report.rows, here, weights, inventory, calls, backends)
-    return replace(report, rows=rows, has_optimizers=False)
+    loss = report.loss
+    if loss.answer == "differs":
+        loss = replace(loss, cause=join_clauses(*losses.all))
+    later = losses.later if loss.answer == "equal" else ()
+    return replace(report, rows=rows, loss=loss, later=later, has_optimizers=False)
 
 
 def _has_fixed_sizes(model: keras.Model) -> bool:

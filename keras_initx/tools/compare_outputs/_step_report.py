@@ -151,12 +151,14 @@ class StepLoss:
         there: The loss there.
         how: The factor between both, and things in the batch with this count; or why it was not
             compared.
+        cause: The settings of the losses that differ, in words.
     """
 
     answer: Answer
     here: float | None = None
     there: float | None = None
     how: str = ""
+    cause: str = ""
 
     @property
     def text(self) -> str:
@@ -166,7 +168,8 @@ class StepLoss:
         if self.here is None or self.there is None:
             return f"loss: not compared, {self.how}"
         text = f"loss: {self.here:.6g} here, {self.there:.6g} there"
-        return f"{text}: {self.how}" if self.how else text
+        reasons = join_clauses(self.how, self.cause)
+        return f"{text}: {reasons}" if reasons else text
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -409,6 +412,7 @@ class StepReport(Tabular[StepRow], Judgement):
                 "here": self.loss.here,
                 "there": self.loss.there,
                 "how": self.loss.how,
+                "cause": self.loss.cause,
             },
             "targets": list(self.inputs),
             "settings": list(self.settings),
