@@ -89,6 +89,7 @@ from keras_initx.tools.compare_outputs._setting_stretches import (
     compare_all_settings,
 )
 from keras_initx.tools.compare_outputs._step_report import StepReport
+from keras_initx.tools.compare_outputs._weight_values import list_other_weights, record_weights
 from keras_initx.tools.load_pretrained._array_names import NamesDict
 
 
@@ -534,11 +535,11 @@ def compare_watched(
         is_same_framework=others.framework == "keras",
         has_fixed_sizes=_has_fixed_sizes(model),
     )
-    report = _build_report(ours, others, counterparts, settings, tolerance)
+    report = _build_report(ours, others, counterparts, settings, tolerance, names)
     if report.first is not None:
         random = find_random_calls(*record_twice(inventory, batch.x, training=False))
         if random:
-            report = _build_report(ours, others, counterparts, settings, tolerance, random)
+            report = _build_report(ours, others, counterparts, settings, tolerance, names, random)
     if others.step is None:
         return report
     if not trains:
@@ -657,8 +658,13 @@ def _record_model(
 ) -> RecordedOutputs:
     """Record the outputs of a model, also in the orders that `other_shapes` may have."""
     calls = record_calls(inventory, x, *watchers, training=False, other_shapes=other_shapes)
-    environment = read_environment(inventory.model)
-    return RecordedOutputs(calls, "keras", keras.backend.backend(), environment=environment)
+    return RecordedOutputs(
+        calls,
+        "keras",
+        keras.backend.backend(),
+        environment=read_environment(inventory.model),
+        weights=record_weights(inventory),
+    )
 
 
 def _check_model(model: Any) -> Inventory:
@@ -752,6 +758,7 @@ def _build_report(
     counterparts: Counterparts,
     settings: ComparedSettings,
     tolerance: float | None,
+    names: NamesDict | None,
     random: Collection[CallKey] = (),
 ) -> OutputsReport:
     """Compare the calls of a model with their counterparts.
@@ -762,6 +769,7 @@ def _build_report(
         counterparts: The pairs of calls.
         settings: The settings of both models.
         tolerance: See `compare_outputs`.
+        names: See `compare_outputs`.
         random: The calls whose outputs are random.
     """
     calls = ours.calls
@@ -811,7 +819,19 @@ def _build_report(
     if index is None:
         return report
     between = narrow_down_origin(comparisons, index, flow, others.calls)
-    reasons = collect_reasons(
+    first = rows[index]
+    reasons = []
+    for path in dict.fromkeys([first.path, *between.here]):
+        other_weights = list_other_weights(
+            path,
+            ours.weights,
+            others.weights,
+            lambda weight_path: find_counterpart_path(weight_path, counterparts, names),
+        )
+        if other_weights:
+            owner = "its weights" if path == first.path else f"weights of {path}"
+            reasons.append(f"{owner} have other values: {truncate(other_weights)}")
+    reasons += collect_reasons(
         comparisons,
         index,
         between,
@@ -821,7 +841,7 @@ def _build_report(
     )
     return replace(
         report,
-        first=rows[index],
+        first=first,
         between=between,
         is_inside=has_equal_inputs(comparisons[index]),
         reasons=reasons,
