@@ -25,9 +25,10 @@ def record_weights(inventory: Inventory) -> dict[str, RecordedTensor]:
     """Record the weights and buffers of a model, by their paths."""
     recorded = {}
     for weight in inventory.weights_and_buffers:
-        values = None if weight.kind in _KINDS_LEFT_OUT else read_values(weight.variable)
-        if values is not None:
-            recorded[weight.path] = record_tensor(values)
+        if weight.kind not in _KINDS_LEFT_OUT:
+            values = read_values(weight.variable.value)
+            if values is not None:
+                recorded[weight.shown] = record_tensor(values)
     return recorded
 
 
