@@ -44,6 +44,7 @@ from keras_initx.tools.compare_outputs._counterparts import (
     find_counterpart_path,
     find_counterparts,
     select_weight_names,
+    translate_names,
 )
 from keras_initx.tools.compare_outputs._draws import find_random_calls, record_twice
 from keras_initx.tools.compare_outputs._first_step import FirstStep, may_take_step
@@ -502,6 +503,7 @@ def compare_watched(
         check_choice("layout", layout, LAYOUTS)
     if tolerance is not None:
         check_number("tolerance", tolerance, positive=True)
+    names = translate_names(names, inventory)
     batch = _prepare_batch(model, x, y)
     trains = may_take_step(model, batch, is_required=y is not None)
     others = _open_like(inventory, batch, like)

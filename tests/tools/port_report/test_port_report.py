@@ -264,6 +264,32 @@ def test_a_load_with_a_report_needs_no_names():
         keras_initx.port_report(model, source, tokens, names=NAMES, loss=torch.nn.MSELoss())
 
 
+class Tagger(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = torch.nn.LSTM(8, 6, 2, batch_first=True), torch.nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0])
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_names_may_be_those_that_a_user_has_given(first):
+    x = np.random.default_rng(0).normal(size=(4, 5, 8)).astype("float32")
+    given = [f"lstm_{first}", f"lstm_{first + 1}"]
+    recurrent = [keras.layers.LSTM(6, return_sequences=True, name=name) for name in given]
+    model = keras.Sequential([keras.Input((5, 8)), *recurrent, keras.layers.Dense(3, name="head")])
+    source = Tagger()
+    # Reports renumber them, as automatic names: `lstm` and `lstm_1`.
+    names = {"head": "head", **dict.fromkeys(given, "lstm")}
+    loaded = keras_initx.load_pretrained(model, source.state_dict(), names, layout="torch")
+    for options in ({"loaded": loaded}, {"names": names}):
+        report = keras_initx.port_report(model, source, {"model": x, "module": torch.as_tensor(x)}, **options)
+        assert report.verdict == "The port is equal: weights, outputs."
+    with pytest.raises(ValueError, match=r"Each of `names` must match .* Received: 'lstm_7', which matches none"):
+        keras_initx.port_report(model, source, x, names={**names, "lstm_7": "lstm"})
+
+
 @rare
 def test_a_resized_weight_is_not_compared():
     source = torch.nn.Sequential(torch.nn.Embedding(6, 3))
