@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
+from keras_initx._received import show
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import DType, Seed, Shape, ShapeLike
 
@@ -26,10 +27,10 @@ def check_shape(shape: ShapeLike) -> Shape:
         lengths = tuple(operator.index(length) for length in shape)
     except TypeError:
         raise TypeError(
-            f"`shape` must be a sequence of integers. Received: shape={shape!r}"
+            f"`shape` must be a sequence of integers. Received: shape={show(shape)}"
         ) from None
     if any(length < 0 for length in lengths):
-        raise ValueError(f"`shape` must not have negative lengths. Received: shape={shape!r}")
+        raise ValueError(f"`shape` must not have negative lengths. Received: shape={show(shape)}")
     return lengths
 
 
@@ -49,14 +50,14 @@ def check_dtype(dtype: DType | None) -> DType:
     except (TypeError, ValueError):
         name = None
     if name not in DTYPES:
-        raise ValueError(f"`dtype` must be one of {DTYPES}. Received: dtype={dtype!r}")
+        raise ValueError(f"`dtype` must be one of {DTYPES}. Received: dtype={show(dtype)}")
     return name
 
 
 def check_number(name: str, value: Any, *, positive: bool = False) -> Any:
     """Return `value`, which must be a finite real number, greater than 0 if `positive`."""
     kind = "positive" if positive else "finite"
-    required = f"`{name}` must be a {kind} number. Received: {name}={value!r}"
+    required = f"`{name}` must be a {kind} number. Received: {name}={show(value)}"
     if not is_real(value):
         raise TypeError(required)
     number = to_float(value)
@@ -68,7 +69,7 @@ def check_number(name: str, value: Any, *, positive: bool = False) -> Any:
 def check_count(name: str, value: Any, *, least: int = 1) -> Any:
     """Return `value`, which must be an integer of at least `least`, 0 or 1."""
     kind = "positive" if least else "non-negative"
-    required = f"`{name}` must be a {kind} integer. Received: {name}={value!r}"
+    required = f"`{name}` must be a {kind} integer. Received: {name}={show(value)}"
     if not is_integer(value):
         raise TypeError(required)
     if value < least:
@@ -85,13 +86,13 @@ def check_verbose(verbose: Any) -> Any:
     """Return `verbose`, which must be `"auto"`, 0 or 1."""
     if verbose == "auto" or (isinstance(verbose, int) and verbose in (0, 1)):
         return verbose
-    raise ValueError(f"`verbose` must be 'auto', 0 or 1. Received: {verbose=!r}")
+    raise ValueError(f"`verbose` must be 'auto', 0 or 1. Received: verbose={show(verbose)}")
 
 
 def check_type(name: str, value: Value, types: Any, required: str) -> Value:
     """Return `value`, which must be an instance of one of `types`, `required` in words."""
     if not isinstance(value, types):
-        raise TypeError(f"`{name}` must be {required}. Received: {name}={value!r}")
+        raise TypeError(f"`{name}` must be {required}. Received: {name}={show(value)}")
     return value
 
 
@@ -100,7 +101,7 @@ def check_choice(name: str, value: Value, choices: Collection[str]) -> Value:
     if not isinstance(value, str) or value not in choices:
         similar = difflib.get_close_matches(str(value).lower(), choices, n=1)
         raise ValueError(
-            f"`{name}` must be one of {tuple(choices)}. Received: {name}={value!r}"
+            f"`{name}` must be one of {tuple(choices)}. Received: {name}={show(value)}"
             f"{did_you_mean(map(repr, similar))}"
         )
     return value
@@ -119,7 +120,7 @@ def check_seed(seed: Seed) -> Seed:
 
 def check_root(name: str, value: Any, required: str = "an integer in [0, 2**32)") -> int:
     """Return `value`, which must be an integer in `[0, 2**32)`."""
-    message = f"`{name}` must be {required}. Received: {name}={value!r}"
+    message = f"`{name}` must be {required}. Received: {name}={show(value)}"
     if not is_integer(value):
         raise TypeError(message)
     root = int(value)

@@ -1,12 +1,18 @@
-"""How the classes are called: as Keras' own of the same name, and all else by keyword."""
+"""How classes and functions are called, and what `help` shows of it.
 
+Classes are called as Keras' own of the same name, and all else is by keyword.
+"""
+
+import importlib
 import inspect
+import typing
 
 import keras
 import pins
 from cases import for_each
 
 import keras_initx
+from keras_initx.types import InitializationPlan
 
 CLASSES = {entry.cls.__name__: entry.cls for entry in keras_initx.catalog().values()}
 NAMESAKES = sorted(name for name in CLASSES if hasattr(keras.initializers, name))
@@ -66,3 +72,43 @@ def test_orthogonal_takes_gain_and_seed():
 def test_public_names_change_on_purpose():
     recorded = (pins.PINS / "names.txt").read_text().splitlines()
     assert pins.public_names() == recorded, "run `python tests/support/pins.py` and read `git diff tests/support/pins`"
+
+
+def list_public_callables():
+    """List the public functions, classes and methods, with their names."""
+    for package in ("keras_initx", *(f"keras_initx.{module}" for module in pins.MODULES)):
+        module = importlib.import_module(package)
+        for name in dir(module):
+            value = getattr(module, name)
+            if name.startswith("_") or not callable(value):
+                continue
+            yield f"{package}.{name}", value
+            if inspect.isclass(value):
+                for attribute, method in vars(value).items():
+                    if inspect.isfunction(method) and not attribute.startswith("_"):
+                        yield f"{package}.{name}.{attribute}", method
+
+
+def test_help_shows_signatures_that_fit_in_a_few_lines():
+    lengths = {}
+    for path, public in list_public_callables():
+        try:
+            lengths[path] = len(str(inspect.signature(public)))
+        except (TypeError, ValueError):  # an alias of types
+            continue
+    assert lengths["keras_initx.initialize"] > 0
+    assert {path: length for path, length in lengths.items() if length > 300} == {}
+
+
+def test_a_short_signature_keeps_the_types_for_programs():
+    assert inspect.signature(keras_initx.initialize).return_annotation is InitializationPlan
+    assert "InitializationPlan" in str(keras_initx.initialize.__annotations__["rules"])
+    assert typing.get_type_hints(keras_initx.Orthogonal.__init__)["blocks"] is int
+
+
+def test_a_subclass_of_your_own_shows_its_own_arguments():
+    class Halved(keras_initx.Orthogonal):
+        def __init__(self, factor):
+            super().__init__(factor / 2)
+
+    assert str(inspect.signature(Halved)) == "(factor)"

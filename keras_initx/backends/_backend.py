@@ -22,6 +22,7 @@ from keras_initx._keras import (
     preserve_names,
     remember_global_generator,
 )
+from keras_initx._received import show
 from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._attributes import preserve_attributes
@@ -122,7 +123,8 @@ class Backend:
     def distributed(self, computation: Computation, shape: Shape, layout: Any) -> Tensor:
         """Return a tensor of `shape`, distributed by a layout of Keras or of the backend."""
         raise ValueError(
-            f"`layout` must be `None` with {keras.backend.backend()}. Received: {layout=}"
+            f"`layout` must be `None` with {keras.backend.backend()}. "
+            f"Received: layout={show(layout)}"
         )
 
     def placed(self, read: Callable[[Any], Array], shape: Shape, layout: Any) -> Tensor:

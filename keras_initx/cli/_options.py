@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from keras_initx import _extras
 from keras_initx._initializer_names import find_class_name
+from keras_initx._received import show
 from keras_initx.files._local import check_local, file_to_replace, parse_json
 
 Number = TypeVar("Number", int, float)
@@ -122,7 +123,7 @@ def shape(text: str) -> tuple[int, ...]:
         if not length.strip().isdecimal() or int(length) == 0:
             raise argparse.ArgumentTypeError(
                 "a shape must be positive integers separated by commas, e.g. 3,3,16,32. "
-                f"Received: {text!r}"
+                f"Received: {show(text)}"
             )
         lengths.append(int(length))
     return tuple(lengths)
@@ -140,7 +141,7 @@ def _json_object(text: str, what: str, example: str) -> dict[str, Any]:
         raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
     if not isinstance(found, dict):
         raise argparse.ArgumentTypeError(
-            f"{what} must be a JSON object, e.g. '{example}'. Received: {text!r}"
+            f"{what} must be a JSON object, e.g. '{example}'. Received: {show(text)}"
         )
     return found
 
@@ -198,7 +199,7 @@ def path_or_function(text: str) -> Path | str:
     """Parse the path of a model, of weights or of data, or `FILE.py:function` that makes one."""
     if text.endswith(".py"):
         raise argparse.ArgumentTypeError(
-            f"a function must have the form FILE.py:FUNCTION. Received: {text!r}"
+            f"a function must have the form FILE.py:FUNCTION. Received: {show(text)}"
         )
     path, _, _ = text.rpartition(":")
     if path.endswith(".py"):

@@ -26,6 +26,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from keras_initx._received import show
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.files._lazy import LazyArray, Selection
 from keras_initx.files._local import check_local
@@ -69,7 +70,7 @@ def check_file(argument: str, path: str) -> None:
         obstacle = "a folder" if os.path.isdir(path) else "none"
         raise ValueError(
             f"`{argument}` must be an existing file, but there is {obstacle} at "
-            f"{os.path.abspath(path)}. Received: {argument}={path!r}"
+            f"{os.path.abspath(path)}. Received: {argument}={show(path)}"
         )
 
 
@@ -107,7 +108,8 @@ def _name_file_in_errors(argument: str, path: str) -> Iterator[None]:
         yield
     except Exception as error:  # each format raises its own exceptions
         raise ValueError(
-            f"`{argument}` must be a {suffix(path)} file: {error}. Received: {argument}={path!r}"
+            f"`{argument}` must be a {suffix(path)} file: {error}. "
+            f"Received: {argument}={show(path)}"
         ) from error
 
 

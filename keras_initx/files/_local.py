@@ -31,6 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from keras_initx._received import show
+
 Local = TypeVar("Local", bound=str | Path)
 Parsed = TypeVar("Parsed")
 
@@ -93,7 +95,7 @@ def check_local(name: str, path: Local) -> Local:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]", str(path)):
         raise ValueError(
             f"`{name}` must be a path on this machine: mount the storage as a folder, or copy its "
-            f"files. Received: {name}={str(path)!r}"
+            f"files. Received: {name}={show(str(path))}"
         )
     return path
 
@@ -220,7 +222,7 @@ class LinedFormat:
     def _format_error(self, argument: str, path: str, problem: str) -> ValueError:
         return ValueError(
             f"`{argument}` must be a file that `{self.writer}` wrote; this one {problem}. "
-            f"Received: {argument}={path!r}"
+            f"Received: {argument}={show(path)}"
         )
 
 

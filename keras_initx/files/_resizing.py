@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_initx._checks import check_count, check_type, is_integer
+from keras_initx._received import show
 from keras_initx._typing import Array, Shape
 from keras_initx.files._lazy import LazyArray
 
@@ -163,7 +164,7 @@ class ListResizing(Resizing):
             check_type("chosen", chosen, Iterable, f"indices of {self.what}, such as [3, 17]")
             self.chosen = tuple(check_count("chosen", index, least=0) for index in chosen)
             if not self.chosen:
-                raise ValueError(f"`chosen` must not be empty. Received: chosen={chosen!r}")
+                raise ValueError(f"`chosen` must not be empty. Received: chosen={show(chosen)}")
 
     def __repr__(self) -> str:
         chosen = "" if self.chosen is None else list(self.chosen)
@@ -293,7 +294,9 @@ class Grid(Resizing):
         self.old: tuple[int, ...] = _check_grid("old", old)
         self.new: tuple[int, ...] = _check_grid("new", new)
         if len(self.old) != len(self.new):
-            raise ValueError(f"`new` must have as many axes as `old`. Received: {old=!r}, {new=!r}")
+            raise ValueError(
+                f"`new` must have as many axes as `old`. Received: old={show(old)}, new={show(new)}"
+            )
         self.leading: int = check_count("leading", leading, least=0)
 
     def __repr__(self) -> str:
@@ -334,7 +337,7 @@ class Grid(Resizing):
 def _check_grid(name: str, grid: Sequence[int]) -> tuple[int, ...]:
     required = (
         f"`{name}` must be the numbers of patches along the axes of an image, such as (14, 14). "
-        f"Received: {name}={grid!r}"
+        f"Received: {name}={show(grid)}"
     )
     if not isinstance(grid, Sequence) or not all(map(is_integer, grid)):
         raise TypeError(required)

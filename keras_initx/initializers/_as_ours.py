@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, is_real, to_float
 from keras_initx._initializer_names import similar_class_names
+from keras_initx._received import show
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.backends._current import backend
@@ -33,7 +34,8 @@ _OF_KERAS = ("constant", "identity", "ones", "zeros")
 def check_initializer(name: str, value: InitializerLike) -> keras.initializers.Initializer:
     """Return the initializer given as an object, a string id or a config."""
     required = (
-        f"`{name}` must be an initializer, its string id or its config. Received: {name}={value!r}"
+        f"`{name}` must be an initializer, its string id or its config. "
+        f"Received: {name}={show(value)}"
     )
     if not isinstance(value, str | dict | keras.initializers.Initializer):
         raise TypeError(required)
@@ -127,7 +129,8 @@ class Adapted:
             # A cast would drop the mask or the imaginary parts.
             raise ValueError(
                 "An initializer inside another must return real numbers without a mask. "
-                f"Received: {self.initializer!r}, which returns {type(values).__name__} of dtype "
+                f"Received: {show(self.initializer)}, "
+                f"which returns {type(values).__name__} of dtype "
                 f"{values.dtype}"
             )
         tensors = [values] if keras.ops.is_tensor(values) else []
@@ -223,7 +226,7 @@ class _RandomOfKeras(Adapted):
                 is_finite = is_real(value) and math.isfinite(to_float(value))
                 if not is_finite:
                     raise ValueError(
-                        f"`{name}` must be a finite number. Received: {name}={value!r}"
+                        f"`{name}` must be a finite number. Received: {name}={show(value)}"
                     )
 
     def largest(self, shape: Shape) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_initx._checks import check_flag, check_number, is_real, to_float
 from keras_initx._keras import is_loading_model, variable_and_layers
+from keras_initx._received import show
 from keras_initx._typing import Array, DType, Seed, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.initializers._initializer import ConstantInitializer, RandomInitializer, register
@@ -199,7 +200,7 @@ def _check_frequencies(frequencies: Any, multi_label: bool) -> Any:
     """Return `frequencies`, with an array converted to a list."""
     if isinstance(frequencies, np.ndarray):
         frequencies = frequencies.tolist()
-    received = f"Received: {frequencies=!r}, multi_label={multi_label!r}"
+    received = f"Received: frequencies={show(frequencies)}, multi_label={show(multi_label)}"
     is_list = isinstance(frequencies, list | tuple)
     given = frequencies if is_list else [frequencies]
     if not all(map(is_real, given)):
@@ -345,11 +346,12 @@ class TimeStepBias(RandomInitializer):
         if not _SHORTEST <= min_step < max_step <= _LONGEST:
             raise ValueError(
                 f"`min_step` must be at least {_SHORTEST:g} and below `max_step`, which must be at "
-                f"most {_LONGEST}. Received: {min_step=!r}, {max_step=!r}"
+                f"most {_LONGEST}. Received: min_step={show(min_step)}, max_step={show(max_step)}"
             )
         if floor >= max_step:
             raise ValueError(
-                f"`floor` must be below `max_step`. Received: {floor=!r}, {max_step=!r}"
+                "`floor` must be below `max_step`. "
+                f"Received: floor={show(floor)}, max_step={show(max_step)}"
             )
 
     def law(self, shape: Shape) -> Law:
@@ -420,7 +422,8 @@ class DecayRate(RandomInitializer):
         if not is_low or not min_rate < max_rate <= _FASTEST:
             raise ValueError(
                 f"`min_rate` must be 0 or at least {_SLOWEST:g}, and below `max_rate`, which must "
-                f"be at most {_FASTEST:g}. Received: {min_rate=!r}, {max_rate=!r}"
+                f"be at most {_FASTEST:g}. "
+                f"Received: min_rate={show(min_rate)}, max_rate={show(max_rate)}"
             )
 
     def law(self, shape: Shape) -> Law:

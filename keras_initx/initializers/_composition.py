@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_initx._checks import check_number, check_type, is_integer
 from keras_initx._keras import give_seed
+from keras_initx._received import show
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._as_ours import adapt_initializer, check_initializer
 from keras_initx.initializers._initializer import Initializer, register
@@ -187,7 +188,7 @@ class Concatenated(Composite):
         self.initializers: list[keras.initializers.Initializer] = _check_initializers(initializers)
         self.sizes: Sizes = _check_sizes(sizes, len(self.initializers))
         if not is_integer(axis):
-            raise TypeError(f"`axis` must be an integer. Received: {axis=!r}")
+            raise TypeError(f"`axis` must be an integer. Received: axis={show(axis)}")
         self.axis: int = axis
 
     def check_shape(self, shape: Shape) -> None:
@@ -224,7 +225,7 @@ class Concatenated(Composite):
 
 
 def _check_initializers(initializers: Any) -> list[keras.initializers.Initializer]:
-    received = f"Received: initializers={initializers!r}"
+    received = f"Received: initializers={show(initializers)}"
     check_type("initializers", initializers, list | tuple, "a list of initializers")
     if not initializers:
         raise ValueError(f"`initializers` must have at least one initializer. {received}")
@@ -265,7 +266,7 @@ def _check_initializers(initializers: Any) -> list[keras.initializers.Initialize
 
 
 def _check_sizes(sizes: Sizes, count: int) -> Sizes:
-    required = f"`sizes` must be `None` or a list of {count} lengths. Received: sizes={sizes!r}"
+    required = f"`sizes` must be `None` or a list of {count} lengths. Received: sizes={show(sizes)}"
     if sizes is None:
         return sizes
     if not isinstance(sizes, list | tuple) or not all(map(is_integer, sizes)):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_count, check_parts
+from keras_initx._received import show
 from keras_initx._typing import Array, DType, Gain, InitializerLike, Seed, Shape, Tensor
 from keras_initx.initializers._as_ours import adapt_initializer, check_initializer
 from keras_initx.initializers._composition import Composite
@@ -290,7 +291,7 @@ class Bilinear(ConstantInitializer):
                 "`shape` must have equal numbers of inputs and outputs, its last two lengths, "
                 "because each channel is interpolated by itself; change their number in a "
                 "convolution with a window of 1, or use `VarianceScaling` here. "
-                f"Received: {shape=}"
+                f"Received: shape={show(shape)}"
             )
 
     def fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:

@@ -21,6 +21,7 @@ from keras_initx._keras import (
     name_initializer,
     read_given_seed,
 )
+from keras_initx._received import show
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import Array, DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends._current import backend
@@ -355,7 +356,7 @@ def check_largest(
     if largest > MOST[dtype]:
         raise ValueError(
             f"`dtype` must be able to hold the values of {initializer!r}, which may be as large as "
-            f"{largest:.3g}. Received: dtype={dtype!r}"
+            f"{largest:.3g}. Received: dtype={show(dtype)}"
         )
 
 

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 
 from keras_initx._checks import check_choice, check_count, is_real, to_float
+from keras_initx._received import show
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.initializers._initializer import register
@@ -108,6 +110,7 @@ class Orthogonal(MatrixInitializer):
         deep linear neural networks", ICLR 2014.
     """
 
+    @shorten_signature
     def __init__(
         self,
         gain: Gain = 1.0,
@@ -127,7 +130,7 @@ class Orthogonal(MatrixInitializer):
         if singular_values is not None and method == "gaussian":
             raise ValueError(
                 f'`singular_values` cannot be used with `method="gaussian"`. '
-                f"Received: {singular_values=!r}, {method=!r}"
+                f"Received: singular_values={show(singular_values)}, method={show(method)}"
             )
 
     def check_shape(self, shape: Shape) -> None:
@@ -144,7 +147,7 @@ class Orthogonal(MatrixInitializer):
                 raise ValueError(
                     f"`shape` must have {len(self.singular_values)} singular values in each block, "
                     f"as many as `singular_values`; it has {count}. Received: shape={shape}, "
-                    f"blocks={self.blocks}, singular_values={self.singular_values!r}"
+                    f"blocks={self.blocks}, singular_values={show(self.singular_values)}"
                 )
 
     def law(self, shape: Shape) -> Law:
@@ -261,6 +264,7 @@ class OrthogonalQR(Orthogonal):
         the AMS 54 (2007).
     """
 
+    @shorten_signature
     def __init__(
         self,
         gain: Gain = 1.0,
@@ -293,7 +297,7 @@ def _check_singular_values(value: Any) -> Any:
         least = 0
     required = (
         "`singular_values` must be `None`, a number of at least 1 or a list of numbers of at least "
-        f"0. Received: singular_values={value!r}"
+        f"0. Received: singular_values={show(value)}"
     )
     if not all(map(is_real, items)):
         raise TypeError(required)

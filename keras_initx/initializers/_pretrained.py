@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, check_type, truncate
 from keras_initx._keras import is_loading_model
+from keras_initx._received import show
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.files._casts import cast
 from keras_initx.files._formats import FORMATS, Contents, check_file, open_arrays, suffix
@@ -79,7 +80,9 @@ class Pretrained(Initializer):
         self.key: str | None = check_type("key", key, str | None, "a string or `None`")
         self.sha256: str | None = check_type("sha256", sha256, str | None, "a string or `None`")
         if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
-            raise ValueError(f"`sha256` must be 64 hexadecimal digits. Received: {sha256=!r}")
+            raise ValueError(
+                f"`sha256` must be 64 hexadecimal digits. Received: sha256={show(sha256)}"
+            )
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -102,7 +105,8 @@ class Pretrained(Initializer):
         except OverflowError as error:
             raise ValueError(
                 "`dtype` must be able to hold the numbers in the file. "
-                f"Received: dtype={dtype!r}, path={self.path!r}, key={self.key!r}, with {error}"
+                f"Received: dtype={show(dtype)}, "
+                f"path={show(self.path)}, key={show(self.key)}, with {error}"
             ) from None
 
     def _read(self, shape: Shape) -> Array:
@@ -114,7 +118,7 @@ class Pretrained(Initializer):
             if digest != self.sha256.lower():
                 raise ValueError(
                     f"`sha256` must be the digest of the file, {digest!r}. "
-                    f"Received: sha256={self.sha256!r}, path={self.path!r}"
+                    f"Received: sha256={show(self.sha256)}, path={show(self.path)}"
                 )
         with open_arrays("path", self.path) as contents:
             named = self._named(contents)
@@ -177,7 +181,7 @@ class Pretrained(Initializer):
         has = truncate(self._listed(contents, similar, shape)) or "nothing"
         return (
             f"{rule}. The file has: {has}. "
-            f"Received: shape={shape}, key={self.key!r}, path={self.path!r}"
+            f"Received: shape={shape}, key={show(self.key)}, path={show(self.path)}"
         )
 
     def _listed(self, contents: Contents, first: list[str | None], shape: Shape) -> list[str]:
@@ -196,7 +200,7 @@ class Pretrained(Initializer):
 def _check_path(path: object) -> str:
     required = (
         f"`path` must be the path of a file that ends in one of {tuple(FORMATS)}. "
-        f"Received: path={path!r}"
+        f"Received: path={show(path)}"
     )
     if not isinstance(path, str | os.PathLike):
         raise TypeError(required)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_initx._checks import check_number
+from keras_initx._received import show
 from keras_initx._typing import Seed, Shape
 from keras_initx.initializers._initializer import RandomInitializer, register
 from keras_initx.initializers._laws import Law, NormalLaw, TriangularLaw, TruncatedLaw, UniformLaw
@@ -45,13 +46,14 @@ class RandomUniform(RandomInitializer):
         self.maxval: float = check_number("maxval", maxval)
         if not minval < maxval:
             raise ValueError(
-                f"`maxval` must be greater than `minval`. Received: {minval=!r}, {maxval=!r}"
+                "`maxval` must be greater than `minval`. "
+                f"Received: minval={show(minval)}, maxval={show(maxval)}"
             )
         # In which draws are computed, as multiples of the width.
         if float(maxval) - float(minval) > float(np.finfo("float32").max):
             raise ValueError(
                 "`maxval` must be at most 3.4e38, the largest number of float32, above `minval`. "
-                f"Received: {minval=!r}, {maxval=!r}"
+                f"Received: minval={show(minval)}, maxval={show(maxval)}"
             )
 
     def law(self, shape: Shape) -> Law:
@@ -178,12 +180,12 @@ class TruncatedNormal(RandomInitializer):
         if float(upper) - float(lower) < _LEAST_WIDTH:
             raise ValueError(
                 f"`upper` must be at least {_LEAST_WIDTH} above `lower`. "
-                f"Received: {lower=!r}, {upper=!r}"
+                f"Received: lower={show(lower)}, upper={show(upper)}"
             )
         if max(lower, -upper) > _LARGEST_DISTANCE:
             raise ValueError(
                 f"`lower` and `upper` must not both be above {_LARGEST_DISTANCE} or both below "
-                f"-{_LARGEST_DISTANCE}. Received: {lower=!r}, {upper=!r}"
+                f"-{_LARGEST_DISTANCE}. Received: lower={show(lower)}, upper={show(upper)}"
             )
 
     def law(self, shape: Shape) -> Law:

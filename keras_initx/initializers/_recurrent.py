@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_initx._checks import check_choice, check_count, check_number
 from keras_initx._keras import layer_using
+from keras_initx._received import show
 from keras_initx._typing import DType, Seed, Shape, Tensor
 from keras_initx.initializers._gates import count_units, is_gru, is_lstm, overwrites_forget_bias
 from keras_initx.initializers._initializer import ConstantInitializer, RandomInitializer, register
@@ -205,7 +206,8 @@ class ChronoBias(RandomInitializer):
         self.max_steps: int = check_count("max_steps", max_steps)
         if not 3 <= max_steps <= _MOST_STEPS:
             raise ValueError(
-                f"`max_steps` must be from 3 to {_MOST_STEPS}. Received: {max_steps=!r}"
+                f"`max_steps` must be from 3 to {_MOST_STEPS}. "
+                f"Received: max_steps={show(max_steps)}"
             )
         if cell is not None:
             check_choice("cell", cell, get_args(Cell))
@@ -267,7 +269,7 @@ def _overwritten_error(required: str, layer: keras.Layer, name: str, value: floa
     return ValueError(
         f"{required} in a layer with `unit_forget_bias=True`, which sets the forget-gate bias to 1 "
         "itself; give the layer `unit_forget_bias=False`. "
-        f"Received: {name}={value!r}, layer={layer.name!r}"
+        f"Received: {name}={show(value)}, layer={show(layer.name)}"
     )
 
 

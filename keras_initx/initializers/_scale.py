@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Self, get_args
 
 from keras_initx._checks import check_choice, check_number, is_integer
+from keras_initx._received import show
 from keras_initx._typing import (
     Activation,
     AxesLike,
@@ -81,8 +82,8 @@ class MatrixInitializer(AxesInitializer):
         if sorted(inputs + units) != list(range(len(shape))):
             raise ValueError(
                 "`shape` must have each of its axes listed exactly once, in `input_axes` or in "
-                f"`output_axes`. Received: shape={shape}, input_axes={self.input_axes!r}, "
-                f"output_axes={self.output_axes!r}"
+                f"`output_axes`. Received: shape={shape}, input_axes={show(self.input_axes)}, "
+                f"output_axes={show(self.output_axes)}"
             )
 
     def _axes(self, shape: Shape) -> tuple[list[int], list[int]]:
@@ -124,7 +125,9 @@ def _check_axes(name: str, axes: AxesLike) -> AxesLike:
         return axes
     if isinstance(axes, list | tuple) and all(map(is_integer, axes)):
         return axes
-    raise TypeError(f"`{name}` must be `None` or a list of axis numbers. Received: {name}={axes!r}")
+    raise TypeError(
+        f"`{name}` must be `None` or a list of axis numbers. Received: {name}={show(axes)}"
+    )
 
 
 def check_shape_has_axes(shape: Shape, name: str, axes: AxesLike) -> None:
@@ -136,7 +139,7 @@ def check_shape_has_axes(shape: Shape, name: str, axes: AxesLike) -> None:
     if len(numbers_from_zero) < len(axes):
         raise ValueError(
             f"`shape` must have every axis in `{name}`, without repeats. "
-            f"Received: shape={shape}, {name}={axes!r}"
+            f"Received: shape={shape}, {name}={show(axes)}"
         )
 
 
@@ -213,7 +216,7 @@ def check_product(initializer: Initializer, factor: float, largest: float, dtype
         if number > MOST[computed] or number < least <= product:
             raise ValueError(
                 f"`dtype` must be able to hold {number:.3g}, a factor of the values of "
-                f"{initializer!r}, which computes in {computed}. Received: {dtype=!r}"
+                f"{initializer!r}, which computes in {computed}. Received: dtype={show(dtype)}"
             )
 
 

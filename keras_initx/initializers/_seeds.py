@@ -11,6 +11,7 @@ import keras
 
 from keras_initx._checks import check_root
 from keras_initx._keras import keeps_seed, read_given_seed
+from keras_initx._received import show
 
 
 def derived_seed(root: int, *path: str | int) -> int:
@@ -114,7 +115,7 @@ def _check_arguments(initializer: Any, result: Any) -> None:
             if not isinstance(other, type(own)) or (is_plain and own != other):
                 raise ValueError(
                     "`initializers` must have all their arguments in `get_config`, because each "
-                    f"trial makes a new one from it. Received: {initializer!r} without {name}"
+                    f"trial makes a new one from it. Received: {show(initializer)} without {name}"
                 )
 
 
@@ -144,7 +145,7 @@ def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
     if config.get("seed") is not None:
         raise ValueError(
             "`initializers` must not have seeds, because each repeat sets its own. "
-            f"Received: {initializer!r} with seed={config['seed']!r}"
+            f"Received: {show(initializer)} with seed={config['seed']!r}"
         )
     if config.get("registered_name"):
         inner = keras.saving.deserialize_keras_object(config)

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_count, check_number, check_type
+from keras_initx._received import show
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Array, AxesLike, DType, Gain, KerasConstraint, Seed, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.initializers._as_ours import adapt_initializer
@@ -82,6 +84,7 @@ class Sparse(MatrixInitializer):
         Martens, "Deep learning via Hessian-free optimization", ICML 2010, section 5.
     """
 
+    @shorten_signature
     def __init__(
         self,
         connections: int | None = None,
@@ -102,15 +105,16 @@ class Sparse(MatrixInitializer):
         if stddev is not None:
             check_number("stddev", stddev, positive=True)
         if sparsity is not None and not 0 <= sparsity < 1:
-            raise ValueError(f"`sparsity` must be in [0, 1). Received: {sparsity=!r}")
+            raise ValueError(f"`sparsity` must be in [0, 1). Received: sparsity={show(sparsity)}")
         if sparsity is not None and connections is not None:
             raise ValueError(
                 "Only one of `connections` and `sparsity` can be given. "
-                f"Received: {connections=!r}, {sparsity=!r}"
+                f"Received: connections={show(connections)}, sparsity={show(sparsity)}"
             )
         if stddev is not None and gain != 1.0:
             raise ValueError(
-                f"Only one of `stddev` and `gain` can be given. Received: {stddev=!r}, {gain=!r}"
+                "Only one of `stddev` and `gain` can be given. "
+                f"Received: stddev={show(stddev)}, gain={show(gain)}"
             )
         self.connections: int | None = connections
         self.sparsity: float | None = sparsity
@@ -131,7 +135,7 @@ class Sparse(MatrixInitializer):
                 f"`dtype` must be able to hold weights with a standard deviation of {stddev:.3g}; "
                 f"in {dtype} the smallest number is {LEAST[dtype]:.3g}, and connections would be "
                 "zero. "
-                f"Received: dtype={dtype!r}, {self!r}"
+                f"Received: dtype={show(dtype)}, {show(self)}"
             )
 
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
@@ -155,7 +159,7 @@ def _check_connections(connections: Any) -> None:
     if isinstance(connections, float) and 0 < connections < 1:
         raise TypeError(
             "`connections` must be a number of inputs; for a share of zeros, pass "
-            f"`sparsity={connections}`. Received: {connections=!r}"
+            f"`sparsity={connections}`. Received: connections={show(connections)}"
         )
     check_count("connections", connections)
 
@@ -202,7 +206,7 @@ class KeepSparse(KerasConstraint):
         if not isinstance(given.get_config()["seed"], int):
             raise TypeError(
                 "`initializer` must have an integer `seed`, which determines the positions of the "
-                f"zeros. Received: initializer={initializer!r}"
+                f"zeros. Received: initializer={show(initializer)}"
             )
         self.initializer: Sparse = given
         self._masks: dict[Shape, Array] = {}
@@ -249,7 +253,8 @@ class KeepSparse(KerasConstraint):
         if len(shape) > 2 and None in axes:
             raise ValueError(
                 "`initializer` must have both `input_axes` and `output_axes` for a kernel of more "
-                f"than two dimensions. Received: initializer={self.initializer!r}, shape={shape}"
+                "than two dimensions. "
+                f"Received: initializer={show(self.initializer)}, shape={shape}"
             )
 
     def _kernel(self, shape: Shape) -> Array:

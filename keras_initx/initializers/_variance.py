@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 from keras_initx._checks import check_choice, check_number
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import AxesLike, Seed, Shape
 from keras_initx.initializers._initializer import register
 from keras_initx.initializers._laws import Law, NormalLaw, TruncatedLaw, UniformLaw
@@ -74,6 +75,7 @@ class VarianceScaling(AxesInitializer):
         training deep feedforward neural networks", AISTATS 2010.
     """
 
+    @shorten_signature
     def __init__(
         self,
         scale: float = 1.0,
@@ -144,6 +146,7 @@ class Spectral(AxesInitializer):
         2023, parametrization 1.
     """
 
+    @shorten_signature
     def __init__(
         self,
         scale: float = 1.0,

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from keras_initx._received import show
 from keras_initx._suggestions import did_you_mean
 from keras_initx.initializers._as_ours import list_meant_ids
 from keras_initx.recipes import _frameworks, _images, _networks, _state_spaces, _transformers
@@ -56,4 +57,4 @@ def unknown_recipe_error(text: str) -> ValueError:
     if ids:
         required += f", such as {{'*kernel': {ids[0]!r}}}"
     similar = did_you_mean(map(repr, similar_recipes(text)))
-    return ValueError(f"{required}, or a recipe. Received: rules={text!r}{similar}")
+    return ValueError(f"{required}, or a recipe. Received: rules={show(text)}{similar}")

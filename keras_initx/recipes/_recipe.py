@@ -13,6 +13,8 @@ from typing import TypeAlias
 import keras
 
 from keras_initx._checks import DTYPES, check_choice, quote_names
+from keras_initx._received import show
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._random import TruncatedNormal
 from keras_initx.inspection._inventory import Inventory, checked_inventory
@@ -77,6 +79,7 @@ class Documentation:
         return self._of_class if recipe is None else recipe.documentation()
 
 
+@shorten_signature
 @dataclass(frozen=True, eq=False, repr=False)
 class Recipe:
     """Returns the rules for a model, with the numbers of a source.
@@ -160,7 +163,7 @@ class Recipe:
             if source is not None:
                 raise ValueError(
                     f"`source` must be left out: the recipe {self.name!r} has a single source. "
-                    f"Received: {source=!r}"
+                    f"Received: source={show(source)}"
                 )
             return self.table()
         if source is None:
@@ -207,7 +210,7 @@ class Recipe:
                     reasons.append(note)
         raise ValueError(
             f"`model` must be {self.kind}; otherwise write your own rules. "
-            f"Received: model={roles.model.name!r} with "
+            f"Received: model={show(roles.model.name)} with "
             f"{'; '.join(reasons)}"
         )
 

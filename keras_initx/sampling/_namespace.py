@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_initx._received import show
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
 
@@ -35,7 +36,9 @@ def choose_namespace(size: int = 0, tensors: Iterable[Tensor] = ()) -> "Namespac
     """
     place = os.environ.get(_VARIABLE, "auto")
     if place not in _PLACES:
-        raise ValueError(f"`{_VARIABLE}` must be one of {_PLACES}. Received: {_VARIABLE}={place!r}")
+        raise ValueError(
+            f"`{_VARIABLE}` must be one of {_PLACES}. Received: {_VARIABLE}={show(place)}"
+        )
     if backend.is_tracing() or not all(map(backend.is_concrete, tensors)):
         return TRACED
     if place == "device":

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_initx._compiled_kernel import load_library
+from keras_initx._received import show
 from keras_initx._typing import Array, DType, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
@@ -41,7 +42,10 @@ def householder_frame(
         revisited", ACM TOMS 32 (2006).
     """
     if columns > rows:
-        raise ValueError(f"`columns` must be at most `rows`. Received: {rows=}, {columns=}")
+        raise ValueError(
+            "`columns` must be at most `rows`. "
+            f"Received: rows={show(rows)}, columns={show(columns)}"
+        )
     xp = stream.xp
     count = _draws_in(rows, columns)
     check_size(start + count, (rows, columns))

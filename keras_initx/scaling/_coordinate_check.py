@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from keras_initx._checks import check_count
 from keras_initx._keras import has_call
+from keras_initx._received import show
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Tensor
 from keras_initx.backends._moments import Moments
 from keras_initx.inspection._batch import (
@@ -215,6 +217,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         return lines
 
 
+@shorten_signature
 @takes_verbose
 def coordinate_check(
     build: Callable[[int], keras.Model],
@@ -277,7 +280,9 @@ def coordinate_check(
     # Layers refuse the integers of NumPy.
     widths = [int(check_count("widths", width)) for width in widths]
     if len(set(widths)) < 2:
-        raise ValueError(f"`widths` must have at least two different widths. Received: {widths=!r}")
+        raise ValueError(
+            f"`widths` must have at least two different widths. Received: widths={show(widths)}"
+        )
     x, y = first_batch(x, y)
     found: list[list[dict[str, float]]] = []  # of each model, after each step
     paths: dict[str, str] = {}  # of the layers of the first model, by their names
@@ -285,7 +290,9 @@ def coordinate_check(
         for width in widths:
             model = check_model("build", build(width))
             if model.optimizer is None:
-                raise ValueError(f"`build` must return a compiled model. Received: {model.name!r}")
+                raise ValueError(
+                    f"`build` must return a compiled model. Received: {show(model.name)}"
+                )
             if not has_call(model):
                 raise ValueError(
                     "`build` must return a model with a `call`, not one whose `train_step` trains "
@@ -320,7 +327,7 @@ def coordinate_check(
     if not names:
         raise ValueError(
             "`build` must return models with the same number of layers, or with layers of the same "
-            f"names. Received: models with neither, for {widths=!r}"
+            f"names. Received: models with neither, for widths={show(widths)}"
         )
     sizes = []
     for after_steps in found:

@@ -24,6 +24,7 @@ import keras
 
 from keras_initx._checks import quote_names
 from keras_initx._keras import is_left_to_adam, preserve_names
+from keras_initx._received import show
 from keras_initx._typing import Shape
 from keras_initx.inspection._head_sizes import find_head_sizes
 from keras_initx.inspection._inventory import checked_inventory
@@ -299,8 +300,8 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
         differ = sorted(counterparts.keys() ^ set(paths))
         raise ValueError(
             "`base` must have the same weight paths as `model`, so the same number of blocks. "
-            f"Received: base={base.name!r} and model={model.name!r}; one of them has no "
-            f"{differ[0]!r}"
+            f"Received: base={show(base.name)} and model={show(model.name)}; one of them has no "
+            f"{show(differ[0])}"
         )
     with preserve_names():
         muon = keras.optimizers.Muon()
@@ -335,7 +336,7 @@ def _class_name(optimizer: str | keras.optimizers.Optimizer) -> str:
         return found
     names = tuple(name.lower() for name in _RATES)
     required = f"`optimizer` must be one of {names}, or an optimizer of such a class"
-    received = f"{required}. Received: optimizer={optimizer!r}"
+    received = f"{required}. Received: optimizer={show(optimizer)}"
     if reason:
         received = f"{received}, {reason}"
     raise ValueError(received)
@@ -362,7 +363,8 @@ def _row(weight: ModelWeight, base_weight: ModelWeight, *, is_tied: bool | None)
     base_shape = base_weight.shape
     if len(shape) != len(base_shape):
         raise ValueError(
-            f"`base` must have weights of the same rank as `model`. Received: {weight.path!r} of "
+            "`base` must have weights of the same rank as `model`. "
+            f"Received: {show(weight.path)} of "
             f"shape {base_shape} and {shape}"
         )
     inputs, units = _sizes_of(weight)

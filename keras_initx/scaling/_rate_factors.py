@@ -20,6 +20,7 @@ from keras_initx._keras import (
     replace_rate,
     track,
 )
+from keras_initx._received import show
 from keras_initx._typing import Tensor
 from keras_initx.inspection._optimizers import (
     copy_unbuilt,
@@ -245,7 +246,7 @@ def _class_with_factors(plain: Any) -> type[RateFactors]:
 def _checked_copy(optimizer: Any) -> keras.optimizers.Optimizer:
     """Return a copy of an optimizer whose steps can have factors."""
     check_type("optimizer", optimizer, keras.optimizers.Optimizer, "an optimizer of Keras")
-    received = f"Received: optimizer={optimizer!r}"
+    received = f"Received: optimizer={show(optimizer)}"
     # No factor would apply to the rates of others.
     if len([*iterate_optimizers(optimizer)]) > 1 or isinstance(optimizer, RateFactors):
         # A `LossScaleOptimizer` around the result is what Keras makes for float16.
@@ -287,7 +288,7 @@ def _check_class(optimizer: keras.optimizers.Optimizer) -> None:
     if required is not None:
         raise TypeError(
             f"`optimizer` must be of a class with {required}. "
-            f"Received: an optimizer of the class {cls.__name__!r}"
+            f"Received: an optimizer of the class {show(cls.__name__)}"
         )
 
 
@@ -301,7 +302,7 @@ def _checked_factors(factors: Any) -> dict[str, float] | list[float]:
         return checked
     required = "a dict from patterns to factors, or a list of factors"
     if isinstance(factors, str):
-        raise TypeError(f"`factors` must be {required}. Received: factors={factors!r}")
+        raise TypeError(f"`factors` must be {required}. Received: factors={show(factors)}")
     check_type("factors", factors, Sequence, required)
     in_order = []
     for place, factor in enumerate(factors):
@@ -350,7 +351,7 @@ def _check_paths(paths: Sequence[str], found: Sequence[str]) -> None:
             if names.get(name) != name_found:
                 raise ValueError(
                     "`factors` must be the factors of the trained weights, in their order. "
-                    f"Received: the factor of {path!r} for {other!r}"
+                    f"Received: the factor of {show(path)} for {show(other)}"
                 )
 
 

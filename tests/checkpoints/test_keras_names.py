@@ -444,7 +444,7 @@ def test_twelve_layers_of_a_file_of_keras_2_are_loaded_in_order(has_order, tmp_p
     for own, other in zip(model.layers, source.layers, strict=True):
         np.testing.assert_array_equal(to_numpy(own.kernel), to_numpy(other.kernel))
     expected = "" if has_order else "paired by number: the source has no order"
-    assert {row.how for row in report.rows} == {expected}
+    assert {row.detail for row in report.rows} == {expected}
 
 
 def test_it_is_said_where_attributes_are_paired_with_a_file_of_keras_2(tmp_path):
@@ -454,7 +454,7 @@ def test_it_is_said_where_attributes_are_paired_with_a_file_of_keras_2(tmp_path)
     path = keras_2(tmp_path / "a.h5", dict(zip(names, dense_layers, strict=True)))
     report = load_pretrained(model, path, layout="keras")
     np.testing.assert_array_equal(to_numpy(model.z_first.kernel), to_numpy(source.z_first.kernel))
-    assert report["dense/kernel"].how == "paired by the order of attributes, which calls may not follow"
+    assert report["dense/kernel"].detail == "paired by the order of attributes, which calls may not follow"
 
 
 def test_names_may_have_those_of_a_file_of_keras_2_without_its_colon(tmp_path):
@@ -501,14 +501,14 @@ def unnamed(name):
 def test_a_sequential_model_of_a_chosen_name_is_known_by_it(model, how, tmp_path):
     unnamed("net").save_weights(path := tmp_path / "a.weights.h5")
     report = load_pretrained(model(), path)
-    assert {(row.status, row.how) for row in report.rows} == {("loaded", how)}
+    assert {(row.status, row.detail) for row in report.rows} == {("loaded", how)}
     assert not report.notes
 
 
 def test_layers_in_lists_are_noted_once(tmp_path):
     listed().save_weights(path := tmp_path / "a.weights.h5")
     report = load_pretrained(listed(), path)
-    assert {(row.status, row.how) for row in report.rows} == {("loaded", "")}
+    assert {(row.status, row.detail) for row in report.rows} == {("loaded", "")}
     assert ["equal shapes in mid, out are paired" in note for note in report.notes] == [True]
 
 
@@ -527,7 +527,7 @@ def test_names_that_are_sorted_within_each_dtype_have_no_order(dtype, status, ho
     kernels = {f"dense_{number}/kernel": np.full((4, 4), number, dtype) for number in (5, 6)}
     biases = {f"dense_{number}/bias": np.full(4, number, "float32") for number in (5, 6)}
     report = load_pretrained(model, {**kernels, **biases}, layout="keras")
-    assert {(row.status, row.how) for row in report.rows} == {(status, how)}
+    assert {(row.status, row.detail) for row in report.rows} == {(status, how)}
     if status == "loaded":
         assert (to_numpy(first.bias)[0], to_numpy(second.bias)[0]) == (5, 6)
 
@@ -562,7 +562,7 @@ def test_a_dict_has_the_order_of_calls_for_a_model_that_is_ordered_by_them(build
     values = [to_numpy(weight) for weight in build().weights]
     names = ["dense_4/kernel", "dense_4/bias", "dense_5/kernel", "dense_5/bias"]
     report = load_pretrained(build(), dict(zip(names, values, strict=True)), layout="keras")
-    assert {(row.status, row.how) for row in report.rows} == {("loaded", how)}
+    assert {(row.status, row.detail) for row in report.rows} == {("loaded", how)}
 
 
 def crossed(name=None):
@@ -578,7 +578,7 @@ def test_the_layers_of_a_stack_have_the_order_of_calls(saved, has_file, tmp_path
     source, model = changed(saved()), stack()
     source.save_weights(path := tmp_path / "a.weights.h5")
     report = load_pretrained(model, path if has_file else source)
-    assert {(row.status, row.how) for row in report.rows} == {("loaded", "")}
+    assert {(row.status, row.detail) for row in report.rows} == {("loaded", "")}
     np.testing.assert_array_equal(to_numpy(model(np.eye(3))), to_numpy(source(np.eye(3))))
 
 
@@ -587,4 +587,4 @@ def test_layers_in_attributes_may_have_another_order_than_those_of_a_functional_
     source, model = (keras.Sequential([keras.Input((3,)), build(name="inner")]) for build in (crossed, pair))
     source.save_weights(path := tmp_path / "a.weights.h5")
     report = load_pretrained(model, path if has_file else source)
-    assert {(row.status, row.how) for row in report.rows} == {("loaded", BY_ATTRIBUTES)}
+    assert {(row.status, row.detail) for row in report.rows} == {("loaded", BY_ATTRIBUTES)}

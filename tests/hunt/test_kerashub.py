@@ -196,7 +196,7 @@ def test_a_densenet_is_refused():
 def test_recipes_of_vision_transformers_suit_vit(recipe):
     model, x = vit()
     plan = keras_initx.initialize(model, recipe(model), seed=0)
-    drawn = [weight.path for weight in plan.rows if not weight.reason]
+    drawn = [weight.path for weight in plan.rows if not weight.detail]
     for end in ("patch_embedding/kernel", "position_embedding/embeddings", "class_token"):
         assert any(path.endswith(end) for path in drawn)
     assert _std(plan, "position_embedding/embeddings") == 0.02

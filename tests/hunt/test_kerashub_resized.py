@@ -46,7 +46,7 @@ def test_a_vision_transformer_takes_images_of_another_size_and_other_channels():
     resize = {"*position_embedding/embeddings": kind, "*patch_embedding/kernel": "channels"}
     plan = keras_initx.load_pretrained(model, old, resize=resize)
     assert not plan.left
-    resized = {row.path.rpartition("/")[2]: row.how for row in plan.rows if row.how}
+    resized = {row.path.rpartition("/")[2]: row.detail for row in plan.rows if row.detail}
     assert resized == {
         "embeddings": "4 x 4 to 6 x 6 positions: cubic, first 1 kept",
         "kernel": "3 to 5 channels: first 3, mean for 2, times 0.6",

@@ -37,7 +37,7 @@ def test_a_contract_shows_what_is_not_finite_and_demands_it_of_nobody():
     contract = keras_initx.contract(decaying)
     assert contract.rows[0].text == "(not finite where it must be)"
     (row,) = keras_initx.audit(decaying("ones"), like=contract).not_compared
-    assert (row.path, row.reason) == ("decay/A_log", "not finite where it must be")
+    assert (row.path, row.detail) == ("decay/A_log", "not finite where it must be")
 
 
 def test_what_a_user_keeps_beside_the_trained_weights_may_be_infinite():

@@ -128,7 +128,7 @@ def test_what_a_layer_hands_to_add_weight_is_found():
     assert list(found) == names
     assert found["hidden/scale"] == found["around/needy/scale"] == "Ones()"
     assert found["hidden/table"] == found["around/needy/table"] == "RandomNormal(stddev=3)"
-    assert [(weight.path, weight.reason) for weight in plan.left] == [
+    assert [(weight.path, weight.detail) for weight in plan.left] == [
         ("hidden/free", "initializer unknown"),
         ("around/needy/free", "initializer unknown"),
     ]
@@ -153,7 +153,7 @@ def test_what_a_layer_assigns_itself_is_left():
     model = keras.Sequential([keras.Input((8,)), Sines(name="sines")])
     for variable in model.weights:
         variable.assign(variable.value + 1)
-    assert [row.reason for row in initialize(model, seed=0).rows] == ["", "initializer unknown"]
+    assert [row.detail for row in initialize(model, seed=0).rows] == ["", "initializer unknown"]
     kernel, table = map(to_numpy, model.weights)
     np.testing.assert_array_equal(kernel, np.ones(8))
     np.testing.assert_allclose(table, np.sin(np.arange(8)) + 1, atol=1e-6)

@@ -39,7 +39,7 @@ PATTERNS = {
 
 def by_initialize(model, pattern):
     plan = keras_initx.initialize(model, {pattern: None}, seed=0, dry_run=True)
-    return {weight.path for weight in plan.rows if weight.reason == "by rule"}
+    return {weight.path for weight in plan.rows if weight.detail == "by rule"}
 
 
 def by_rate_factors(model, pattern):

@@ -173,7 +173,7 @@ def test_kernels_of_several_sizes_are_left_with_a_question_and_a_rule_answers_it
     made = model(grouped)
     plan = initialize(made, "vit_jax", seed=0)
     assert plan.left == [row for row in plan.rows if row.path == "qkv/kernel"]
-    assert "write a rule with `Concatenated`" in plan.left[0].reason
+    assert "write a rule with `Concatenated`" in plan.left[0].detail
     parts = Concatenated(["initx.glorot_uniform"] * 3, sizes=[WIDTH, WIDTH // 2, WIDTH // 2])
     assert initialize(made, [{"qkv/kernel": parts}, "vit_jax"], seed=0).left == []
     # By the inputs alone they are as one.

@@ -66,7 +66,7 @@ def assert_left(model, plan, before):
     """Check that the values of the `Mixer` are as before, and that the plan says why."""
     for path, value in values_in(model).items():
         np.testing.assert_array_equal(before[path], value)
-    reasons = {weight.path: weight.reason for weight in plan.rows if weight.initializer is None}
+    reasons = {weight.path: weight.detail for weight in plan.rows if weight.initializer is None}
     assert reasons == dict.fromkeys(before, REASON)
     assert [note for note in plan.notes if note.startswith("Left, since its role is not known: 'mixer/")]
     assert "(the recipe does not know its role)." in " ".join(str(plan).split())
@@ -182,7 +182,7 @@ def test_a_saved_plan_leaves_the_same_and_draws_the_same(tmp_path):
     before = values_in(second)
     initialize(first, "gpt2", seed=0).save(tmp_path / "plan.json")
     plan = initialize(second, tmp_path / "plan.json")
-    assert {weight.path: weight.reason for weight in plan.left} == dict.fromkeys(before, REASON)
+    assert {weight.path: weight.detail for weight in plan.left} == dict.fromkeys(before, REASON)
     for one, other in zip(first.weights, second.weights, strict=True):
         np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
     with pytest.raises(ValueError, match=f"'mixer/A_log', which is left unchanged: {REASON}"):

@@ -116,6 +116,6 @@ def test_a_decay_without_a_time_step_is_a_doubt_that_names_the_rule():
         initialize(model, "state_space", seed=0)
     rules = {"mixer/dense_1/bias": "initx.time_step_bias", "*": None}
     plan = initialize(model, rules, seed=0, dry_run=True)
-    assert {row.initializer for row in plan.rows if not row.reason} == {"TimeStepBias()"}
+    assert {row.initializer for row in plan.rows if not row.detail} == {"TimeStepBias()"}
     # Other recipes ask nothing of it.
     assert initialize(model, "spectral", seed=0).left

@@ -19,18 +19,18 @@ import keras_initx
 from keras_initx import scaling
 from keras_initx.report._results import Judgement, Result
 from keras_initx.tools.studies._result import StudyResult
-from keras_initx.types import Contract, InitializationPlan
+from keras_initx.types import Contract, DiagnosisReport, InitializationPlan
 
 # The first columns of the CSV, by the name of the class.
 COLUMNS = {
     "AuditReport": "path,shape,dtype,initializer,expected_std,std,ratio,verdict,evidence,cause,reason",
     "Contract": "path,shape,dtype,kind,reason,value,digest,mean,std",
     "CoordinateCheck": "step,path,exponent,size_4,size_8",
-    "InitializationPlan": "path,shape,dtype,initializer,reason,fan_in,fan_out,expected_std,seed,std",
-    "LoadReport": "path,status,how,shape,dtype,size,changed,sources,source_shape",
-    "Loaded": "path,status,how,shape,dtype,size,changed,sources,source_shape",
-    "LsuvReport": "path,status,how,before,after",
-    "SaveReport": "path,status,how,shape,dtype,size,saved,arrays,array_shape,array_dtype",
+    "InitializationPlan": "path,status,shape,dtype,initializer,detail,fan_in,fan_out,expected_std,seed,std",
+    "LoadReport": "path,status,detail,shape,dtype,size,changed,sources,source_shape",
+    "Loaded": "path,status,detail,shape,dtype,size,changed,sources,source_shape",
+    "LsuvReport": "path,status,detail,before,after",
+    "SaveReport": "path,status,detail,shape,dtype,size,saved,arrays,array_shape,array_dtype",
     "StepReport": "path,kind,like,"
     "gradient,gradient_how,gradient_norm,gradient_norm_there,gradient_difference,gradient_rounding,gradient_ratio,"
     "update,update_how,update_norm,update_norm_there,update_difference,update_rounding,update_ratio",
@@ -137,9 +137,8 @@ def test_the_json_of_all_results_begins_alike(result):
     assert list(content)[: len(head)] == head
     assert content["result"] == type(result).__name__
     assert content["summary"] == result.summary
-    # A measurement of several numbers, `before`, has a column for each: `before_size`.
-    columns = list(result.to_pandas().columns)
-    assert all(any(column.startswith(name) for column in columns) for name in content["rows"][0])
+    if not isinstance(result, DiagnosisReport):  # its measurements have a column for each number
+        assert content["rows"][0].keys() <= set(result.to_pandas().columns)
     if judged:
         assert content["ok"] == result.ok
         assert [problem["path"] for problem in content["problems"]] == [problem.path for problem in result.problems]

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 
 from keras_initx._checks import accepts_arguments, check_root, summarize_names
+from keras_initx._signatures import shorten_signature
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import checkpoint_paths, is_weights_path
 from keras_initx.inspection._inventory import Inventory
@@ -198,6 +199,7 @@ def _function_name(function: Any, default: str) -> str:
     return name if name.isidentifier() else default  # not "<lambda>"
 
 
+@shorten_signature
 @takes_verbose
 def audit(
     weights: Like,

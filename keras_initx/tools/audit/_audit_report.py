@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from keras_initx._checks import summarize_names, truncate
+from keras_initx._signatures import shorten_signature
 from keras_initx._similar_paths import group_similar, merge_paths
 from keras_initx.recipes._weight_rules import NOT_KNOWN
 from keras_initx.report._figures import BLUE, RED
@@ -27,6 +28,7 @@ _SAME_RATIO = 1.2
 _MOST_PATTERNS = 4
 
 
+@shorten_signature
 @dataclass(frozen=True)
 class WeightAudit:
     """The audit of one weight.

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeGuard
 import keras
 
 from keras_initx._checks import accepts_arguments, check_count, check_root, truncate
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import DType
 from keras_initx.backends._current import backend
 from keras_initx.files._formats import check_file
@@ -164,6 +165,7 @@ def _format_moment(row: WeightContract, name: str) -> str:
     return format_number(value) if value else ""
 
 
+@shorten_signature
 @takes_verbose
 def contract(
     build: ContractSource,

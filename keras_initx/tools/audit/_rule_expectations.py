@@ -291,7 +291,7 @@ def _choose_expectation(
         layers: The declarations of the layers of the model, `None` for arrays.
     """
     if planned.initializer is None:
-        return NotKnown(planned.row.reason)
+        return NotKnown(planned.row.detail)
     if subject.dtype not in DTYPES:
         return NotKnown(subject.dtype)
     stated = expect_initializer(planned.initializer, subject)

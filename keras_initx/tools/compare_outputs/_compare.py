@@ -23,6 +23,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_choice, check_number, check_type, truncate
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Array, Shape
 from keras_initx.checkpoints._sources import LAYOUTS, LayoutName, is_torch_module
 from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
@@ -410,6 +411,7 @@ def record_outputs(
     return recorded
 
 
+@shorten_signature
 def compare_outputs(
     model: keras.Model,
     x: Data,

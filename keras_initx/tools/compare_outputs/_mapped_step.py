@@ -143,7 +143,7 @@ def _map_weight(
     kind = _classify(arrays)
     dtype = arrays[0].dtype if arrays else ""
     if assignment.array is None:
-        how = assignment.row.how
+        how = assignment.row.detail
         return MappedWeight(RecordedWeight(name, kind, weight.shape, dtype, obstacle=how))
     numbers = _number_values(assignment, [probes[array.name] for array in arrays])
     if numbers is None:

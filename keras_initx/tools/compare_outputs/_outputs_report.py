@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from keras_initx._checks import truncate
+from keras_initx._signatures import shorten_signature
 from keras_initx.inspection._environment import Environment
 from keras_initx.report._figures import BLUE, COLORS, PALE_BLUE, RED
 from keras_initx.report._order import Points, plot_in_order
@@ -45,6 +46,7 @@ _MOST_SUSPECTS = 3
 _SMALL = 1e-4
 
 
+@shorten_signature
 @dataclass(frozen=True)
 class OutputRow:
     """A call that was compared with its counterpart, or could not be.
@@ -126,6 +128,7 @@ class Stretch(NamedTuple):
     there: tuple[str, ...]
 
 
+@shorten_signature
 @dataclass(frozen=True, eq=False, repr=False)
 class OutputsReport(Tabular[OutputRow], Judgement):
     """The result of `compare_outputs`, in the form of all results.

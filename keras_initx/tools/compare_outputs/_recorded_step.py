@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._moments import Moments, compute_rms
 from keras_initx.inspection._batch import to_floats
@@ -217,6 +218,7 @@ class RecordedArray:
     tied_to: str = ""
 
 
+@shorten_signature
 @dataclass(frozen=True, eq=False)
 class RecordedStep:
     """The record of the first step of your model on a batch.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from keras_initx._checks import truncate
+from keras_initx._signatures import shorten_signature
 from keras_initx.report._figures import BLUE, COLORS, PALE_BLUE, RED
 from keras_initx.report._order import Points, plot_in_order
 from keras_initx.report._results import Judgement, Problem, Tabular
@@ -172,6 +173,7 @@ class StepLoss:
         return f"{text}: {reasons}" if reasons else text
 
 
+@shorten_signature
 @dataclass(frozen=True, eq=False, repr=False)
 class StepReport(Tabular[StepRow], Judgement):
     """The first step of your model compared with another model, in the form of all results.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Shape
 from keras_initx.inspection._kernels import KernelAxes
 from keras_initx.tools.diagnose._signal import Signal
@@ -63,6 +64,7 @@ class WeightReport:
     zero: bool = False
 
 
+@shorten_signature
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerReport:
     """The measurements of one layer of your model.

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_initx._checks import DTYPES, quote_names
+from keras_initx._received import show
 from keras_initx._typing import Shape
 from keras_initx.initializers._as_ours import Adapted, adapt_initializer
 from keras_initx.initializers._convolution import ICNR, Bilinear, DeltaOrthogonal, Dirac
@@ -274,5 +275,5 @@ def check_suitable(initializer: LayerInitializer | None, weight: ModelWeight) ->
 
 def unsuitable_error(initializer: str | None, path: str, problem: str) -> ValueError:
     return ValueError(
-        f"`rules` must suit the weights. Received: {initializer} for {path!r}{problem}"
+        f"`rules` must suit the weights. Received: {initializer} for {show(path)}{problem}"
     )

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_initx._checks import check_flag, summarize_names
+from keras_initx._received import show
+from keras_initx._signatures import shorten_signature
 from keras_initx._similar_paths import describe_paths, group_similar
 from keras_initx._typing import Shape, Tensor
 from keras_initx.backends._backend import Computation
@@ -51,6 +53,7 @@ from keras_initx.tools.initialize._reset import find_initial_state
 from keras_initx.tools.initialize._rules import Instructions, Instructor, RulesOrPlan, read_rules
 
 
+@shorten_signature
 @takes_verbose
 def initialize(
     model: keras.Model,
@@ -255,7 +258,7 @@ class _Planner:
         if self._refuses_quantized:
             raise ValueError(
                 "`rules` must leave quantized layers unchanged: put a rule with `None` for them "
-                f"first. Received: {value!r} for {weight.path!r}, whose layer is quantized"
+                f"first. Received: {show(value)} for {show(weight.path)}, whose layer is quantized"
             )
         return None, "quantized"
 

@@ -176,7 +176,7 @@ def lsuv(
         reason = kernels[layer].reason or "not called, or in a compiled function"
         result = results.get(layer, _LayerResult("left", reason))
         path, variance = inventory.paths[layer], before.get(layer)
-        rows.append(ScaledLayer(path, result.status, result.how, variance, result.variance))
+        rows.append(ScaledLayer(path, result.status, result.detail, variance, result.variance))
     return LsuvReport(rows, root, dry_run)
 
 
@@ -271,13 +271,13 @@ class _LayerResult(NamedTuple):
 
     Attributes:
         status: See `ScaledLayer`.
-        how: The number of steps, or the reason why its kernels keep their values.
+        detail: The number of steps, or the reason why its kernels keep their values.
         variance: The variance of its output, `None` if that is not accessible.
         values: The new values of its kernels, empty if they keep their values.
     """
 
     status: str
-    how: str
+    detail: str
     variance: float | None = None
     values: _Assignments = ()
 

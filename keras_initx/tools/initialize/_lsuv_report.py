@@ -32,7 +32,7 @@ class ScaledLayer:
         path: The path of the layer in the model.
         status: `"scaled"` if the variance is 1 within the tolerance, `"not reached"` if the kernel
             was scaled but the variance is not 1, `"left"` if the layer is unchanged.
-        how: The number of steps, or the reason why the layer is unchanged.
+        detail: The number of steps, or the reason why the layer is unchanged.
         before: The variance of its output before its activation, or `None` if that is not
             accessible.
         after: The same variance after scaling.
@@ -40,9 +40,14 @@ class ScaledLayer:
 
     path: str
     status: str
-    how: str = ""
+    detail: str = ""
     before: float | None = None
     after: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The outcome, in words."""
+        return f"{self.path!r}: {_format_status(self)}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,6 +112,6 @@ def _make_points(variances: Sequence[float | None], color: str) -> Points:
 
 
 def _format_status(row: ScaledLayer) -> str:
-    if row.how:
-        return f"{row.status}: {row.how}"
+    if row.detail:
+        return f"{row.status}: {row.detail}"
     return row.status

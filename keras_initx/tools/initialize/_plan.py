@@ -5,11 +5,12 @@ paired by canonical paths, which do not depend on automatic names such as `dense
 """
 
 import textwrap
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from keras_initx._checks import suggest_matches, summarize_names, truncate
+from keras_initx._received import show
 from keras_initx._typing import Array, Shape
 from keras_initx.backends._backend import Region
 from keras_initx.initializers._sparse import Masked, kept_sparse
@@ -95,6 +96,13 @@ class InitializationPlan(WeightTable[PlannedWeight]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def _records(self) -> list[dict[str, Any]]:
+        records = []
+        for row in self.rows:
+            values = asdict(row)
+            records.append({"path": values.pop("path"), "status": row.status, **values})
+        return records
+
     def _own_content(self) -> dict[str, Any]:
         return {"seed": self.seed, "dry_run": self.dry_run, "notes": list(self.notes)}
 
@@ -160,7 +168,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         if weight.initializer is None:
             raise ValueError(
                 "`path` must be the path of a weight that the plan draws. "
-                f"Received: {path=!r}, which is left unchanged: {weight.row.reason}"
+                f"Received: path={show(path)}, which is left unchanged: {weight.row.detail}"
             )
         if region is not None:
             _check_region(path, region, weight.row.shape)
@@ -207,7 +215,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         if problems:
             raise ValueError(
                 "`rules` must be a plan of the weights of `model`. "
-                f"Received: rules={self!r}; {truncate(sorted(problems), '; ')}"
+                f"Received: rules={show(self)}; {truncate(sorted(problems), '; ')}"
             )
         return fitted
 
@@ -216,7 +224,9 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             if path in (weight.row.path, weight.shown):
                 return weight
         similar = suggest_matches(path, [weight.shown for weight in self._planned])
-        raise ValueError(f"`path` must be the path of a weight. Received: {path=!r}{similar}")
+        raise ValueError(
+            f"`path` must be the path of a weight. Received: path={show(path)}{similar}"
+        )
 
     def _weights(self) -> list[PlannedWeight]:
         return [weight for weight in self._planned if weight.row.initializer is not None]
@@ -262,7 +272,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         paths_by_reason: dict[str, list[str]] = {}
         for weight in self._planned:
             if weight.row.initializer is None:
-                paths_by_reason.setdefault(weight.row.reason, []).append(weight.shown)
+                paths_by_reason.setdefault(weight.row.detail, []).append(weight.shown)
         texts = []
         for reason, paths in paths_by_reason.items():
             texts.append(f"{summarize_names(paths, shown=1)} ({reason})")
@@ -291,9 +301,9 @@ def _check_region(path: str, region: Any, shape: Shape) -> None:
     """Raise an error unless `region` has a slice for each axis of a weight."""
     required = f"`region` must be a tuple of a slice for each axis of {path!r}, of shape {shape}"
     if not isinstance(region, tuple) or not all(isinstance(item, slice) for item in region):
-        raise TypeError(f"{required}. Received: {region=}")
+        raise TypeError(f"{required}. Received: region={show(region)}")
     if len(region) != len(shape):
-        raise ValueError(f"{required}. Received: {region=}")
+        raise ValueError(f"{required}. Received: region={show(region)}")
 
 
 def read_plan(name: str, path: str | Path) -> InitializationPlan:

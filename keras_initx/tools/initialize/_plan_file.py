@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_number, check_root, check_shape, check_type
+from keras_initx._received import show
 from keras_initx._version import __version__
 from keras_initx.files._formats import check_file
 from keras_initx.files._local import LinedFormat
@@ -79,7 +80,7 @@ def _format_line(weight: PlannedWeight, has_values: bool) -> dict[str, Any]:
     if row.fan_in is not None:
         line["fans"] = [row.fan_in, row.fan_out]
     if weight.initializer is None:
-        return {**line, "initializer": None, "reason": row.reason}
+        return {**line, "initializer": None, "reason": row.detail}
     data, reason = _serialize_or_say_why_not(weight.initializer)
     if data is None:
         return {**line, "initializer": None, "reason": reason}
@@ -232,7 +233,7 @@ def _check_seed(data: Mapping[str, Any], cls: type) -> None:
 def _check_digest(digest: Any) -> str | None:
     if digest is None or (isinstance(digest, str) and re.fullmatch("[0-9a-f]{32}", digest)):
         return digest
-    raise ValueError(f"a digest must be null or 32 hexadecimal digits. Received: {digest!r}")
+    raise ValueError(f"a digest must be null or 32 hexadecimal digits. Received: {show(digest)}")
 
 
 def _deserialize_argument(value: Any) -> Any:

@@ -36,7 +36,7 @@ class WeightPlan:
         shape: Its shape.
         dtype: The name of its dtype.
         initializer: The initializer as text, or `None` if the weight keeps its values.
-        reason: Why the weight keeps its values, empty if it is drawn.
+        detail: Why the weight keeps its values, empty if it is drawn.
         fan_in: The number of inputs of a unit if this is a kernel, `None` if not. It is the mean if
             units differ, for example in a transposed convolution with strides.
         fan_out: The number of units connected to an input if this is a kernel, `None` if not.
@@ -51,12 +51,25 @@ class WeightPlan:
     shape: tuple[int, ...]
     dtype: str
     initializer: str | None
-    reason: str = ""
+    detail: str = ""
     fan_in: float | None = None
     fan_out: int | None = None
     expected_std: float | None = None
     seed: int | None = None
     std: float | None = None
+
+    @property
+    def status(self) -> str:
+        """The outcome: `"drawn"`, or `"left"` if the weight keeps its values."""
+        return "left" if self.initializer is None else "drawn"
+
+    @property
+    def text(self) -> str:
+        """The outcome, in words."""
+        if self.initializer is None:
+            return f"{self.path!r} {self.shape}: left: {self.detail}"
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{self.path!r} {self.shape}: drawn by {self.initializer}{seed}"
 
 
 def describe_initializer(
@@ -68,7 +81,7 @@ def describe_initializer(
     if isinstance(unmasked, Initializer):
         expected_std = unmasked.expected_std(row.shape)
     return replace(
-        row, initializer=description(unmasked), reason="", expected_std=expected_std, seed=seed
+        row, initializer=description(unmasked), detail="", expected_std=expected_std, seed=seed
     )
 
 

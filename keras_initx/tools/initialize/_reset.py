@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_initx._keras import preserve_names
+from keras_initx._received import show
 from keras_initx._typing import Shape, Tensor
 from keras_initx.inspection._former_values import FormerValues
 from keras_initx.inspection._names import list_sublayers
@@ -127,7 +128,7 @@ def _pair_with_fresh(
     raise ValueError(
         "`model` must have an optimizer that `get_config` and `from_config` can copy, with the "
         "same variables. Fix these methods; or pass `reset=False`, and compile the "
-        f"model again. Received: optimizer={optimizer!r}"
+        f"model again. Received: optimizer={show(optimizer)}"
     )
 
 

@@ -23,6 +23,7 @@ from typing import Any, Protocol, TypeAlias
 import keras
 
 from keras_initx._checks import accepts_arguments, quote_names, suggest_paths, truncate
+from keras_initx._received import show
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike
 from keras_initx.backends._current import backend
@@ -87,7 +88,7 @@ def resolve_rules(rules: Any, seed: int | None) -> Any:
     if isinstance(rules, str | os.PathLike):
         rules = read_plan("rules", os.fspath(rules))
     if isinstance(rules, InitializationPlan) and seed is not None:
-        raise ValueError(f"Leave out `seed`: a plan has its own seeds. Received: {seed=!r}")
+        raise ValueError(f"Leave out `seed`: a plan has its own seeds. Received: seed={show(seed)}")
     return rules
 
 
@@ -125,14 +126,16 @@ def _list_items(rules: Any) -> list[Any]:
     if not isinstance(rules, list | tuple):
         return [rules]
     if not rules:
-        raise ValueError(f"`rules` must have a dict or a recipe in its list. Received: {rules!r}")
+        raise ValueError(
+            f"`rules` must have a dict or a recipe in its list. Received: {show(rules)}"
+        )
     items = []
     for item in rules:
         stands_alone = isinstance(item, os.PathLike | InitializationPlan)
         if item is None or stands_alone or hasattr(item, "instructions"):
             raise TypeError(
                 "`rules` must have dicts, recipes, their names or functions of the model in its "
-                f"list. Pass a plan or a report without a list. Received: {item!r}"
+                f"list. Pass a plan or a report without a list. Received: {show(item)}"
             )
         recipe = parse_recipe(item) if isinstance(item, str) else None
         if isinstance(item, str) and recipe is None:
@@ -153,7 +156,7 @@ def _read_item(item: Any, inventory: Inventory) -> WeightRules:
         if not accepts_arguments(rules, inventory.model):
             raise TypeError(
                 "`rules` must be a function of one argument, the model, if it is a function. "
-                f"Received: rules={rules!r}"
+                f"Received: rules={show(rules)}"
             )
         rules = rules(inventory.model)
         if isinstance(rules, list | tuple):
@@ -165,7 +168,7 @@ def _read_item(item: Any, inventory: Inventory) -> WeightRules:
     if not isinstance(rules, Mapping):
         raise TypeError(
             "`rules` must be a dict from conditions to initializers, a recipe, which returns "
-            f"rules, or a list of these. Received: rules={item!r}"
+            f"rules, or a list of these. Received: rules={show(item)}"
         )
     return _apply_dict(rules, weights)
 
@@ -244,7 +247,7 @@ def _apply_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
         if not _is_condition(condition):
             raise TypeError(
                 "`rules` must have patterns, layer types or functions as keys. "
-                f"Received: {condition!r} as a key"
+                f"Received: {show(condition)} as a key"
             )
         if value is not None:
             values[condition] = _parse_initializer(condition, value)
@@ -290,7 +293,7 @@ def _parse_initializer(condition: Any, value: InitializerLike) -> keras.initiali
     if has_seed(initializer.get_config()):
         raise ValueError(
             "`rules` must have initializers without seeds: each weight gets its own, derived from "
-            f"`seed`. Received: {initializer!r} for {condition!r}"
+            f"`seed`. Received: {show(initializer)} for {show(condition)}"
         )
     return initializer
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 
 from keras_initx._checks import check_type, suggest_matches
+from keras_initx._received import show
 from keras_initx._typing import Array
 from keras_initx.checkpoints._keras_names import find_names_in_file
 from keras_initx.checkpoints._sources import LayoutName
@@ -192,7 +193,9 @@ def check_names(names: Any) -> None:
 
 def _check_entry(pattern: Any, value: Any) -> None:
     if not isinstance(pattern, str):
-        raise TypeError(f"`names` must have path patterns as keys. Received: {pattern!r} as a key")
+        raise TypeError(
+            f"`names` must have path patterns as keys. Received: {show(pattern)} as a key"
+        )
     if value is None or isinstance(value, str):
         return
     are_names = isinstance(value, list) and all(isinstance(name, str) for name in value)
@@ -210,7 +213,7 @@ def _check_entry(pattern: Any, value: Any) -> None:
         "The values of `names` must be a name, a list of names whose arrays lie side by side, a "
         "pair of a name and a part (`numpy.s_[...]` or a function), a name with a function and its "
         "inverse, or `None`. "
-        f"Received: {value!r} for {pattern!r}"
+        f"Received: {show(value)} for {show(pattern)}"
     )
 
 
@@ -353,7 +356,7 @@ def _list_candidates(
     if part is not None:
         raise ValueError(
             "`names` must not have a part for a layer, which may have several weights: use the "
-            f"pattern of one weight. Received: {value!r} for a layer of {weight.path!r}"
+            f"pattern of one weight. Received: {show(value)} for a layer of {show(weight.path)}"
         )
     depth = match.path.count("/") + 1
     below = weight.path.split("/")[depth:]
@@ -371,7 +374,7 @@ def _list_joined_candidates(
     if isinstance(weight.layer, CELLS):
         raise ValueError(
             "`names` must not have a list for a recurrent layer, whose units are gates: join its "
-            f"arrays yourself. Received: {list(templates)} for {weight.path!r}"
+            f"arrays yourself. Received: {list(templates)} for {show(weight.path)}"
         )
     by_name = [_list_candidates(match, name, layout, {}, modules) for name in templates]
     joined = []

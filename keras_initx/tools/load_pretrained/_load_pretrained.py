@@ -11,6 +11,8 @@ import keras
 import numpy as np
 
 from keras_initx._checks import LISTED, check_flag, suggest_matches, truncate
+from keras_initx._received import show
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._keras_names import (
@@ -177,6 +179,7 @@ def find_norm_axes(gain: Shape, direction: Shape) -> tuple[int, ...] | None:
     return tuple(axis for axis, length in enumerate(gain) if length == 1)
 
 
+@shorten_signature
 @takes_verbose
 def load_pretrained(
     model: keras.Model,
@@ -398,8 +401,8 @@ def _check_adapters(name: str, inventory: Inventory) -> None:
             raise ValueError(
                 f"`{name}` must not have trained factors of LoRA or DoRA, without which its "
                 "kernels have other values: save it with Keras, which merges them, and pass the "
-                f"model that it loads. Received: {name}={inventory.model.name!r} with "
-                f"{weight.path!r}"
+                f"model that it loads. Received: {name}={show(inventory.model.name)} with "
+                f"{show(weight.path)}"
             )
 
 
@@ -507,7 +510,7 @@ def _plan_assignments(
         candidate = chosen.get(weight.path)
         problem = None if candidate is None else _find_problem(candidate, parametrized)
         if problem is not None:
-            row = replace(row, status="error", how=problem)
+            row = replace(row, status="error", detail=problem)
         elif candidate is not None:
             stored = [available[name] for name in candidate.names]
             sources = _list_stored_names(candidate, parametrized)
@@ -517,18 +520,18 @@ def _plan_assignments(
                 array = _convert(weight, candidate, stored, kind, differences)
                 if weight.path in own.notes:
                     array = array.noted(own.notes[weight.path])
-                row = replace(row, status="loaded", how=", ".join(array.how), changed=size)
+                row = replace(row, status="loaded", detail=", ".join(array.how), changed=size)
             except _MismatchError as mismatch:
-                row = replace(row, status="error", how=str(mismatch))
+                row = replace(row, status="error", detail=str(mismatch))
         elif candidates is None:
-            row = replace(row, how="None in names" if is_skipped else "not in names")
+            row = replace(row, detail="None in names" if is_skipped else "not in names")
         elif required_names is None or weight.kind == "counter":
-            row = replace(row, how=own.reasons.get(weight.path, "not in the source"))
+            row = replace(row, detail=own.reasons.get(weight.path, "not in the source"))
         else:
             missing_count += 1
             # Comparing all names with all others would be slow.
             compared = required_names if missing_count <= LISTED else ()
-            row = replace(row, status="error", how=_explain_missing(candidates, compared))
+            row = replace(row, status="error", detail=_explain_missing(candidates, compared))
         steps.append(Assignment(weight, row, array, is_skipped))
     return steps
 
@@ -576,8 +579,8 @@ def _refuse_other_layout(
     for step in steps:
         row = step.row
         if row.sources and layouts_by_path.get(step.weight.path):
-            reason = f"{row.how}; {how}" if row.status == "error" else how
-            row = replace(row, status="error", how=reason, changed=0)
+            reason = f"{row.detail}; {how}" if row.status == "error" else how
+            row = replace(row, status="error", detail=reason, changed=0)
         refused.append(step._replace(row=row))
     return refused
 
@@ -702,7 +705,7 @@ def _make_value(step: Assignment, array: LazyArray, is_in_memory: bool) -> Tenso
             names = " + ".join(map(repr, step.row.sources))
             raise ValueError(
                 "`source` must have numbers that the weights can hold. "
-                f"Received: {names} for {step.row.path!r}, with {error}"
+                f"Received: {names} for {show(step.row.path)}, with {error}"
             ) from None
         # A backend may take over the memory of what it gets.
         copy = HOST.empty(values.shape, values.dtype)

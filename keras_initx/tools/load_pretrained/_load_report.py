@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_initx._checks import truncate
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Shape
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column
@@ -26,7 +27,7 @@ class LoadedWeight:
             ends with its name in the module: `encoder/0.weight`.
         status: The outcome, e.g. `"loaded"`; `"left"` if the weight is unchanged, `"error"` if it
             cannot be loaded as you asked.
-        how: The conversions of its array, or the reason why it was not loaded.
+        detail: The conversions of its array, or the reason why it was not loaded.
         shape: Its shape, `None` for a layer that is not built.
         dtype: The name of its dtype.
         size: The number of its values.
@@ -37,7 +38,7 @@ class LoadedWeight:
 
     path: str
     status: str
-    how: str = ""
+    detail: str = ""
     shape: Shape | None = None
     dtype: str = ""
     size: int | None = None
@@ -48,13 +49,13 @@ class LoadedWeight:
     @property
     def text(self) -> str:
         """The outcome or the problem, in words."""
-        text = self.how if self.status == "error" else _describe_status(self)
+        text = self.detail if self.status == "error" else _describe_status(self)
         return f"{self.path!r} {self.shape}: {text}"
 
 
 def _describe_status(row: LoadedWeight) -> str:
-    if row.how:
-        return f"{row.status}: {row.how}"
+    if row.detail:
+        return f"{row.status}: {row.detail}"
     return row.status
 
 
@@ -68,6 +69,7 @@ def load_columns() -> list[Column[LoadedWeight]]:
     ]
 
 
+@shorten_signature
 @dataclass(frozen=True, eq=False, repr=False)
 class LoadReport(Tabular[LoadedWeight], Judgement):
     """The arrays that `load_pretrained` has loaded into your model, in the form of all results.

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 import keras
 
 from keras_initx._checks import DTYPES, check_choice, check_type
+from keras_initx._received import show
 from keras_initx._typing import Shape
 from keras_initx.files._lazy import LazyArray
 from keras_initx.files._resizing import Channels, Grid, ListResizing, Resizing, Rows, Units
@@ -67,14 +68,16 @@ def match_kinds(resize: ResizeRules | None, weights: Sequence[ModelWeight]) -> d
 
 def _parse_kind(pattern: Any, kind: Any) -> Resizing:
     if not isinstance(pattern, str):
-        raise TypeError(f"`resize` must have path patterns as keys. Received: {pattern!r} as a key")
+        raise TypeError(
+            f"`resize` must have path patterns as keys. Received: {show(pattern)} as a key"
+        )
     if isinstance(kind, Resizing):
         return kind
     if isinstance(kind, str):
         return _KINDS[check_choice("resize", kind, _KINDS)]()
     raise TypeError(
         "The values of `resize` must be 'channels', 'rows', 'units', or a `Channels`, `Rows`, "
-        f"`Units` or `Grid` of `keras_initx.types`. Received: {kind!r} for {pattern!r}"
+        f"`Units` or `Grid` of `keras_initx.types`. Received: {show(kind)} for {show(pattern)}"
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_initx._checks import check_flag, quote_names
+from keras_initx._signatures import shorten_signature
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import root_seed
 from keras_initx.inspection._former_values import FormerValues, run_uninterrupted
@@ -34,6 +35,7 @@ from keras_initx.tools.loading._marks import Marks
 from keras_initx.tools.loading._unwritten import fill_outside_models, fill_unwritten
 
 
+@shorten_signature
 @contextlib.contextmanager
 def loading(
     model: keras.Model | None = None,

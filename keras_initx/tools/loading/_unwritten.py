@@ -222,19 +222,19 @@ def _fill_weight(
         if state.counts.unwritten:
             variable.assign(state.marked.start())
         how = "made by `quantize` in the block: quantize after it"
-        return replace(row, status=NOT_KNOWN, how=how)
+        return replace(row, status=NOT_KNOWN, detail=how)
     if not state.is_known:
-        return replace(row, status=NOT_KNOWN, how=_explain_not_known(state))
+        return replace(row, status=NOT_KNOWN, detail=_explain_not_known(state))
     missed, nan = state.counts
     if not missed and nan:
         how = f"{nan} of {size} values are NaN, perhaps never written"
-        return replace(row, status=NOT_KNOWN, how=how, changed=size - nan)
+        return replace(row, status=NOT_KNOWN, detail=how, changed=size - nan)
     if not missed:
         return replace(row, changed=size)
     assert state.marked is not None
     if planned is None or planned.initializer is None:
         status = "left"
-        how = "a buffer of torch" if planned is None else planned.row.reason
+        how = "a buffer of torch" if planned is None else planned.row.detail
         value = state.marked.start()
     else:
         status = "drawn"
@@ -246,7 +246,7 @@ def _fill_weight(
     if nan:
         how = f"{how}; {nan} others are NaN, perhaps never written"
     variable.assign(value)
-    return replace(row, status=status, how=how, changed=size - missed - nan)
+    return replace(row, status=status, detail=how, changed=size - missed - nan)
 
 
 def _explain_not_known(state: _WeightState) -> str:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_initx._signatures import shorten_signature
 from keras_initx.checkpoints._sources import LayoutName, is_torch_module
 from keras_initx.inspection._batch import Data
 from keras_initx.inspection._environment import read_environment
@@ -55,6 +56,7 @@ def make_port_batch(x: Data, y: Data | None = None) -> PortBatch:
     return PortBatch(x, x, y)
 
 
+@shorten_signature
 def port_report(
     model: keras.Model,
     module: Any,

@@ -232,7 +232,7 @@ class _Comparison:
         """Return the row of a weight."""
         answer: Answer
         difference = None
-        how = step.row.how
+        how = step.row.detail
         cause = ""
         if step.array is None:
             answer, how = _explain_missing_array(step, loaded)
@@ -274,11 +274,11 @@ class _Comparison:
 
 def _explain_missing_array(step: Assignment, loaded: LoadReport | None) -> tuple[Answer, str]:
     """Say what a weight without an array is, and why it has none."""
-    status, how = step.row.status, step.row.how
+    status, how = step.row.status, step.row.detail
     if loaded is not None and status == "error":
         for former in loaded.rows:
             if former.path == step.row.path and former.status == "loaded":
-                return "not compared", former.how or how
+                return "not compared", former.detail or how
     if status == "left" and (step.is_skipped or step.weight.kind in ("counter", "state")):
         return "left out", how
     return "not loaded", how

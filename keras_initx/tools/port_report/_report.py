@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from keras_initx._checks import summarize_names, truncate
+from keras_initx._signatures import shorten_signature
 from keras_initx.inspection._environment import Environment
 from keras_initx.report._export import paragraphs
 from keras_initx.report._markdown import bullets, fold
@@ -54,6 +55,7 @@ class PortSide(NamedTuple):
     environment: Environment
 
 
+@shorten_signature
 @dataclass(frozen=True, eq=False, repr=False)
 class PortReport(Tabular[PortCheck], Judgement):
     """The result of `port_report`, in the form of all results.

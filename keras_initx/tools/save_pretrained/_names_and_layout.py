@@ -15,6 +15,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import Any, NamedTuple, TypeAlias
 
+from keras_initx._received import show
 from keras_initx.checkpoints._sources import LayoutName
 from keras_initx.files._local import check_local, parse_json
 from keras_initx.tools.load_pretrained._array_names import FUNCTION_TEXT, NamesDict
@@ -49,7 +50,7 @@ def resolve_names(names: NamesOrReport | None, layout: LayoutName | None) -> Nam
     if layout not in (None, loaded_layout):
         raise ValueError(
             f"`layout` must be {loaded_layout!r} or `None`, because `names` is the report of a "
-            f"load with it. Received: layout={layout!r}"
+            f"load with it. Received: layout={show(layout)}"
         )
     return NamesAndLayout(parse_names(kept), loaded_layout)
 
@@ -71,9 +72,11 @@ def _read_report(path: str) -> tuple[Any, Any]:
     try:
         content = parse_json(Path(path).read_bytes())
     except ValueError as error:
-        raise ValueError(f"{requirement}; this file {error}. Received: names={path!r}") from None
+        raise ValueError(
+            f"{requirement}; this file {error}. Received: names={show(path)}"
+        ) from None
     if not isinstance(content, dict) or not {"rows", "names", "layout"} <= content.keys():
-        raise ValueError(f"{requirement}. Received: names={path!r}, which is not such a report")
+        raise ValueError(f"{requirement}. Received: names={show(path)}, which is not such a report")
     return content["names"], content["layout"]
 
 
@@ -82,7 +85,8 @@ def _parse_value(pattern: str, value: Any) -> Any:
         return value
     if len(value) < 2 or not all(isinstance(text, str) for text in value):
         raise TypeError(
-            f"`names` must have a name and an index as texts, or several names. Received: {value!r}"
+            "`names` must have a name and an index as texts, or several names. "
+            f"Received: {show(value)}"
         )
     name, index = value[:2]
     if len(value) > 2 or (index != FUNCTION_TEXT and not index.startswith("[")):
@@ -90,7 +94,7 @@ def _parse_value(pattern: str, value: Any) -> Any:
     if index == FUNCTION_TEXT:
         raise ValueError(
             "`names` must be a dict, because the model was loaded with a function, which a report "
-            f"does not keep: pass `names=`. Received: a report with a function for {pattern!r}"
+            f"does not keep: pass `names=`. Received: a report with a function for {show(pattern)}"
         )
     return name, parse_index(index)
 

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_initx._checks import DTYPES, EPSILONS, truncate
+from keras_initx._received import show
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._current import backend
 from keras_initx.files._casts import can_be_cast, cast
@@ -134,7 +135,7 @@ class NewArrays:
         row = SavedWeight(
             loaded.path,
             "saved",
-            loaded.how,
+            loaded.detail,
             loaded.shape,
             loaded.dtype,
             loaded.size,
@@ -162,8 +163,9 @@ class NewArrays:
                 names = " and ".join(map(repr, row.arrays))
                 return _fail_row(
                     row,
-                    f"torch computes it from {names} ({row.how}), and it has changed: merge these "
-                    "in torch (`remove_parametrizations`) and pass `like=module.state_dict()`",
+                    f"torch computes it from {names} ({row.detail}), and it has changed: merge "
+                    "these in torch (`remove_parametrizations`) and pass "
+                    "`like=module.state_dict()`",
                 )
             return row
         # The way back through rounding, a sum or an inverse loses bits of `like`. So the arrays of
@@ -192,7 +194,7 @@ class NewArrays:
                     "or is of a new head, pass `like=target.state_dict()` of a module with the new "
                     "shapes",
                 )
-            return _fail_row(row, row.how)
+            return _fail_row(row, row.detail)
         if path in self._plan.skipped or step.weight.kind == "counter":
             return replace(row, status="left")
         reason = self._plan.own.reasons.get(path)
@@ -278,7 +280,7 @@ class NewArrays:
         if in_format is None:
             raise ValueError(
                 "`like` must have arrays of dtypes that NumPy and a `.safetensors` file have. "
-                f"Received: {name!r} of dtype {dtype}"
+                f"Received: {show(name)} of dtype {dtype}"
             )
         return ArraySpec(in_format, array.shape, math.prod(array.shape) * np.dtype(dtype).itemsize)
 
@@ -356,8 +358,8 @@ class NewArrays:
             elif self._is_saved(use):
                 self._note_failure(
                     step,
-                    f"{row.how} does not only move values ({reason}), and the weight has changed: "
-                    "pass `(name, function, inverse)` in `names`",
+                    f"{row.detail} does not only move values ({reason}), and the weight has "
+                    "changed: pass `(name, function, inverse)` in `names`",
                 )
             return None
 
@@ -381,9 +383,9 @@ class NewArrays:
         path = step.row.path
         row = self.rows[path]
         note = f"rounded to {dtype}"
-        if note not in row.how and not has_equal_bits(values, values, dtype):
-            how = f"{row.how}, {note}" if row.how else note
-            self.rows[path] = replace(row, how=how)
+        if note not in row.detail and not has_equal_bits(values, values, dtype):
+            how = f"{row.detail}, {note}" if row.detail else note
+            self.rows[path] = replace(row, detail=how)
 
     def _zero_written(self, way: _Way, values: Array) -> Array:
         """Set to zero the values that an earlier array has, if a load adds several arrays.
@@ -446,7 +448,7 @@ class NewArrays:
             if row.status not in ("saved", "kept"):
                 continue
             if step.array is None or step.row.status == "error":
-                self._note_failure(step, f"a load of the new file leaves it out: {step.row.how}")
+                self._note_failure(step, f"a load of the new file leaves it out: {step.row.detail}")
                 continue
             values = self._read_values(step.weight)
             if self._get_inverse(step) is not None or self._is_computed(step):
@@ -457,7 +459,7 @@ class NewArrays:
                 problem = f"{count} of {values.size} values differ when they are loaded again"
                 if self._has_function(step):
                     problem += (
-                        f" with {row.how}, which does not only move values: pass "
+                        f" with {row.detail}, which does not only move values: pass "
                         "`(name, function, inverse)` in `names`"
                     )
                 self._note_failure(step, problem)
@@ -488,7 +490,7 @@ class NewArrays:
                 problem = "it is not what torch computes from the new arrays"
             self._note_failure(step, f"{problem}: values are off by {error:.2g}")
             return
-        self.rows[path] = replace(row, how=f"{row.how}, inverse exact to {error:.1g}")
+        self.rows[path] = replace(row, detail=f"{row.detail}, inverse exact to {error:.1g}")
 
     def _find_largest_stored(self, step: Assignment) -> float:
         # The numbers that the inverse returns may be larger than the weight, and were rounded.
@@ -503,12 +505,12 @@ class NewArrays:
     def list_notes(self) -> list[str]:
         """List sentences on weights that were rounded, on sums, and on omitted entries."""
         notes = []
-        rounded = [row.path for row in self.rows.values() if "rounded to" in row.how]
+        rounded = [row.path for row in self.rows.values() if "rounded to" in row.detail]
         if rounded:
             notes.append(f"Weights that were rounded: {truncate(rounded)}.")
         summed = []
         for row in self.rows.values():
-            if row.status == "saved" and len(row.arrays) > 1 and "summed" in row.how:
+            if row.status == "saved" and len(row.arrays) > 1 and "summed" in row.detail:
                 summed.append(f"{row.path} ({' + '.join(row.arrays)})")
         if summed:
             notes.append(
@@ -561,7 +563,7 @@ class _InverseError(Exception):
 
 
 def _fail_row(row: SavedWeight, problem: str) -> SavedWeight:
-    return replace(row, status="error", how=problem, saved=0)
+    return replace(row, status="error", detail=problem, saved=0)
 
 
 def _read_loaded(step: Assignment) -> Array:

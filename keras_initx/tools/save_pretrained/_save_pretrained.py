@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_initx._checks import DTYPES, check_choice, check_flag, truncate
+from keras_initx._received import show
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Array, DType
 from keras_initx.checkpoints._checkpoint import Checkpoint, is_weights_path
 from keras_initx.checkpoints._sources import (
@@ -47,6 +49,7 @@ _SUFFIX = ".safetensors"
 _FILE_NAME = f"model{_SUFFIX}"
 
 
+@shorten_signature
 @takes_verbose
 def save_pretrained(
     model: keras.Model,
@@ -174,14 +177,16 @@ def _check_path(path: str | os.PathLike[str]) -> Path:
     """
     requirement = f"`path` must be a file that ends in {_SUFFIX!r}, or a folder"
     if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
-        raise TypeError(f"{requirement}. Received: path={path!r}")
+        raise TypeError(f"{requirement}. Received: path={show(path)}")
     checked = check_local("path", Path(path))
     has_weights_suffix = not checked.is_dir() and is_weights_path(str(checked))
     if checked.is_file() or has_weights_suffix:
         if checked.suffix.lower() != _SUFFIX:
-            raise ValueError(f"{requirement}. Received: path={str(path)!r}")
+            raise ValueError(f"{requirement}. Received: path={show(str(path))}")
     elif checked.suffix.lower() == _SUFFIX and checked.is_dir():
-        raise ValueError(f"{requirement}. Received: path={str(path)!r}, a folder with such a name")
+        raise ValueError(
+            f"{requirement}. Received: path={show(str(path))}, a folder with such a name"
+        )
     return checked
 
 
@@ -200,7 +205,7 @@ def _choose_file(path: Path) -> Path:
             raise ValueError(
                 "`path` must be a folder without other weights, which a program could read in "
                 f"place of {_FILE_NAME!r}: pass a new folder. "
-                f"Received: path={str(path)!r} with {other.name!r}"
+                f"Received: path={show(str(path))} with {show(other.name)}"
             )
     return file
 
@@ -214,13 +219,13 @@ def _check_model(inventory: Inventory) -> None:
             raise ValueError(
                 "`model` must not have factors of LoRA or DoRA: merge them first, by saving the "
                 "model with Keras, and pass the model that it loads. "
-                f"Received: model={name!r} with {weight.path!r}"
+                f"Received: model={show(name)} with {show(weight.path)}"
             )
         if is_quantized(weight.layer):
             raise ValueError(
                 "`model` must not be quantized, because `like` has no arrays for its integers: "
                 "pass the model before `quantize`. "
-                f"Received: model={name!r} with {weight.path!r}"
+                f"Received: model={show(name)} with {show(weight.path)}"
             )
 
 
@@ -229,7 +234,7 @@ def _check_like(like: Any) -> Checkpoint | Mapping[str, Any]:
     if isinstance(like, keras.Model):
         raise TypeError(
             "`like` must be the path of a file, a module of torch, or a dict from names to arrays, "
-            f"such as its `state_dict()`. Received: like={like!r}"
+            f"such as its `state_dict()`. Received: like={show(like)}"
         )
     checked: Checkpoint | Mapping[str, Any] = like
     return checked
@@ -240,7 +245,7 @@ def _check_contents(like: Like, own_layout: LayoutName | None, contents: Content
     if own_layout == "keras" or contents.layers:
         raise ValueError(
             "`like` must not be a file that Keras wrote: save the model by `model.save_weights`. "
-            f"Received: like={like!r}"
+            f"Received: like={show(like)}"
         )
 
 

@@ -20,7 +20,7 @@ class SavedWeight:
         status: The outcome. `"saved"`; `"kept"` if you did not change the weight since the load, so
             that its arrays keep their bits; `"left"` if no array has the weight; `"error"` if it
             cannot be saved as you asked.
-        how: How it was converted, or why it was not saved. Conversions have the names that
+        detail: How it was converted, or why it was not saved. Conversions have the names that
             `load_pretrained` gives them.
         shape: Its shape.
         dtype: The name of its dtype.
@@ -33,7 +33,7 @@ class SavedWeight:
 
     path: str
     status: str
-    how: str = ""
+    detail: str = ""
     shape: Shape | None = None
     dtype: str = ""
     size: int | None = None
@@ -45,12 +45,12 @@ class SavedWeight:
     @property
     def text(self) -> str:
         """The outcome or the problem, in words."""
-        text = self.how if self.status == "error" else _describe_status(self)
+        text = self.detail if self.status == "error" else _describe_status(self)
         return f"{self.path!r} {self.shape}: {text}"
 
 
 def _describe_status(row: SavedWeight) -> str:
-    return f"{row.status}: {row.how}" if row.how else row.status
+    return f"{row.status}: {row.detail}" if row.detail else row.status
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_initx._checks import check_count, check_number
+from keras_initx._received import show
+from keras_initx._signatures import shorten_signature
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import (
     derived_seed,
@@ -29,6 +31,7 @@ BuildWith: TypeAlias = Callable[[Any], keras.Model]
 Initializers: TypeAlias = Sequence[str] | Mapping[str, Any]
 
 
+@shorten_signature
 @takes_verbose
 def compare_initializers(
     build: BuildWith,
@@ -160,7 +163,7 @@ def _check_initializers(initializers: Initializers) -> dict[str, Any]:
     if not isinstance(initializers, Mapping):
         required = (
             "`initializers` must be distinct string ids, or a dict from names to initializers. "
-            f"Received: {initializers=!r}"
+            f"Received: initializers={show(initializers)}"
         )
         if isinstance(initializers, str) or not isinstance(initializers, Iterable):
             raise TypeError(required)

@@ -14,6 +14,7 @@ import keras
 
 from keras_initx._extras import import_optional
 from keras_initx._keras import name_counts
+from keras_initx._received import show
 from keras_initx.backends._current import backend
 from keras_initx.backends._process import SharedByThreads
 from keras_initx.initializers._seeds import derived_seed
@@ -223,7 +224,7 @@ def check_build(build: Any, *names: str) -> None:
     example = f"lambda {arguments}".strip()
     required = (
         f"`build` must be a function that returns a new compiled model, such as `{example}: "
-        f"network({arguments})`. Received: build={build!r}"
+        f"network({arguments})`. Received: build={show(build)}"
     )
     # A model can be called too.
     if not callable(build) or isinstance(build, keras.Layer):

@@ -22,6 +22,7 @@ from typing import Any
 import keras
 
 from keras_initx._checks import check_type
+from keras_initx._received import show
 from keras_initx._version import __version__
 from keras_initx.files import _local
 from keras_initx.tools.studies._data import data_digest
@@ -159,7 +160,7 @@ class Folder:
         if path is None:
             return
         if not str(path):
-            raise ValueError(f"`out` must be the path of a folder. Received: out={path!r}")
+            raise ValueError(f"`out` must be the path of a folder. Received: out={show(path)}")
         self._path = Path(_local.check_local("out", path))
         self._path.mkdir(parents=True, exist_ok=True)
         file = self._path / "study.json"
@@ -169,7 +170,7 @@ class Folder:
         if there.pop("format", None) != _FORMAT or not isinstance(there.get("build"), dict):
             raise SettingsError(
                 "`out` must be a new folder, or one of a study of this version. "
-                f"Received: out={str(path)!r}, whose study.json has another form"
+                f"Received: out={show(str(path))}, whose study.json has another form"
             )
         self._check_same(self._path, _flatten_build(there), _flatten_build(shared))
 

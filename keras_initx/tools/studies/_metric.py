@@ -9,6 +9,7 @@ import keras
 
 from keras_initx._checks import check_choice, check_type
 from keras_initx._keras import metric_direction
+from keras_initx._received import show
 from keras_initx.tools.studies._types import BuildError, Direction, Mode, Record
 
 # Words in the names of metrics, with their ranges.
@@ -73,7 +74,7 @@ def resolve_metric(trial: Record, monitor: str | None, mode: Mode) -> tuple[str,
         raise BuildError(
             "`mode` must be 'max' or 'min' for this metric, because Keras does not know whether "
             "larger or smaller values are better; or choose another `monitor`. "
-            f"Received: mode='auto', monitor={name!r} of {_metrics_of(trial)}"
+            f"Received: mode='auto', monitor={show(name)} of {_metrics_of(trial)}"
         )
     return name, trial["directions"][name]
 
@@ -88,7 +89,9 @@ def _metric_name(names: Collection[str], monitor: str | None) -> str:
         return min(metrics, key=_name_and_numbers, default="val_loss")
     found = [name for name in names if _unnumbered(name) == monitor]
     if len(found) != 1:
-        raise BuildError(f"`monitor` must be one of {sorted(names)}. Received: monitor={monitor!r}")
+        raise BuildError(
+            f"`monitor` must be one of {sorted(names)}. Received: monitor={show(monitor)}"
+        )
     return found[0]
 
 

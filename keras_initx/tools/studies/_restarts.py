@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import keras
 
 from keras_initx._checks import check_count
+from keras_initx._signatures import shorten_signature
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import derived_seed
 from keras_initx.report._figures import tidy
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 Build: TypeAlias = Callable[[], keras.Model]
 
 
+@shorten_signature
 @takes_verbose
 def random_restarts(
     build: Build,

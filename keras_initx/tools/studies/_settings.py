@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from keras_initx._checks import check_count, check_seed, check_type, is_integer
+from keras_initx._received import show
 from keras_initx.tools.studies._data import checked_data
 from keras_initx.tools.studies._metric import check_monitor
 from keras_initx.tools.studies._types import CheckedData, DataLike, Mode
@@ -48,7 +49,7 @@ class Settings:
         check_monitor(monitor, mode)
         check_type("title", title, str | None, "a string or `None`")
         check_type("seed", check_seed(seed), int, "an integer, from which all others are derived")
-        required = f"`n_jobs` must be an integer other than 0. Received: {n_jobs=!r}"
+        required = f"`n_jobs` must be an integer other than 0. Received: n_jobs={show(n_jobs)}"
         if not is_integer(n_jobs):
             raise TypeError(required)
         if n_jobs == 0:

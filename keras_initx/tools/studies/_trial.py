@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_initx._keras import list_layers, preserve_names
+from keras_initx._received import show
 from keras_initx._typing import Array, KerasDataset
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import derived_seed
@@ -133,15 +134,15 @@ def new_model(job: Job, arm: Any, repeat: Repeat) -> keras.Model:
     model = job.make(arm, repeat.model)
     required = "`build` must return a compiled Keras model"
     if not isinstance(model, keras.Model):
-        raise TypeError(f"{required}. Received: {model!r}")
+        raise TypeError(f"{required}. Received: {show(model)}")
     if not model.compiled or model.optimizer is None:
-        raise TypeError(f"{required} with an optimizer. Received: {model!r} without one")
+        raise TypeError(f"{required} with an optimizer. Received: {show(model)} without one")
     parts = list(_trained_parts(model))
     for part in parts:
         if id(part) in _SEEN:
             raise BuildError(
                 "`build` must make a new model in each trial, with a new optimizer, because a "
-                f"model of an earlier trial would begin trained. Received: {part.name!r} again"
+                f"model of an earlier trial would begin trained. Received: {show(part.name)} again"
             )
     for part in parts:
         _SEEN[id(part)] = part

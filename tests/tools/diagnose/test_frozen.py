@@ -65,7 +65,7 @@ def test_frozen_weights_are_left_and_the_remedy_says_so(how, policy, tmp_path):
     assert " and 3 more, which are frozen, then use keras_initx.GlorotUniform()" in verdict.remedy.text
     plan = keras_initx.initialize(model, report, seed=0)
     kernels = [weight for weight in plan.rows if weight.fan_in]
-    assert [weight.reason for weight in kernels] == 5 * ["frozen"] + ["in no remedy"]
+    assert [weight.detail for weight in kernels] == 5 * ["frozen"] + ["in no remedy"]
 
 
 def test_those_that_are_not_frozen_are_drawn_if_they_are_the_cause():
@@ -75,7 +75,7 @@ def test_those_that_are_not_frozen_are_drawn_if_they_are_the_cause():
     report = keras_initx.diagnose(model, ROWS)
     assert report.problems[0].remedy.text.endswith(" layers, without kept/kernel, which is frozen")
     plan = keras_initx.initialize(model, report, seed=0)
-    assert {weight.path: weight.reason for weight in plan.rows}["kept/kernel"] == "frozen"
+    assert {weight.path: weight.detail for weight in plan.rows}["kept/kernel"] == "frozen"
     assert keras_initx.diagnose(model, ROWS).ok
     np.testing.assert_array_equal(kept.get_weights()[0], before)
 

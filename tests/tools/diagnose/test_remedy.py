@@ -68,7 +68,7 @@ def test_what_weights_do_not_cure_is_left_to_others(factor, notes, tmp_path):
     before = [value.copy() for value in model.get_weights()]
     plan = keras_initx.initialize(model, keras_initx.diagnose(model, factor * ROWS), seed=0)
     assert plan.notes == notes
-    assert [weight.reason for weight in plan.rows] == 8 * ["in no remedy"]
+    assert [weight.detail for weight in plan.rows] == 8 * ["in no remedy"]
     plan.save(tmp_path / "plan.json")
     keras_initx.initialize(model, tmp_path / "plan.json")
     for value, other in zip(model.get_weights(), before, strict=True):

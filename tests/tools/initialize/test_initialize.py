@@ -136,8 +136,8 @@ def test_the_plan_has_each_weight_as_it_is(monkeypatch):
             expected_std=pytest.approx(0.5**0.5),
             seed=seed,
         ),
-        WeightPlan("hidden/bias", shape=(3,), dtype="float32", initializer=None, reason="by rule"),
-        WeightPlan("counting/count", shape=(), dtype="int32", initializer=None, reason="int32"),
+        WeightPlan("hidden/bias", shape=(3,), dtype="float32", initializer=None, detail="by rule"),
+        WeightPlan("counting/count", shape=(), dtype="int32", initializer=None, detail="int32"),
     ]
     plan = initialize(model, rules, seed=0, dry_run=True)
     assert plan.rows == expected
@@ -210,7 +210,7 @@ class Adapted(Counting):
 
 def test_what_a_users_layer_learns_from_data_is_left():
     model = keras.Sequential([keras.Input((3,)), Adapted(name="adapted"), layers.Dense(2)])
-    assert row(initialize(model, seed=0), "adapted/size").reason == "adapted to data"
+    assert row(initialize(model, seed=0), "adapted/size").detail == "adapted to data"
 
 
 def test_layers_may_share_a_pattern_of_zeros():
@@ -351,7 +351,7 @@ def test_what_torch_computes_a_weight_from_is_refused_with_the_weight_in_use(kin
     assert all(torch.equal(module.state_dict()[name], value) for name, value in before.items())
     plan = initialize(model, {"net/0.bias": "ones"}, seed=0)
     assert module[0].bias.tolist() == [1, 1, 1]
-    assert {weight.reason for weight in plan.left} == {"initializer unknown"}
+    assert {weight.detail for weight in plan.left} == {"initializer unknown"}
     assert all(torch.equal(module.state_dict()[name], value) for name, value in before.items())
 
 

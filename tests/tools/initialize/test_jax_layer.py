@@ -29,7 +29,7 @@ def test_what_it_started_with_stays_and_the_plan_says_so():
     model = network()
     plan = keras_initx.initialize(model, seed=0)
     np.testing.assert_array_equal(to_numpy(model.layers[1].params["kernel"].value), KERNEL)
-    reasons = {weight.path: weight.reason for weight in plan.rows}
+    reasons = {weight.path: weight.detail for weight in plan.rows}
     assert reasons["hidden/variable_1"] == "initializer unknown"
 
 

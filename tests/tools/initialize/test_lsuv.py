@@ -34,7 +34,7 @@ def status(result):
 
 
 def reasons(result):
-    return {row.path: row.how for row in result.left}
+    return {row.path: row.detail for row in result.left}
 
 
 @pytest.mark.release_backends
@@ -265,7 +265,7 @@ def test_a_shared_layer_is_scaled_at_its_first_call():
 def test_a_bias_takes_more_steps():
     bias = keras.initializers.Constant([0.9, -0.9, 0.0])
     result = keras_initx.lsuv(dense(bias_initializer=bias), 10 * X, seed=0)
-    assert result.rows[0].how.endswith(" steps")
+    assert result.rows[0].detail.endswith(" steps")
     assert result.rows[0].after == pytest.approx(1, abs=0.1)
 
 
@@ -347,7 +347,7 @@ def test_a_kernel_that_an_outer_layer_rewrites_is_left_and_what_follows_is_scale
     rows = {row.path: row for row in result.rows}
     (path,) = [path for path in rows if path.endswith("inner")]
     assert rows[path].status == "left"
-    assert rows[path].how == "its output does not follow its kernel, which another layer rewrites at each call"
+    assert rows[path].detail == "its output does not follow its kernel, which another layer rewrites at each call"
     np.testing.assert_array_equal(to_numpy(inner.kernel.value), before)
     assert rows["last"].status == "scaled"
     outputs = to_numpy(model(x, training=True))
@@ -389,7 +389,7 @@ def test_too_few_steps_are_said_to_be_too_few():
     bias = keras.initializers.Constant([0.9, -0.9, 0.0])
     result = keras_initx.lsuv(dense(bias_initializer=bias), 10 * X, seed=0, max_steps=1, tolerance=1e-3)
     assert status(result) == ["not reached"]
-    assert [row.how for row in result.rows] == ["1 step"]
+    assert [row.detail for row in result.rows] == ["1 step"]
 
 
 def test_what_cannot_be_scaled_is_left_with_the_reason():
@@ -439,7 +439,7 @@ def test_a_layer_of_ones_own_with_two_kernels_shares_the_factor():
             return keras.ops.relu(x @ self.first) @ self.second
 
     result = keras_initx.lsuv(keras.Sequential([keras.Input((6,)), Gated()]), X, seed=0)
-    assert (status(result), result.rows[0].how) == (["scaled"], "1 step")
+    assert (status(result), result.rows[0].detail) == (["scaled"], "1 step")
 
 
 def test_a_model_without_weights_gets_them_and_a_dict_of_inputs_is_taken():
@@ -541,7 +541,7 @@ def test_outputs_that_are_not_finite_are_said_to_be_so():
     model = dense(layers.Rescaling(np.inf))
     before = values_of(model)
     (row,) = keras_initx.lsuv(model, X, seed=0).rows
-    assert (row.status, row.how) == ("left", "its output is not finite")
+    assert (row.status, row.detail) == ("left", "its output is not finite")
     assert np.isnan(row.before)
     assert same(values_of(model), before)
 
@@ -650,7 +650,7 @@ def test_modules_of_torch_are_left():
     model(X)
     before = values_of(model)
     wrapped, dense = keras_initx.lsuv(model, X).rows
-    assert (wrapped.status, wrapped.how) == ("left", "of another framework, which reads its weights without Keras")
+    assert (wrapped.status, wrapped.detail) == ("left", "of another framework, which reads its weights without Keras")
     assert dense.after == pytest.approx(1, abs=0.1)
     assert same(before[:2], values_of(model)[:2])
 

@@ -83,7 +83,7 @@ def test_a_plan_of_a_recipe_that_there_was_gives_the_same_values_and_reasons(pat
     written = lines(path)
     plan.save(path)
     assert lines(path) == written
-    assert [(row.path, row.reason) for row in plan.left] == [("up/bias", "the recipe keeps all others")]
+    assert [(row.path, row.detail) for row in plan.left] == [("up/bias", "the recipe keeps all others")]
 
 
 def holders(initializer_of):
@@ -159,7 +159,7 @@ def test_what_cannot_be_written_is_a_line_with_the_reason_and_left_unchanged(pat
     assert line["reason"].startswith(reason)
     (row,) = initialize(other, path).rows
     assert row.initializer is None
-    assert row.reason == line["reason"]
+    assert row.detail == line["reason"]
     assert not arrays(other)["holder/kernel"].any()
 
 

@@ -37,7 +37,7 @@ def test_initialize_leaves_a_quantized_layer(mode):
     model = quantized(mode)
     hidden, logits = arrays(model, "hidden"), arrays(model, "logits")
     plan = initialize(model, seed=0)
-    assert {weight.path: weight.reason for weight in plan.left} == dict.fromkeys(hidden, "quantized")
+    assert {weight.path: weight.detail for weight in plan.left} == dict.fromkeys(hidden, "quantized")
     assert_equal(arrays(model, "hidden"), hidden)
     assert not np.array_equal(arrays(model)["logits/kernel"], logits["logits/kernel"])
 

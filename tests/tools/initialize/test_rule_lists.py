@@ -67,12 +67,12 @@ def test_what_a_recipe_leaves_is_asked_of_the_next_and_left_by_the_last():
     assert found["mixer/A_log"] == "Ones()"
     assert found["out/kernel"] == "LecunNormal()"
     assert [weight.path for weight in plan.left] == ["mixer/dt_bias", "mixer/D"]
-    assert {weight.reason for weight in plan.left} == {"the recipe does not know its role"}
+    assert {weight.detail for weight in plan.left} == {"the recipe does not know its role"}
 
 
 def test_none_in_a_dict_ends_the_search():
     plan = initialize(mixed(), [{"mixer/*": None}, "state_space", {"*": "ones"}], seed=0, dry_run=True)
-    assert {weight.path: weight.reason for weight in plan.left} == dict.fromkeys(
+    assert {weight.path: weight.detail for weight in plan.left} == dict.fromkeys(
         ("mixer/A_log", "mixer/dt_bias", "mixer/D"), "by rule"
     )
 

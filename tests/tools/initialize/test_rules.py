@@ -39,7 +39,7 @@ def test_the_first_rule_that_matches_decides():
     plan = initialize(model, rules, seed=0)
     after = arrays(model)
     assert_equal({"": before["conv/kernel"]}, {"": after["conv/kernel"]})
-    assert row(plan, "conv/bias").reason == "by rule"
+    assert row(plan, "conv/bias").detail == "by rule"
     assert row(plan, "hidden/kernel").initializer == "Orthogonal()"
     assert (after["hidden/bias"] == 0.5).all()
     assert (after["norm/gamma"] == 2).all()

@@ -155,7 +155,7 @@ def test_the_plan_says_whose_class_is_called_itself_and_why_but_not_of_functions
     assert dry.notes == initialize(dense(USERS[name]), seed=0).notes == expected
     assert all(note in " ".join(str(dry).split()) for note in expected)
     dry.save(tmp_path / "plan.json")
-    assert InitializationPlan.load(tmp_path / "plan.json").left[0].reason  # which is in its line
+    assert InitializationPlan.load(tmp_path / "plan.json").left[0].detail  # which is in its line
     assert initialize(dense("zeros"), dry).notes == expected
 
 
@@ -404,7 +404,7 @@ class Given(layers.Layer):
 
 def test_arrays_of_a_layer_are_left():
     model = keras.Sequential([keras.Input((8,)), Given(name="given")])
-    assert [row.reason for row in initialize(model, seed=0).rows] == ["initializer unknown"] * 3 + [""]
+    assert [row.detail for row in initialize(model, seed=0).rows] == ["initializer unknown"] * 3 + [""]
     assert [to_numpy(weight.value).sum() for weight in model.weights] == [0, 3, 0, 8]
 
 

@@ -223,10 +223,10 @@ def check_judged(report, model, judge):
     for weight, found in zip(Inventory(judge).weights, Inventory(model).weights, strict=True):
         expected[found.path] = (to_numpy(weight.variable), to_numpy(found.variable))
     for row in report.rows:
-        if row.status == "loaded" and BY_NUMBER not in row.how:
+        if row.status == "loaded" and BY_NUMBER not in row.detail:
             np.testing.assert_array_equal(*expected[row.path], row.path)
         elif row.status == "left":
-            assert row.how in (OTHER_NUMBER, OTHER_ORDER), row
+            assert row.detail in (OTHER_NUMBER, OTHER_ORDER), row
         else:
             assert row.status == "loaded", row
 
@@ -271,7 +271,7 @@ def test_other_outputs_than_those_of_the_source_are_never_given_without_a_word(s
                 assert isinstance(source, dict)
                 continue
             is_equal = np.allclose(to_numpy(saved(x)), to_numpy(model(x)), atol=1e-6)
-            is_told = any(row.how for row in report.rows)
+            is_told = any(row.detail for row in report.rows)
             assert is_equal or is_told or have_equal_attributes(saved, model), (type(saved), type(model), source)
             if isinstance(source, dict):
                 continue
@@ -279,7 +279,7 @@ def test_other_outputs_than_those_of_the_source_are_never_given_without_a_word(s
             is_known = not (source is path and "chosen" in (saved.name, model.name))
             if are_lists and is_known:
                 assert is_equal
-                assert {row.how for row in report.rows} == {""}
+                assert {row.detail for row in report.rows} == {""}
 
 
 @pytest.mark.parametrize("names", ATTRIBUTES)
@@ -289,7 +289,7 @@ def test_a_model_of_the_same_class_is_loaded_without_a_note(names, tmp_path):
     saved.save_weights(path := tmp_path / "a.weights.h5")
     for source in (path, saved):
         report = load_pretrained(model := changed(of_own_class(names, made)), source, layout="keras")
-        assert {row.how for row in report.rows} == {""}
+        assert {row.detail for row in report.rows} == {""}
         assert not report.notes
         for one, other in zip(saved.get_weights(), model.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
@@ -299,7 +299,7 @@ def test_a_dict_of_the_same_class_does_not_say_in_which_order_its_layers_were_ma
     for made in ("abc", "cba"):
         saved = attributes(*"abc")
         report = load_pretrained(attributes(*"abc", made=made), by_variables(saved), layout="keras")
-        assert {row.how for row in report.rows} == {BY_ATTRIBUTES}
+        assert {row.detail for row in report.rows} == {BY_ATTRIBUTES}
 
 
 def test_layers_of_other_shapes_are_loaded_from_a_dict_without_a_note():
@@ -312,7 +312,7 @@ def test_layers_of_other_shapes_are_loaded_from_a_dict_without_a_note():
     for one in (saved, model):
         one(np.zeros((1, 4), "float32"))
     report = load_pretrained(model, by_variables(changed(saved)), layout="keras")
-    assert {(row.status, row.how) for row in report.rows} == {("loaded", "")}
+    assert {(row.status, row.detail) for row in report.rows} == {("loaded", "")}
 
 
 @pytest.mark.parametrize("has_file", [True, False])
@@ -321,7 +321,7 @@ def test_a_list_of_attributes_is_none_of_calls(has_file, tmp_path):
     for saved, model in ((listed, calls), (calls, listed)):
         changed(saved).save_weights(path := tmp_path / "a.weights.h5")
         report = load_pretrained(model, path if has_file else saved)
-        assert {(row.status, row.how) for row in report.rows} == {("loaded", BY_ATTRIBUTES)}
+        assert {(row.status, row.detail) for row in report.rows} == {("loaded", BY_ATTRIBUTES)}
 
 
 @pytest.mark.parametrize("file", ["a.weights.h5", "a.keras", pytest.param("a.h5", marks=pytest.mark.rare)])
@@ -343,7 +343,7 @@ def test_another_number_of_layers_is_left_with_the_reason(has_file, tmp_path):
     model = sequential(3)
     before = model.get_weights()
     report = load_pretrained(model, tmp_path / "a.weights.h5" if has_file else saved)
-    assert [row.how for row in report.left] == [OTHER_NUMBER] * 6
+    assert [row.detail for row in report.left] == [OTHER_NUMBER] * 6
     assert OTHER_NUMBER in report.summary
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -364,7 +364,7 @@ def test_other_layers_are_loaded_beside_those_of_another_number(tmp_path):
 def test_a_chosen_name_is_no_place_for_an_automatic_one(tmp_path):
     changed(sequential(3)).save_weights(tmp_path / "a.weights.h5")
     report = load_pretrained(mixed(), tmp_path / "a.weights.h5")
-    assert {row.how for row in report.left} == {OTHER_NUMBER, "not in the source"}
+    assert {row.detail for row in report.left} == {OTHER_NUMBER, "not in the source"}
 
 
 @pytest.mark.parametrize("is_reversed", [False, True])
@@ -377,7 +377,7 @@ def test_attributes_are_layers_of_a_list_where_their_names_are_in_order(is_rever
     report = load_pretrained(model, path if has_file else saved)
     if is_reversed:
         # The attributes are saved in an order in which they are not called.
-        assert [row.how for row in report.rows] == [OTHER_ORDER] * 4
+        assert [row.detail for row in report.rows] == [OTHER_ORDER] * 4
         return
     assert not report.left
     x = RANDOM.normal(size=(2, 4)).astype("float32")
@@ -396,7 +396,7 @@ def by_paths(model):
 def test_a_dict_counts_where_numbers_and_its_order_agree(named):
     saved = changed(functional(1, 0))
     report = load_pretrained(changed(sequential(2)), named(saved), layout="keras")
-    assert [row.how for row in report.rows] == [OTHER_ORDER] * 4
+    assert [row.detail for row in report.rows] == [OTHER_ORDER] * 4
     for build in (lambda: sequential(2), lambda: functional(1, 0)):
         saved = changed(build())
         report = load_pretrained(model := changed(build()), named(saved), layout="keras")
@@ -408,7 +408,7 @@ def test_a_dict_counts_where_numbers_and_its_order_agree(named):
 @pytest.mark.parametrize("named", [by_variables, by_paths])
 def test_a_dict_with_another_number_of_layers_is_refused(named):
     report = load_pretrained(sequential(3), named(sequential(2)), layout="keras")
-    assert [row.how for row in report.rows] == [OTHER_NUMBER] * 6
+    assert [row.detail for row in report.rows] == [OTHER_NUMBER] * 6
 
 
 def test_it_is_said_where_a_dict_is_paired_by_numbers_alone():
@@ -416,9 +416,9 @@ def test_it_is_said_where_a_dict_is_paired_by_numbers_alone():
     named = by_paths(saved)
     for names in (list(named), sorted(named)):
         report = load_pretrained(sequential(2), {name: named[name] for name in names}, layout="keras")
-        assert {row.how for row in report.rows} == {BY_NUMBER}
+        assert {row.detail for row in report.rows} == {BY_NUMBER}
     report = load_pretrained(sequential(1), by_paths(sequential(1)), layout="keras")
-    assert {row.how for row in report.rows} == {""}
+    assert {row.detail for row in report.rows} == {""}
 
 
 def test_no_bias_is_loaded_alone_by_a_name_of_torch(tmp_path):
@@ -511,7 +511,7 @@ def test_a_layer_in_a_list_or_dict_is_that_of_the_same_attribute_and_key(kind):
         saved, model = towers(kind, "query", "passage"), towers(kind, *order)
         report = load_pretrained(model, saved)
         np.testing.assert_allclose(to_numpy(model(x)), to_numpy(saved(x)), atol=1e-6)
-        assert ({row.how for row in report.rows}, report.notes) == ({""}, [])
+        assert ({row.detail for row in report.rows}, report.notes) == ({""}, [])
 
 
 @pytest.mark.every_backend
@@ -519,7 +519,7 @@ def test_a_layer_in_a_list_or_dict_is_that_of_the_same_attribute_and_key(kind):
 def test_it_is_said_once_where_a_file_does_not_name_lists_and_keys(kind, tmp_path):
     towers(kind, "query", "passage").save_weights(path := tmp_path / "a.weights.h5")
     report = load_pretrained(towers(kind, "passage", "query"), path)
-    assert {row.how for row in report.rows} == {""}
+    assert {row.detail for row in report.rows} == {""}
     if kind == "early lists":  # which have their names in the file
         assert report.notes == []
     else:
@@ -534,7 +534,7 @@ def test_a_file_names_enough_where_there_is_one_list_or_shapes_differ(kind, unit
     saved, model = (towers(kind, "query", "passage", units=units) for _ in range(2))
     saved.save_weights(path := tmp_path / "a.weights.h5")
     report = load_pretrained(model, path)
-    assert ({row.how for row in report.rows}, report.notes) == ({""}, [])
+    assert ({row.detail for row in report.rows}, report.notes) == ({""}, [])
     for one, other in zip(saved.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -554,7 +554,7 @@ def test_numbers_of_two_digits_are_no_order_of_a_dict(made_before):
     arrays = by_variables(build("abc"))
     keras.utils.clear_session()
     report = load_pretrained(build("cba"), arrays, layout="keras")
-    assert {row.how for row in report.rows} == {BY_NUMBER}
+    assert {row.detail for row in report.rows} == {BY_NUMBER}
 
 
 def test_a_dict_that_is_sorted_within_each_dtype_has_no_order():
@@ -562,7 +562,7 @@ def test_a_dict_that_is_sorted_within_each_dtype_has_no_order():
     halves = {name: array.astype("float16" if "bias" in name else "float32") for name, array in arrays.items()}
     in_file = sorted(halves, key=lambda name: (halves[name].dtype == "float16", name))
     report = load_pretrained(sequential(2), {name: halves[name] for name in in_file}, layout="keras")
-    assert {row.how for row in report.rows} == {BY_NUMBER}
+    assert {row.detail for row in report.rows} == {BY_NUMBER}
 
 
 def of_two_modules(torch):

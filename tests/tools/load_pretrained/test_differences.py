@@ -18,7 +18,7 @@ def test_another_epsilon_than_that_of_torch_is_to_be_checked():
     model = keras.Sequential([keras.Input((4,)), *norms])
     state = {f"{name}.{one}": torch.rand(4) for name in "ab" for one in ("weight", "bias")}
     plan = load_pretrained(model, state, layout="torch")
-    assert [row.how for row in plan.rows[:4]] == ["check epsilon: 0.001, in torch 1e-05 by default", "", "", ""]
+    assert [row.detail for row in plan.rows[:4]] == ["check epsilon: 0.001, in torch 1e-05 by default", "", "", ""]
 
 
 PADDING = "check padding: with strides torch pads both sides equally"
@@ -42,5 +42,5 @@ def test_padding_that_may_be_uneven_is_to_be_checked(length, layer, is_noted):
     in_torch = {"DepthwiseConv2D": (3, 1, 3, 3), "Conv2DTranspose": (3, 2, 3, 3)}
     shape = in_torch.get(type(layer).__name__, (2, 3, *layer.kernel_size))
     plan = load_pretrained(model, {"c.weight": np.ones(shape)}, {"c/kernel": "c.weight"}, layout="torch")
-    (how,) = [row.how for row in plan.rows if row.sources]
+    (how,) = [row.detail for row in plan.rows if row.sources]
     assert how.endswith(PADDING) == is_noted

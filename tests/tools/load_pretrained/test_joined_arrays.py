@@ -44,7 +44,7 @@ def test_arrays_lie_side_by_side_along_the_units(names):
     kernel, bias = (to_numpy(weight) for weight in model.weights)
     np.testing.assert_array_equal(kernel, np.concatenate([state[f"{name}.weight"].T for name in PARTS], axis=1))
     np.testing.assert_array_equal(bias, np.concatenate([state[f"{name}.bias"] for name in PARTS]))
-    assert report["qkv/kernel"].how == "3 arrays side by side, transposed"
+    assert report["qkv/kernel"].detail == "3 arrays side by side, transposed"
     assert report["qkv/kernel"].sources == ("q.weight", "k.weight", "v.weight")
     assert not report.unused
 
@@ -83,7 +83,7 @@ def test_each_half_is_that_of_a_layer_of_its_own(name, layout, tmp_path):
     (weight,) = model.weights
     path = f"m/{weight.name}"
     report = load_pretrained(model, state, {path: ["x.a", "y.a"]}, layout=layout)
-    assert "2 arrays side by side" in report[path].how
+    assert "2 arrays side by side" in report[path].detail
     loaded = to_numpy(weight)
     axis = loaded.shape.index(7)
     for part, units in (("x", slice(0, 3)), ("y", slice(3, 7))):

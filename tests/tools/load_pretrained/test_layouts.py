@@ -130,7 +130,7 @@ def test_rows_behind_a_flattened_image_are_in_the_order_of_keras(name):
     rules = {prefixes["conv"]: "0", prefixes["out"]: "3"}
     plan = load_pretrained(model, module.state_dict(), rules, layout="torch")
     kernel = next(row for row in plan.rows if row.path.endswith("out/kernel"))
-    assert kernel.how == "transposed, rows reordered from channels first"
+    assert kernel.detail == "transposed, rows reordered from channels first"
     x = np.random.default_rng(0).normal(size=(2, 6, 5, 2)).astype("float32")
     expected = module(torch.from_numpy(x).movedim(-1, 1)).detach().numpy()
     np.testing.assert_allclose(to_numpy(model(x)), expected, atol=1e-5)
@@ -182,7 +182,7 @@ def test_rows_that_the_graph_cannot_show_are_noted_and_left_as_they_are(make):
     state |= {"out.weight": kernel, "out.bias": torch.rand(4)}
     plan = load_pretrained(model, state, rules, layout="torch")
     row = next(row for row in plan.rows if row.path.endswith("out/kernel"))
-    assert row.how == "transposed, the order of the rows is not known"
+    assert row.detail == "transposed, the order of the rows is not known"
     assert torch.equal(model.layers[-1].trainable_weights[0].value.T, kernel)
 
 
@@ -200,7 +200,7 @@ def test_other_rows_are_in_the_order_of_torch(stack):
     model = keras.Sequential([keras.Input((6, 5, 2)), *stack, layers.Dense(4, name="out")])
     kernel = torch.rand(4, model.layers[-1].kernel.shape[0])
     plan = load_pretrained(model, {"w": kernel}, {"out/kernel": "w"}, layout="torch")
-    assert plan.rows[-2].how == "transposed"
+    assert plan.rows[-2].detail == "transposed"
     assert torch.equal(model.layers[-1].kernel.value.T, kernel)
 
 

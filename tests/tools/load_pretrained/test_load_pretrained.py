@@ -54,8 +54,8 @@ def test_rules_for_layers_cover_their_weights():
     plan = load_pretrained(model, STATE, RULES, layout="torch")
     assert_as_in_torch(model)
     assert row(plan, "norm/moving_mean").sources == ("body.bn.running_mean",)
-    assert row(plan, "hidden/kernel").how == "transposed"
-    assert row(plan, "hidden/bias").how == ""
+    assert row(plan, "hidden/kernel").detail == "transposed"
+    assert row(plan, "hidden/bias").detail == ""
     assert not plan.left
     assert plan.unused == {"body.bn.num_batches_tracked": ()}
 
@@ -101,8 +101,8 @@ def test_the_first_rule_that_matches_counts_and_what_none_matches_is_left():
     plan = load_pretrained(model, STATE, rules, layout="torch")
     after = arrays(model)
     assert [weight.path for weight in plan.rows if weight.status != "left"] == ["hidden/kernel"]
-    assert row(plan, "hidden/bias").how == "None in names"
-    assert row(plan, "out/bias").how == "not in names"
+    assert row(plan, "hidden/bias").detail == "None in names"
+    assert row(plan, "out/bias").detail == "not in names"
     np.testing.assert_array_equal(after.pop("hidden/kernel"), STATE["body.fc.weight"].T)
     assert all((value == before[path]).all() for path, value in after.items())
 
@@ -184,7 +184,7 @@ def test_a_fused_array_is_taken_apart():
     plan = load_pretrained(model, {"qkv.weight": fused, "qkv.bias": bias}, rules, layout="keras")
     np.testing.assert_array_equal(arrays(model)["attention/key/kernel"], fused[:, 4:8].reshape(6, 2, 2))
     np.testing.assert_array_equal(arrays(model)["attention/value/bias"], bias[8:].reshape(2, 2))
-    assert row(plan, "attention/query/kernel").how == "[..., 0:4], reshaped"
+    assert row(plan, "attention/query/kernel").detail == "[..., 0:4], reshaped"
 
 
 def test_queries_keys_and_values_may_have_arrays_of_their_own():
@@ -244,7 +244,7 @@ def test_parts_and_functions_are_told_as_they_are_written():
         layers.Dense(2, name="d"),
     )
     plan = load_pretrained(model, state, rules, layout="torch")
-    assert {row.path: row.how for row in plan.rows if row.sources} == {
+    assert {row.path: row.detail for row in plan.rows if row.sources} == {
         "a/kernel": "[0], transposed, the order of the units is not known",
         "a/bias": "[..., 2:], the order of the units is not known",
         "c/kernel": "[1, ::2, :3, None], transposed",
@@ -269,7 +269,7 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
         LoadedWeight(
             "lstm/lstm_cell/bias",
             "loaded",
-            how="summed",
+            detail="summed",
             shape=(12,),
             dtype="float32",
             size=12,
@@ -280,7 +280,7 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
         LoadedWeight(
             "head/kernel",
             "loaded",
-            how=parts,
+            detail=parts,
             shape=(3, 2),
             dtype="bfloat16",
             size=6,
@@ -291,7 +291,7 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
         LoadedWeight(
             "head/bias",
             "left",
-            how="None in names",
+            detail="None in names",
             shape=(2,),
             dtype="bfloat16",
             size=2,
@@ -319,7 +319,7 @@ def test_a_recurrent_layer_needs_both_biases():
         load_pretrained(model, {**both, "lstm.bias_hh_l0": np.arange(12)}, layout="torch")
     assert all((value == before[path]).all() for path, value in arrays(model).items())
     plan = load_pretrained(model, state, layout="torch")
-    assert [(row.path, row.how) for row in plan.left] == [("lstm/lstm_cell/bias", "not in the source")]
+    assert [(row.path, row.detail) for row in plan.left] == [("lstm/lstm_cell/bias", "not in the source")]
     assert list(plan.unused) == ["lstm.bias_ih_l0"]
     # A part is that of both.
     longer = {"bias_ih": normal(15), "bias_hh": normal(15)}
@@ -356,7 +356,7 @@ def test_an_lstm_takes_a_bias_that_was_summed_before():
     model, bias = built((5, 4), layers.LSTM(3, name="lstm")), normal(12)
     plan = load_pretrained(model, {"b": bias}, {"lstm/lstm_cell/bias": "b"}, layout="torch")
     np.testing.assert_array_equal(arrays(model)["lstm/lstm_cell/bias"], bias)
-    assert row(plan, "lstm/lstm_cell/bias").how == ""
+    assert row(plan, "lstm/lstm_cell/bias").detail == ""
 
 
 def test_a_gru_that_torch_does_not_have_is_refused():
@@ -539,11 +539,11 @@ class Mixture(layers.Layer):
 def test_an_own_table_whose_sides_differ_is_loaded_by_its_shape_and_says_so():
     model, state = built((2,), Mixture(49, name="mixture")), {"mixture.experts": normal(49, 2)}
     report = load_pretrained(model, state, layout="torch")
-    assert report["mixture/experts"].how == "in its own order, because no other fits the shape"
+    assert report["mixture/experts"].detail == "in its own order, because no other fits the shape"
     np.testing.assert_array_equal(arrays(model)["mixture/experts"], state["mixture.experts"])
     with pytest.raises(ValueError, match="the order of axes of a Mixture in torch is unknown"):
         load_pretrained(model, {"mixture.experts": normal(2, 49)}, layout="torch")
-    assert load_pretrained(model, state, layout="keras")["mixture/experts"].how == ""
+    assert load_pretrained(model, state, layout="keras")["mixture/experts"].detail == ""
 
 
 def test_an_own_table_shows_no_layout():

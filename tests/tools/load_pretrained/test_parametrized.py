@@ -43,7 +43,7 @@ def test_weight_normalization_is_computed_over_the_axes_of_its_gain(form, shape)
         model = dense()
         report = load_pretrained(model, state, names, layout="torch")
         np.testing.assert_allclose(to_numpy(model.layers[0].kernel), expected.T, rtol=1e-6, atol=1e-6)
-        assert "g * v / |v|" in report.rows[0].how
+        assert "g * v / |v|" in report.rows[0].detail
         assert not report.unused
         assert report.rows[0].sources == ([*state][2], [*state][1])
 
@@ -61,7 +61,7 @@ def test_the_norm_of_a_single_value_is_its_absolute_value(form):
     model = keras.Sequential([keras.Input((1,)), layers.Dense(4, name="d")])
     report = load_pretrained(model, parts(form, gain, direction), {"d": "fc"}, layout="torch")
     np.testing.assert_allclose(to_numpy(model.layers[0].kernel), (gain * np.sign(direction)).T, rtol=1e-6)
-    assert "g * v / |v|" in report.rows[0].how
+    assert "g * v / |v|" in report.rows[0].detail
 
 
 REFUSED = {

@@ -61,9 +61,9 @@ def test_a_residual_network_gives_the_same_for_images_whose_channels_are_equal(n
     model = drawn(resnet(new), seed=1)
     plan = load_pretrained(model, source, resize={"scaled/*": "channels", "stem/kernel": "channels"})
     np.testing.assert_allclose(to_numpy(model(as_gray(new))), to_numpy(source(as_gray(3))), atol=2e-6)
-    assert row(plan, "stem/kernel").how == FROM_THREE[new]
-    assert row(plan, "scaled/mean").how == FROM_THREE[new].rpartition(", times")[0]
-    assert row(plan, "branch/kernel").how == ""
+    assert row(plan, "stem/kernel").detail == FROM_THREE[new]
+    assert row(plan, "scaled/mean").detail == FROM_THREE[new].rpartition(", times")[0]
+    assert row(plan, "branch/kernel").detail == ""
     assert not plan.left
 
 
@@ -93,7 +93,8 @@ def test_channels_may_be_those_of_flattened_patches():
 
     old, model = patches(3), patches(5)
     plan = load_pretrained(model, old, resize={"embedding/kernel": Channels(3, 5)})
-    assert row(plan, "embedding/kernel").how == ("3 to 5 channels: first 3, mean for 2 at each of 4 places, times 0.6")
+    expected = "3 to 5 channels: first 3, mean for 2 at each of 4 places, times 0.6"
+    assert row(plan, "embedding/kernel").detail == expected
     gray = np.random.default_rng(0).normal(size=(2, 4, 4, 1)).astype("float32")
     expected = to_numpy(old(np.repeat(gray, 3, axis=-1)))
     np.testing.assert_allclose(to_numpy(model(np.repeat(gray, 5, axis=-1))), expected, atol=1e-5)
@@ -167,8 +168,8 @@ def test_new_words_leave_the_old_logits_and_raise_the_loss_within_its_bound(head
     rise = losses(after, words) - losses(before, words)
     assert (rise > 0).all()
     assert (rise <= np.log(1 + new / 20) + 1e-5).all()
-    assert row(plan, "tokens/embeddings").how == f"20 to {20 + new} rows: first 20, mean for {new}"
-    assert row(plan, "head/bias").how == f"20 to {20 + new} units: first 20, mean for {new}"
+    assert row(plan, "tokens/embeddings").detail == f"20 to {20 + new} rows: first 20, mean for {new}"
+    assert row(plan, "head/bias").detail == f"20 to {20 + new} units: first 20, mean for {new}"
     assert not plan.left
 
 
@@ -182,7 +183,7 @@ def test_a_vocabulary_that_is_cut_keeps_the_logits_of_the_words_that_stay(head):
     plan = load_pretrained(chosen, old, resize={"tokens/*": Rows(kept), "head/*": Units(kept)})
     ids = TEXT % 3
     np.testing.assert_allclose(to_numpy(chosen(ids)), to_numpy(old(np.array(kept)[ids]))[..., kept], atol=1e-5)
-    assert row(plan, "tokens/embeddings").how == "20 to 3 rows: chosen 3"
+    assert row(plan, "tokens/embeddings").detail == "20 to 3 rows: chosen 3"
 
 
 def test_words_that_are_chosen_are_also_put_in_another_order():
@@ -222,7 +223,7 @@ def test_positions_of_an_image_are_interpolated():
     expected = kind.resized(table, 0, 26).astype("float32")
     np.testing.assert_array_equal(arrays(model)["position/table"], expected)
     np.testing.assert_array_equal(expected[0], table[0])
-    assert row(plan, "position/table").how == "3 x 3 to 5 x 5 positions: cubic, first 1 kept"
+    assert row(plan, "position/table").detail == "3 x 3 to 5 x 5 positions: cubic, first 1 kept"
     # The same number of patches may lie otherwise.
     kind = Grid((2, 4), (4, 2), leading=1)
     load_pretrained(vision(3), old, resize={"position/*": Grid((3, 3), (3, 3), leading=1)})
@@ -237,7 +238,7 @@ def test_a_grid_of_as_many_patches_that_lie_otherwise_is_interpolated():
     plan = load_pretrained(model, source, layout="keras", resize={"position/table": kind})
     expected = kind.resized(source["position/table"], 0, 8).astype("float32")
     np.testing.assert_array_equal(arrays(model)["position/table"], expected)
-    assert row(plan, "position/table").how == "2 x 4 to 4 x 2 positions: cubic"
+    assert row(plan, "position/table").detail == "2 x 4 to 4 x 2 positions: cubic"
 
 
 # Other shapes, in any layout.
@@ -272,8 +273,8 @@ def test_a_network_of_torch_is_converted_first(channels, classes):
     torch = pytest.importorskip("torch")
     model = network_of_torch(channels, classes)
     plan = load_pretrained(model, TORCH, layout="torch", resize={"conv": "channels", "head": "units"})
-    assert row(plan, "conv/kernel").how.startswith(f"transposed, 3 to {channels} channels: ")
-    assert row(plan, "head/kernel").how.startswith(f"transposed, 10 to {classes} units: ")
+    assert row(plan, "conv/kernel").detail.startswith(f"transposed, 3 to {channels} channels: ")
+    assert row(plan, "head/kernel").detail.startswith(f"transposed, 10 to {classes} units: ")
     images = np.random.default_rng(0).normal(size=(2, 1, 8, 8)).astype("float32")
     state = {name: torch.tensor(array) for name, array in TORCH.items()}
     x = torch.nn.functional.conv2d(torch.tensor(np.repeat(images, 3, 1)), state["conv.weight"], state["conv.bias"])
@@ -311,7 +312,7 @@ def test_a_torch_module_inside_has_its_own_axes():
     old, model = model_of(3, 4), model_of(5, 6)
     resize = {"net/0.weight": "channels", "net/4.*": "units"}
     plan = load_pretrained(model, old, resize=resize)
-    assert row(plan, "net/0.weight").how == "3 to 5 channels: first 3, mean for 2, times 0.6"
+    assert row(plan, "net/0.weight").detail == "3 to 5 channels: first 3, mean for 2, times 0.6"
     gray = np.random.default_rng(0).normal(size=(2, 1, 8, 8)).astype("float32")
     found, expected = (to_numpy(one(np.repeat(gray, n, 1))) for one, n in ((model, 5), (old, 3)))
     np.testing.assert_allclose(found[:, :4], expected, atol=1e-5)
@@ -332,7 +333,7 @@ def test_rows_behind_a_flattened_image_keep_their_order_where_units_are_resized(
     plan = load_pretrained(model, {"w": kernel}, rules, layout="torch", resize={"out": "units"})
     load_pretrained(whole, {"w": kernel}, rules, layout="torch")
     np.testing.assert_array_equal(arrays(model)["out/kernel"][:, :7], arrays(whole)["out/kernel"])
-    assert row(plan, "out/kernel").how == (
+    assert row(plan, "out/kernel").detail == (
         "transposed, rows reordered from channels first, 7 to 9 units: first 7, mean for 2"
     )
 
@@ -351,7 +352,7 @@ def test_a_function_says_the_layout_and_resize_the_shape():
     source, rules = {"pos": table}, {"position/table": ("pos", np.asarray)}
     plan = load_pretrained(model, source, rules, layout="torch", resize={"position/table": "rows"})
     np.testing.assert_array_equal(arrays(model)["position/table"][:, :6], table)
-    assert row(plan, "position/table").how == "asarray(), 6 to 8 rows: first 6, mean for 2"
+    assert row(plan, "position/table").detail == "asarray(), 6 to 8 rows: first 6, mean for 2"
     with pytest.raises(
         ValueError, match=r"the function returns shape \(1, 6, 2\); to load another number of rows, pass resize="
     ):
@@ -373,7 +374,7 @@ def test_arrays_of_the_right_shape_are_not_touched():
     source, model = drawn(resnet(3)), drawn(resnet(3), seed=1)
     resize = {"stem": "rows", "scaled": "channels", "head": "channels", "branch/*": "units"}
     plan = load_pretrained(model, source, resize=resize)
-    assert {weight.how for weight in plan.rows} == {""}
+    assert {weight.detail for weight in plan.rows} == {""}
     assert weights_digest(model) == weights_digest(source)
 
 
@@ -382,7 +383,7 @@ def test_the_first_pattern_that_matches_counts_and_a_layer_covers_its_weights():
     old = built((4,), keras.Sequential([layers.Dense(2, name="dense")], name="inner"))
     model = built((4,), inner)
     plan = load_pretrained(model, drawn(old), resize={"inner/dense/bias": Units([1, 0]), "inner": "units"})
-    assert [weight.how for weight in plan.rows] == [
+    assert [weight.detail for weight in plan.rows] == [
         "2 to 3 units: first 2, mean for 1",
         "2 to 3 units: chosen 2, mean for 1",
     ]
@@ -879,7 +880,7 @@ def test_a_table_may_have_the_axes_of_the_image(layout):
     report = load_pretrained(model, {"a": old}, {"pos/table": "a"}, layout=layout, resize={"pos": grid})
     load_pretrained(other := table(1, 18, 3), {"pos/table": old.reshape(1, 8, 3)}, layout="keras", resize={"pos": grid})
     np.testing.assert_array_equal(to_numpy(model.weights[0]).reshape(1, 18, 3), to_numpy(other.weights[0]))
-    assert "4 x 2 to 6 x 3 positions" in report.rows[0].how
+    assert "4 x 2 to 6 x 3 positions" in report.rows[0].detail
 
 
 def test_a_grid_that_is_in_neither_shape_is_an_error():
@@ -896,4 +897,4 @@ def test_an_infinite_value_of_an_old_row_is_left_out_of_the_mean():
     report = load_pretrained(model, {"words/embeddings": old}, layout="keras", resize={"words": "rows"})
     np.testing.assert_array_equal(to_numpy(model.weights[0])[:3], old)
     np.testing.assert_array_equal(to_numpy(model.weights[0])[3:], [[3, 6], [3, 6]])
-    assert report.rows[0].how.endswith("infinite values left out of the mean")
+    assert report.rows[0].detail.endswith("infinite values left out of the mean")

@@ -352,7 +352,7 @@ ORDERS = [*REORDERED, *SAME]
 def test_outputs_are_those_of_torch_without_a_note(name):
     torch.manual_seed(0)
     model, module = {**REORDERED, **SAME}[name]()
-    hows = [row.how for row in loaded(model, module).rows]
+    hows = [row.detail for row in loaded(model, module).rows]
     assert any("from channels first" in how for how in hows) == (name in REORDERED)
     assert not any(NOTE in how for how in hows)
     random = np.random.default_rng(0)
@@ -427,7 +427,7 @@ def how_of_rows(model):
     weight = next(one for one in Inventory(model).weights if "out/" in one.path and one.name == "kernel")
     rows, units = weight.shape
     plan = load_pretrained(model, {"a": np.zeros((units, rows))}, {weight.path: "a"}, layout="torch")
-    return next(row.how for row in plan.rows if row.sources)
+    return next(row.detail for row in plan.rows if row.sources)
 
 
 @pytest.mark.parametrize("name", NOTED)
@@ -446,7 +446,7 @@ def shuffled(operation):
 @pytest.mark.parametrize("name", ["depth_to_space", "space_to_depth"])
 def test_channels_that_become_places_are_noted_for_those_that_made_them(name):
     plan = load_pretrained(shuffled(getattr(ops, name)), conv_state(), layout="torch")
-    assert [row.how.split(", ")[-1] for row in plan.rows] == ["the order of the units is not known"] * 2
+    assert [row.detail.split(", ")[-1] for row in plan.rows] == ["the order of the units is not known"] * 2
 
 
 # Images of 4 by 4 pixels with 16 channels become those of 8 by 8 pixels with 4 channels.
@@ -494,7 +494,7 @@ def notes(model):
         state[weight.path] = np.zeros(shape, "float32")
     plan = load_pretrained(model, state, {path: path for path in state}, layout="torch", dry_run=True)
     assert not plan.problems
-    return {row.path: row.how.split("the order of the ")[1] for row in plan.rows if "is not known" in row.how}
+    return {row.path: row.detail.split("the order of the ")[1] for row in plan.rows if "is not known" in row.detail}
 
 
 UNITS = {"a/kernel": "units is not known", "a/bias": "units is not known"}
@@ -535,7 +535,7 @@ def test_weights_of_channels_that_are_shuffled_later_are_noted_too(kind):
 def test_a_sequence_that_is_reshaped_is_shuffled_unless_it_was_flattened(stack):
     model = keras.Sequential([keras.Input((6, 3)), *stack])
     state = {f"{name}.weight": np.zeros(shape) for name, shape in {"a": (4, 3, 3), "b": (2, 2, 3)}.items()}
-    hows = {row.path: row.how for row in load_pretrained(model, state, layout="torch", dry_run=True).rows}
+    hows = {row.path: row.detail for row in load_pretrained(model, state, layout="torch", dry_run=True).rows}
     is_shuffled = not any(isinstance(layer, layers.Flatten) for layer in stack)
     assert hows["a/kernel"].endswith("the order of the units is not known") == is_shuffled
     assert hows["b/kernel"].endswith("the order of the rows is not known")
@@ -550,7 +550,7 @@ def test_channels_that_are_shuffled_among_themselves_have_no_note_and_give_the_o
     model = between([layers.Reshape((4, 4, 2, 8)), layers.Permute((1, 2, 4, 3)), layers.Reshape((4, 4, 16))])
     parts = {"a": nn.Conv2d(3, 16, 1), "b": nn.Conv2d(16, 2, 3)}
     module = Parts(lambda m, x: m.b(m.a(x).view(-1, 2, 8, 4, 4).transpose(1, 2).reshape(-1, 16, 4, 4)), **parts)
-    assert not any("not known" in row.how for row in loaded(model, module).rows)
+    assert not any("not known" in row.detail for row in loaded(model, module).rows)
     x = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype("float32")
     expected = module(torch.tensor(x).movedim(-1, 1)).movedim(1, -1).detach().numpy()
     np.testing.assert_allclose(to_numpy(model(x)), expected, rtol=1e-5, atol=1e-4)
@@ -563,7 +563,7 @@ def conv_state():
 def test_channels_that_stay_channels_have_no_note_behind_an_operation_that_is_not_known():
     inputs = keras.Input((4, 4, 4))
     model = keras.Model(inputs, ops.flip(layers.Conv2D(16, 1, name="c")(inputs), axis=1))
-    assert [row.how for row in load_pretrained(model, conv_state(), layout="torch").rows] == ["transposed", ""]
+    assert [row.detail for row in load_pretrained(model, conv_state(), layout="torch").rows] == ["transposed", ""]
 
 
 @pytest.mark.parametrize(
@@ -582,7 +582,7 @@ def test_steps_of_a_flattened_image_are_in_another_order(stack):
     for weight in kernels:
         array = np.zeros(weight.shape[::-1])
         plan = load_pretrained(model, {"a": array}, {weight.path: "a"}, layout="torch")
-        hows += [row.how for row in plan.rows if row.sources]
+        hows += [row.detail for row in plan.rows if row.sources]
     assert any(how.endswith(NOTE) for how in hows)
 
 
@@ -595,7 +595,7 @@ def test_built_in_layers_that_scale_channels_have_no_note():
     model = keras.Model(inputs, scale(layers.Conv2D(96, 3, name="c")(inputs)))
     (weight,) = [one for one in Inventory(model).weights if one.shape == (96,) and not one.path.startswith("c/")]
     plan = load_pretrained(model, {"a": np.ones(96)}, {weight.path: "a"}, layout="torch")
-    assert [row.how for row in plan.rows if row.sources] == [""]
+    assert [row.detail for row in plan.rows if row.sources] == [""]
 
 
 # Operations that only move values of a vector, and are the same in torch. (What moves a flattened image into the order
@@ -640,7 +640,7 @@ def test_rules_agree_with_what_operations_do(name):
     plan = load_pretrained(
         model, {"a": np.arange(len(moves), dtype="float32")[None]}, {"out/kernel": "a"}, layout="torch"
     )
-    (how,) = [row.how for row in plan.rows if row.sources]
+    (how,) = [row.detail for row in plan.rows if row.sources]
     if NOTE in how:
         return
     loaded_rows = to_numpy(model.get_layer("out").kernel)[:, 0]
@@ -663,4 +663,4 @@ def test_what_is_not_seen_and_has_no_image_has_no_note():
 def test_the_layout_of_keras_has_no_note():
     model = images(layers.Permute((2, 1, 3)), FLATTEN(), dense())
     plan = load_pretrained(model, {"a": np.zeros((120, 7))}, {"out/kernel": "a"}, layout="keras")
-    assert [row.how for row in plan.rows if row.sources] == [""]
+    assert [row.detail for row in plan.rows if row.sources] == [""]

@@ -152,7 +152,7 @@ def test_the_bits_survive_in_each_dtype(dtype):
             # NaN of a checkpoint, or what a neutral copy in 16 bits makes of the mark.
             model.layers[0].kernel.assign(np.full((3, 2), np.nan, "float32"))
     assert (loaded.missed, loaded.not_known, loaded.ok) == (["head/bias"], ["head/kernel"], False)
-    assert loaded.rows[0].how == "6 of 6 values are NaN, perhaps never written"
+    assert loaded.rows[0].detail == "6 of 6 values are NaN, perhaps never written"
     assert np.isnan(to_numpy(model.layers[0].kernel).astype("float32")).all()
 
 
@@ -503,7 +503,7 @@ def test_buffers_that_are_not_written_are_missed_and_have_their_former_values(dt
         assert norm.running_mean.isnan().all()
         norm.load_state_dict({"weight": norm.weight * 0 + 5}, strict=False)
     assert loaded.missed[-3:] == ["scaled/scale", *STATISTICS]
-    assert [row.how for row in loaded.rows[-3:]] == ["a buffer of torch"] * 3
+    assert [row.detail for row in loaded.rows[-3:]] == ["a buffer of torch"] * 3
     assert norm.running_mean.tolist() == [3] * 4
 
 
@@ -539,7 +539,7 @@ def test_rules_have_the_names_of_a_torch_module_and_the_numbers_of_keras():
     with keras_initx.loading(model, {"net/0.*": "ones", "net/variable_2": "zeros"}, seed=0) as loaded:
         pass
     assert loaded.missed == [*OWN_NAMES, "net/1.running_mean", "net/1.running_var"]
-    assert [row.how for row in loaded.rows[:4]] == ["Ones()", "Ones()", "Zeros()", "initializer unknown"]
+    assert [row.detail for row in loaded.rows[:4]] == ["Ones()", "Ones()", "Zeros()", "initializer unknown"]
     plan = keras_initx.initialize(model, {"*bias": "zeros"}, dry_run=True)
     assert [weight.path for weight in plan.rows if weight.initializer] == ["net/variable_1", "net/variable_3"]
     with pytest.raises(ValueError, match=r"close matches are 'net/0\.weight'"):

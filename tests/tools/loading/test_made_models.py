@@ -83,7 +83,7 @@ def test_rules_say_what_is_drawn_in_place_of_what_was_not_loaded():
     source = network(10)
     with keras_initx.loading(rules={"head/kernel": "ones"}, seed=1) as loaded:
         model = loaded_from(source)
-    assert [row.how for row in loaded.problems] == ["Ones()", "Zeros()"]
+    assert [row.detail for row in loaded.problems] == ["Ones()", "Zeros()"]
     assert np.unique(to_numpy(model.get_layer("head").kernel)).tolist() == [1]
 
 
@@ -210,7 +210,7 @@ def test_a_layer_in_no_model_is_listed_with_the_values_of_its_initializer():
         layer = layers.Dense(2, kernel_initializer="ones", name="alone")
         layer.build((None, 3))
     assert loaded.missed == ["alone/kernel", "alone/bias"]
-    assert loaded.rows[0].how == "in no model, as its layer has made it"
+    assert loaded.rows[0].detail == "in no model, as its layer has made it"
     assert np.unique(to_numpy(layer.kernel)).tolist() == [1]
 
 
@@ -349,7 +349,7 @@ def test_a_layer_that_is_older_than_the_block_is_named_as_such():
         keras_initx_model = keras.Sequential([keras.Input((6,)), backbone, layers.Dense(2, name="head")])
     assert loaded.models == [keras_initx_model]
     assert loaded.not_known == ["backbone/enc/kernel", "backbone/enc/bias"]
-    assert loaded.rows[0].how == "made before the block: pass its model"
+    assert loaded.rows[0].detail == "made before the block: pass its model"
 
 
 def test_models_of_one_name_are_numbered():

@@ -107,7 +107,7 @@ def test_what_quantize_makes_in_the_block_is_not_known(mode, is_given):
     expected |= dict.fromkeys(made_by_quantize(network(), mode), "not known")
     assert statuses(loaded) == expected
     assert not loaded.ok
-    assert {row.how for row in loaded.problems} == {"made by `quantize` in the block: quantize after it"}
+    assert {row.detail for row in loaded.problems} == {"made by `quantize` in the block: quantize after it"}
     for weight in model.weights:
         assert np.isfinite(np.asarray(to_numpy(weight), "float32")).all()
 
@@ -214,7 +214,7 @@ def test_a_variable_that_a_layer_makes_without_add_weight_is_not_known():
         model = built((4,), OwnVariable(name="own"), layers.Dense(2, name="o"))
         model.layers[1].set_weights([np.ones((4, 2)), np.ones(2)])
     assert (loaded.missed, loaded.not_known) == ([], ["own/scale"])
-    assert loaded.rows[0].how == "made in the block, not by `add_weight`"
+    assert loaded.rows[0].detail == "made in the block, not by `add_weight`"
     assert to_numpy(model.layers[0].scale).tolist() == [1] * 4
 
 
@@ -286,7 +286,7 @@ def test_unwritten_and_other_nan_are_told_apart_in_one_weight():
         kernel.assign(values)
     (row,) = (row for row in loaded.rows if row.path == "h/kernel")
     assert (row.status, row.size, row.changed) == ("drawn", 20, 4)
-    assert row.how == "15 of 20 values, Ones(); 1 others are NaN, perhaps never written"
+    assert row.detail == "15 of 20 values, Ones(); 1 others are NaN, perhaps never written"
     np.testing.assert_array_equal(to_numpy(kernel), [[2, 3, np.nan, 5, 6], *np.ones((3, 5))])
 
 

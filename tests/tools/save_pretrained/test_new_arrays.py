@@ -105,7 +105,7 @@ def test_the_dtype_is_that_of_like_and_rounding_is_in_the_summary(tmp_path):
     assert read(path)["m.weight"].dtype == "bfloat16"
     np.testing.assert_array_equal(read(path)["m.weight"], model.layers[0].get_weights()[0].T.astype("bfloat16"))
     assert "Weights that were rounded: m/kernel, m/bias." in report.summary
-    assert report["m/kernel"].how == "transposed, rounded to bfloat16"
+    assert report["m/kernel"].detail == "transposed, rounded to bfloat16"
 
 
 def test_numbers_that_the_dtype_holds_are_not_called_rounded(tmp_path):
@@ -213,7 +213,7 @@ def test_a_trained_weight_normalization_goes_back_as_direction_and_norm(form, ga
     model = change(dense())
     report = save_pretrained(model, tmp_path / "a.safetensors", like=state, layout="torch")
     assert (report.ok, report.copied) == (True, {})
-    assert report["m/kernel"].how.startswith("g * v / |v| of a weight normalization, transposed")
+    assert report["m/kernel"].detail.startswith("g * v / |v| of a weight normalization, transposed")
     arrays = read(tmp_path / "a.safetensors")
     assert {name: array.shape for name, array in arrays.items()} == {name: array.shape for name, array in state.items()}
     kernel = to_numpy(model.layers[0].kernel)
@@ -244,7 +244,7 @@ def test_a_weight_normalization_in_16_bits_is_rounded_or_refused_beyond_the_rang
     refused(model, tmp_path / "a.safetensors", state, match="'m.weight_g' cannot hold its values")
     change(model)
     report = save_pretrained(model, tmp_path / "a.safetensors", like=state, layout="torch")
-    assert "rounded to float16" in report["m/kernel"].how
+    assert "rounded to float16" in report["m/kernel"].detail
     assert "Weights that were rounded: m/kernel, m/bias." in report.summary
 
 

@@ -26,7 +26,7 @@ def test_the_report_has_a_row_for_each_weight(tmp_path):
     assert report.ok
     assert [row.path for row in report] == ["conv/kernel", "conv/bias", "out/kernel", "out/bias"]
     row = report["out/kernel"]
-    assert (row.status, row.how) == ("saved", "transposed, rows reordered from channels first")
+    assert (row.status, row.detail) == ("saved", "transposed, rows reordered from channels first")
     assert (row.arrays, row.array_shape, row.array_dtype) == (("out.weight",), (4, 60), "float32")
     assert report.summary == f"4 of 4 weights saved to {tmp_path / 'a.safetensors'} and loaded again: equal."
 
