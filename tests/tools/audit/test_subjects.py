@@ -112,6 +112,18 @@ def test_weights_in_all_forms(yesterday, tmp_path):
         assert len(report.rows) == 12
 
 
+@pytest.mark.parametrize("is_torch", [True, False])
+def test_a_transposed_view_of_a_square_matrix_is_not_tied_to_it(is_torch):
+    import torch
+
+    values = np.random.default_rng(0).normal(size=(32, 32)).astype("float32")
+    square = torch.tensor(values) if is_torch else values
+    arrays = {"a": square, "b": square.T, "c": square[:], "d": square[:1].T, "e": square[:1].reshape(32, 1)}
+    contract = keras_initx.contract(arrays)
+    tied = {row.path: row.text for row in contract.rows if "tied" in row.text}
+    assert tied == {"c": "(tied to 'a')", "e": "(tied to 'd')"}
+
+
 def test_tied_weights_of_a_dict():
     kernel = np.random.default_rng(0).normal(size=(64, 64)).astype("float32")
     other = np.random.default_rng(1).normal(size=(64, 64)).astype("float32")
