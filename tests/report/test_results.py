@@ -23,8 +23,8 @@ from keras_initx.types import Contract, DiagnosisReport, InitializationPlan
 
 # The first columns of the CSV, by the name of the class.
 COLUMNS = {
-    "AuditReport": "path,shape,dtype,initializer,expected_std,std,ratio,verdict,evidence,cause,reason",
-    "Contract": "path,shape,dtype,kind,reason,value,digest,mean,std",
+    "AuditReport": "path,status,detail,cause,shape,dtype,initializer,expected_std,std,ratio",
+    "Contract": "path,shape,dtype,kind,detail,value,digest,mean,std",
     "CoordinateCheck": "step,path,exponent,size_4,size_8",
     "InitializationPlan": "path,status,shape,dtype,initializer,detail,fan_in,fan_out,expected_std,seed,std",
     "LoadReport": "path,status,detail,shape,dtype,size,changed,sources,source_shape",
