@@ -38,7 +38,7 @@ COLUMNS = {
     "PortReport": "path,answer,text",
     "RecordedOutputs": "path,call,kind,shape,dtype,mean,std",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,muon,tied",
-    "DiagnosisReport": "name,path,level,kind,activation,shape,before_size",
+    "DiagnosisReport": "path,status,detail,name,kind,activation,shape,before_size",
     "RestartStudy": "place,draw,seed,status,epoch,val_loss",
     "Study": "arm,repeat,status,epoch,val_loss",
 }
