@@ -106,19 +106,19 @@ def find_first_difference(comparisons: list[CallComparison], flow: Flow) -> int 
         comparisons: All calls, ordered by their ends.
         flow: How the calls depend on each other.
     """
-    answers = [comparison.row.answer for comparison in comparisons]
-    if "differs" not in answers:
+    statuses = [comparison.row.status for comparison in comparisons]
+    if "differs" not in statuses:
         return None
-    index = answers.index("differs")
+    index = statuses.index("differs")
     while True:
         makers = _find_differing_makers(comparisons, flow, index)
         if not makers:
             return index
         index = min(makers)
         comparison = comparisons[index]
-        if comparison.row.answer != "differs":
-            how = join_clauses("above half the tolerance", comparison.row.how)
-            row = replace(comparison.row, answer="differs", how=how)
+        if comparison.row.status != "differs":
+            how = join_clauses("above half the tolerance", comparison.row.detail)
+            row = replace(comparison.row, status="differs", detail=how)
             comparisons[index] = comparison._replace(row=row)
 
 
@@ -166,14 +166,14 @@ def narrow_down_origin(
     equal_indices = []
     matched = set()
     for number, comparison in enumerate(comparisons):
-        if comparison.row.answer == "equal":
+        if comparison.row.status == "equal":
             equal_indices.append(number)
-        if comparison.row.answer in ("equal", "differs"):
+        if comparison.row.status in ("equal", "differs"):
             matched.add(id(comparison.other))
     here = []
     for suspect in _find_suspects(flow, index, equal_indices, is_inside):
         row = comparisons[suspect].row
-        if row.answer != "differs":
+        if row.status != "differs":
             here.append(row.name)
     other_indices = {id(call): number for number, call in enumerate(others)}
     other_index = other_indices[id(first.other)]
@@ -272,7 +272,7 @@ def collect_reasons(
         reasons.append("its activation, before which the outputs are equal")
     for comparison in comparisons[:index]:
         name = comparison.row.name
-        if name in between.after and BEFORE_ACTIVATION in comparison.row.how:
+        if name in between.after and BEFORE_ACTIVATION in comparison.row.detail:
             activation = _name_activation(comparison)
             reasons.append(f"the activation of {name}, {activation}: before it, {name} is equal")
     reasons += _compare_nearby_gelus(comparisons, index, between, others)
@@ -302,7 +302,9 @@ def _compare_nearby_gelus(
             ours += list_activated_between(near.call, first.call)
             if near.other is not None and first.other is not None:
                 theirs += list_activated_between(near.other, first.other)
-        if (is_last_equal and BEFORE_ACTIVATION in near.row.how) or near.row.name in between.here:
+        if (
+            is_last_equal and BEFORE_ACTIVATION in near.row.detail
+        ) or near.row.name in between.here:
             ours += list_activated(near.call)
             theirs += [] if near.other is None else list_activated(near.other)
     for call in others:
@@ -432,7 +434,7 @@ def compare_outputs(
     rows that it depends on.
 
     A row that is all zero, all the same value, or the same for all examples proves nothing. Its
-    answer is `"not known"`. Rows whose outputs differ because they are random have it too.
+    status is `"not known"`. Rows whose outputs differ because they are random have it too.
 
     If outputs only fit with moved axes, such as images of torch, the axes are moved, and the row
     tells you so.
@@ -615,9 +617,9 @@ def _take_and_compare_step(
     report = compare_steps(ours, theirs, find_counterpart, tolerance, tolerances, backends)
     rows = explain_variances(report.rows, here, weights, inventory, calls, backends)
     loss = report.loss
-    if loss.answer == "differs":
+    if loss.status == "differs":
         loss = replace(loss, cause=join_clauses(*losses.all))
-    later = losses.later if loss.answer == "equal" else ()
+    later = losses.later if loss.status == "equal" else ()
     return replace(report, rows=rows, loss=loss, later=later, has_optimizers=False)
 
 
@@ -792,13 +794,13 @@ def _build_report(
             has_varied=has_varied,
         )
         if call.key in random and comparison.row.outputs is not None:
-            how = "random: two calls of it here differ"
-            row = replace(comparison.row, answer="not known", how=how, is_whole=False)
+            detail = "random: two calls of it here differ"
+            row = replace(comparison.row, status="not known", detail=detail, is_whole=False)
             comparison = comparison._replace(row=row)
         comparisons.append(comparison)
-    if all(comparison.row.answer == "not compared" for comparison in comparisons):
+    if all(comparison.row.status == "not compared" for comparison in comparisons):
         rows = [comparison.row for comparison in comparisons]
-        obstacles = list(dict.fromkeys(row.how for row in rows))
+        obstacles = list(dict.fromkeys(row.detail for row in rows))
         there = [str(call.key) for call in others.calls]
         raise ValueError(
             "`like` must have outputs of layers that the model has, in their shapes and dtypes: "
