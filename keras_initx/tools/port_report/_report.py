@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from keras_initx._checks import summarize_names, truncate
+from keras_initx._checks import truncate
 from keras_initx._signatures import shorten_signature
 from keras_initx.inspection._environment import Environment
 from keras_initx.report._export import paragraphs
@@ -173,7 +173,11 @@ class PortReport(Tabular[PortCheck], Judgement):
         if settings:
             clauses.append(f"settings that differ: {'; '.join(settings)}")
         ties = [tie.text for tie in self.weights.ties]
-        in_training = [summarize_names(ties, "; ", shown=1)] if ties else []
+        in_training = ties[:1]
+        if len(ties) > 1:
+            in_training.append(
+                f"the same holds for {format_count(len(ties) - 1, 'parameter')} more"
+            )
         # A step that is equal says which settings make later ones differ.
         if step is None or step.obstacle or any(step._differing()):
             in_training += self.outputs._describe_settings("training")

@@ -134,6 +134,7 @@ def test_a_layer_that_is_used_twice_there_and_two_layers_here_are_told(count):
             "fc.weight is one parameter there and 2 weights here, fc/kernel and fc_b/kernel, which part at the first "
             "update"
         )
+        assert report.summary.endswith("at the first update; the same holds for 1 parameter more.")
 
 
 def test_parts_of_one_parameter_are_no_tie():
