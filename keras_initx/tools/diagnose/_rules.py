@@ -44,6 +44,8 @@ class Verdict:
             - `"error"`: part of the model does not learn, or numbers overflow.
             - `"warning"`: the model learns slowly, with fewer units, or not as intended.
             - `"note"`: harmless, or usually intended.
+        path: The path of the first of the affected layers, which is the path of a row of the
+            report; empty if the whole model is affected.
 
     See Also:
         `DiagnosisReport.verdicts`.
@@ -54,11 +56,7 @@ class Verdict:
     evidence: str
     remedy: Remedy
     level: Level = "warning"
-
-    @property
-    def path(self) -> str:
-        """The first of the affected layers, empty if the whole model is affected."""
-        return next(iter(self.layers), "")
+    path: str = ""
 
     @property
     def text(self) -> str:
@@ -176,7 +174,10 @@ def evaluate(diagnosis: Diagnosis, rules: Iterable[Rule]) -> list[Verdict]:
         for finding in findings:
             names = tuple(dict.fromkeys(layer.name for layer in finding.layers))
             remedy = spare_frozen_weights(finding.remedy, diagnosis)
-            verdicts.append(Verdict(rule.problem, names, finding.evidence, remedy, finding.level))
+            path = finding.layers[0].path if finding.layers else ""
+            verdicts.append(
+                Verdict(rule.problem, names, finding.evidence, remedy, finding.level, path)
+            )
         if rule.hides_all and _select_serious(findings_by_problem, rule.problem):
             break
     # The sort is stable: otherwise the order stays.
