@@ -98,7 +98,7 @@ class Implementation(Backend):
         return _ChangesInPlace(observe)
 
     def memory_address(self, tensor: Tensor) -> int:
-        if not isinstance(tensor, torch.Tensor) or not self.is_concrete(tensor):
+        if not hasattr(tensor, "untyped_storage") or not self.is_concrete(tensor):
             return 0
         if _is_distributed(tensor):
             tensor = tensor.to_local()

@@ -65,7 +65,7 @@ class ModelWeight:
     def dtype(self) -> DType:
         """The name of its dtype. A buffer of torch may have one that Keras lacks."""
         if not isinstance(self.variable, keras.Variable):
-            return self.variable.dtype
+            return str(self.variable.dtype)
         return str(keras.backend.standardize_dtype(self.variable.dtype))
 
     @property
