@@ -54,7 +54,7 @@ def test_other_weights_by_position_are_refused_with_the_name_of_the_argument(tmp
         with pytest.raises(TypeError, match=r"Pass other weights as `like`: `audit\(\.\.\., like=\.\.\.\)`"):
             keras_initx.audit(model, other)
     keras_initx.contract(model).save(tmp_path / "contract.json")
-    with pytest.raises(ValueError, match='"keras_initx contract". Pass it as `like`'):
+    with pytest.raises(ValueError, match=r"\"keras_initx contract\"\. Pass it as `like`"):
         keras_initx.audit(model, tmp_path / "contract.json")
 
 
