@@ -96,6 +96,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "tools.save_pretrained": ("save_pretrained",),
     "tools.studies": ("compare_initializers", "random_restarts"),
 }
+# Those of Keras that need no other here.
+_OF_KERAS = ("Constant", "Identity", "Ones", "Zeros")
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(["__version__", *_MODULES, *_MODULE_OF])
@@ -111,6 +113,12 @@ def __getattr__(name: str) -> _typing.Any:
         return _importlib.import_module(f"{__name__}.{name}")
     if name in _MODULE_OF:
         return getattr(_importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    if name in _OF_KERAS:
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}; it is in Keras: "
+            f"`keras.initializers.{name}`",
+            name=name,
+        )
     similar: list[str] = []
     if not name.startswith("_"):  # tools ask for many of those
         similar = _importlib.import_module(f"{__name__}._initializer_names").similar_class_names(

@@ -172,8 +172,13 @@ def suggest_matches(name: str, known: Iterable[str], cutoff: float = 0.5) -> str
 def suggest_paths(pattern: str, paths: Sequence[str]) -> str:
     """Return the end of a message about a pattern that matches no path.
 
-    It lists similar paths. If there are none, it lists the first path of each kind.
+    It lists similar paths. If there are none, it lists the first path of each kind. For the path of
+    a layer it lists the weights of the layer, the kernels first.
     """
+    of_layer = [path for path in paths if path.startswith(f"{pattern}/")]
+    if of_layer:
+        of_layer.sort(key=lambda path: not path.endswith("kernel"))
+        return f", since it is a layer with {', '.join(map(repr, of_layer[:3]))}"
     like_it = suggest_matches(pattern, paths)
     if like_it:
         return like_it

@@ -32,13 +32,15 @@ _OF_KERAS = ("constant", "identity", "ones", "zeros")
 
 
 def check_initializer(name: str, value: InitializerLike) -> keras.initializers.Initializer:
-    """Return the initializer given as an object, a string id or a config."""
+    """Return the initializer given as an object, a class, a string id or a config."""
+    if isinstance(value, type) and issubclass(value, keras.initializers.Initializer):
+        value = value()  # as Keras does it in a layer
     required = (
         f"`{name}` must be an initializer, its string id or its config. "
         f"Received: {name}={show(value)}"
     )
     if not isinstance(value, str | dict | keras.initializers.Initializer):
-        raise TypeError(required)
+        raise TypeError(f"{required}{_suggest_object(value)}")
     if isinstance(value, str):
         required += did_you_mean(map(repr, similar_ids(value)))
     try:
@@ -48,6 +50,20 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
     if not isinstance(initializer, keras.initializers.Initializer):
         raise ValueError(required)
     return initializer
+
+
+def _suggest_object(value: Any) -> str:
+    """Return the end of a message about a value that is no initializer: how to make one of it."""
+    if is_real(value):
+        return f"; for this value pass `keras.initializers.Constant({value})`"
+    if is_array(value):
+        return "; for these values pass `keras.initializers.Constant(array)`"
+    if callable(value):
+        return (
+            "; for a function of shape and dtype, derive a class from "
+            "`keras.initializers.Initializer` that calls it in `__call__`"
+        )
+    return ""
 
 
 def similar_ids(name: str) -> list[str]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeGuard, TypeVar
 import keras
 import numpy as np
 
-from keras_initx._checks import check_dtype, check_seed, check_shape
+from keras_initx._checks import check_dtype, check_seed, check_shape, summarize_names
+from keras_initx._initializer_names import similar_class_names
 from keras_initx._keras import (
     forget_unmade_variables,
     give_seed,
@@ -68,7 +69,14 @@ class Catalog(Mapping[str, CatalogEntry]):
             self._by_alias |= dict.fromkeys(entry.ids, entry)
 
     def __getitem__(self, name: str) -> CatalogEntry:
+        if name not in self._by_alias:
+            meant = similar_class_names(str(name))
+            similar = [repr(id) for id, entry in self.items() if entry.cls.__name__ in meant]
+            raise KeyError(f"no initializer has the id {name!r}{did_you_mean(similar)}")
         return self._by_alias[name]
+
+    def __repr__(self) -> str:
+        return f"<Catalog of {len(self)} initializers: {summarize_names(list(self))}>"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -124,7 +132,7 @@ def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
     def decorator(cls: Class) -> Class:
         ids = tuple(f"initx.{name}" for name in names)
         _ENTRIES.append(CatalogEntry(ids, cls, formula, use))
-        if "__init__" in vars(cls):
+        if constructor_parameters(cls):
             _suggest_arguments(cls)
         keras.saving.register_keras_serializable(package="initx")(cls)
         custom_objects = keras.saving.get_custom_objects()

@@ -20,7 +20,9 @@ class _Named(VarianceScaling):
             inspect.signature(cls).bind_partial(*arguments, **options)
         except TypeError as error:
             if options.keys() - constructor_parameters(VarianceScaling).keys() - {"gain"}:
-                raise  # a misspelled name, which that class would not take either
+                # A misspelled name, which that class would not take either, and the constructor
+                # refuses with the right one.
+                return super().__new__(cls)
             named = cls(seed=0)
             fixed = []
             for name in constructor_parameters(VarianceScaling):

@@ -16,7 +16,9 @@ import keras
 
 from keras_initx._checks import suggest_matches
 from keras_initx._extras import import_optional
+from keras_initx._received import show
 from keras_initx._similar_paths import describe_paths, group_similar
+from keras_initx._suggestions import did_you_mean
 from keras_initx._version import __version__
 from keras_initx.files import _local
 from keras_initx.report._export import as_csv, as_json, finite, image, page, paragraphs
@@ -43,6 +45,33 @@ def written_to(text: str, path: str | Path | None) -> str:
     if path is not None:
         _local.write_file(_local.check_local("path", path), text)
     return text
+
+
+# The methods that write other files than `save`.
+_METHODS = {".csv": "to_csv", ".htm": "to_html", ".html": "to_html", ".md": "to_markdown"}
+
+
+def check_other_formats(path: str | Path) -> None:
+    """Raise `ValueError` if the name of a file that `save` writes is for another method."""
+    method = _METHODS.get(Path(path).suffix.lower())
+    if method:
+        raise ValueError(
+            f"`path` must be the path of a JSON file; `{method}` writes such a file. "
+            f"Received: path={show(str(path))}"
+        )
+
+
+# What you may call a method by that has another name here.
+_MEANT = {
+    "data_frame": "to_pandas()",
+    "dataframe": "to_pandas()",
+    "df": "to_pandas()",
+    "save": "to_json(path)",
+    "show": "print(result)",
+    "to_dataframe": "to_pandas()",
+    "to_df": "to_pandas()",
+    "to_frame": "to_pandas()",
+}
 
 
 class NoPlotError(TypeError):
@@ -169,6 +198,13 @@ class Result(abc.ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}{self._headline()}>"
+
+    if not TYPE_CHECKING:  # which would take it for a name of any kind
+
+        def __getattr__(self, name: str) -> Any:
+            kind = type(self).__name__
+            hint = did_you_mean([_MEANT[name]] if name in _MEANT else [])
+            raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}", name=name)
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """Return the result as CSV.

@@ -206,12 +206,12 @@ class _Wrapper(textwrap.TextWrapper):
     """A wrapper that breaks lines at spaces and after commas.
 
     A word that is longer than a line is broken before arguments, such as in
-    `initx.sparse(gain=relu)`, or after a slash or an underscore, such as in
-    `encoder/self_attention/kernel`. `1/sqrt(2)` is not broken.
+    `initx.sparse(gain=relu)`, after the name of one, such as in `distribution='uniform'`, or after
+    a slash or an underscore, such as in `encoder/self_attention/kernel`. `1/sqrt(2)` is not broken.
     """
 
     wordsep_re = re.compile(r"(\s+)|(?<=,)")
-    _in_a_long_word = re.compile(r"(?<!sqrt)(?=\()|(?<=[a-z][/_])")
+    _in_a_long_word = re.compile(r"(?<!sqrt)(?=\()|(?<=[a-z][/_=])")
 
     def _split(self, text: str) -> list[str]:
         parts: list[str] = []

@@ -1,5 +1,8 @@
 """Weights are found by the names that Keras gives them, to be loaded and to be audited, in files and in dicts."""
 
+import ast
+import re
+
 import h5py
 import keras
 import numpy as np
@@ -403,11 +406,17 @@ def test_a_weight_that_is_not_in_the_file_is_new_and_one_that_is_only_there_is_m
     assert missing == [f"layers/dense_{number}/vars/{key}" for number in (1, 2) for key in (0, 1)]
 
 
-def test_it_is_said_where_only_names_differ():
+def test_where_only_names_differ_the_error_has_the_names_to_pass():
     source, model = dense("a", "b"), dense("c", "d")
     found = {weight.path: weight.value for weight in source.weights}
-    with pytest.raises(ValueError, match="perhaps only their names differ"):
+    with pytest.raises(ValueError, match="if their order is the same") as caught:
         load_pretrained(model, found, layout="keras")
+    names = ast.literal_eval(re.search(r"names=(\{.*\})", str(caught.value))[1])
+    assert not load_pretrained(model, found, names, layout="keras").left
+    # If the order of the sizes differs, nobody knows which belong together.
+    other = {"x/kernel": np.ones((4, 4)), "y/bias": np.ones(4), "x/bias": np.ones((4, 4)), "y/kernel": np.ones(4)}
+    with pytest.raises(ValueError, match="perhaps only their names differ"):
+        load_pretrained(model, other, layout="keras")
     del found[source.weights[0].path]
     with pytest.raises(ValueError, match=r"^(?s:(?!only their names).)*$"):
         load_pretrained(model, found, layout="keras")

@@ -17,7 +17,7 @@ from keras_initx.initializers._sparse import Masked, kept_sparse
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._pairing import canonical_weight_paths, pair_by_path
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.report._results import WeightTable
+from keras_initx.report._results import WeightTable, check_other_formats
 from keras_initx.report._table import Column, format_cell
 from keras_initx.report._terminal import line_width
 from keras_initx.tools.initialize._plan_file import format_plan, read_planned_weights
@@ -75,7 +75,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
 
         Raises:
             OSError: If the file cannot be written.
-            ValueError: If `path` is a URL.
+            ValueError: If `path` is a URL, or ends like the file of another method, `.csv`.
 
         Example:
             >>> import keras_initx
@@ -86,6 +86,7 @@ class InitializationPlan(WeightTable[PlannedWeight]):
             >>> keras_initx.audit(model, "init.json").summary
             '2 of 2 weights are as the plan says.'
         """
+        check_other_formats(path)
         self.to_json(path)
 
     def __eq__(self, other: object) -> bool:

@@ -6,8 +6,8 @@ initializer for each path:
     {"*kernel": "zeros", "*": None}
     -> {"hidden/kernel": Zeros(), "hidden/bias": Left("by rule", is_final=True)}
 
-A *condition* is a key of such a dict: a pattern for paths, a type of layer, or a function of a
-weight. An *item* is one element of a list of rules. A weight that is `Left` keeps its values.
+A *condition* is a key of such a dict: a pattern for paths, a layer, a type of layer, or a function
+of a weight. An *item* is one element of a list of rules. A weight that is `Left` keeps its values.
 """
 
 import contextlib
@@ -22,22 +22,30 @@ from typing import Any, Protocol, TypeAlias
 
 import keras
 
-from keras_initx._checks import accepts_arguments, quote_names, suggest_paths, truncate
+from keras_initx._checks import (
+    accepts_arguments,
+    quote_names,
+    suggest_paths,
+    summarize_names,
+    truncate,
+)
 from keras_initx._received import show
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike
 from keras_initx.backends._current import backend
 from keras_initx.initializers._as_ours import check_initializer
-from keras_initx.initializers._seeds import has_seed
+from keras_initx.initializers._seeds import has_seed, initializers_within
 from keras_initx.inspection._inventory import Inventory
+from keras_initx.inspection._layer_initializers import find_layer_initializers
 from keras_initx.inspection._patterns import find_first_matches, match_pattern
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.recipes._named import is_recipe, may_be_name, parse_recipe, unknown_recipe_error
-from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
+from keras_initx.recipes._weight_rules import BY_RULE, NOT_KNOWN, Left, WeightRules
+from keras_initx.report._text import choose_verb
 from keras_initx.tools.initialize._plan import InitializationPlan, read_plan
 
-# A pattern for paths, a layer type, or a predicate on a weight.
-Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
+# A pattern for paths, a layer or a type of layers, or a predicate on a weight.
+Condition: TypeAlias = str | keras.Layer | type[keras.Layer] | Callable[[ModelWeight], bool]
 # Maps conditions to initializers, or to `None` for weights that are left unchanged.
 RuleDict: TypeAlias = Mapping[Condition, InitializerLike | None]
 # A dict, a recipe or its name, what a recipe returned, or a function of the model.
@@ -243,10 +251,10 @@ def _apply_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
     """
     values: dict[Condition, InitializerLike | Left] = {}
     for condition, value in rules.items():
-        values[condition] = Left("by rule", is_final=True)
+        values[condition] = Left(BY_RULE, is_final=True)
         if not _is_condition(condition):
             raise TypeError(
-                "`rules` must have patterns, layer types or functions as keys. "
+                "`rules` must have patterns, layers, layer types or functions as keys. "
                 f"Received: {show(condition)} as a key"
             )
         if value is not None:
@@ -271,6 +279,7 @@ def _apply_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
     for condition, paths in paths_by_condition.items():
         if isinstance(condition, str) and rules[condition] is not None:
             notes += _note_other_names(condition, paths)
+    notes += _note_drawn_vectors(matches, values, weights_by_path)
     return WeightRules(by_path, tuple(notes))
 
 
@@ -283,6 +292,49 @@ def _note_other_names(condition: str, paths: Sequence[str]) -> list[str]:
         return []
     names = [f"{name} ({count})" for name, count in counts.items()]
     return [f"The rule {condition!r} is also for {', '.join(names)}."]
+
+
+def _note_drawn_vectors(
+    matches: Mapping[str, tuple[Condition, Any]],
+    values: Mapping[Condition, Any],
+    weights: Mapping[str, ModelWeight],
+) -> list[str]:
+    """Note the biases and scales that a rule draws at random by the law of a kernel.
+
+    Args:
+        matches: The condition that matches a weight, by its path.
+        values: The initializer of each condition.
+        weights: The weights by their paths.
+    """
+    suspects: dict[str, ModelWeight] = {}
+    for path, (condition, _) in matches.items():
+        if len(weights[path].shape) == 1 and _is_for_kernels(values[condition]):
+            suspects[path] = weights[path]
+    vectors = []
+    for path, found in find_layer_initializers(list(suspects.values())).items():
+        if isinstance(found.initializer, keras.initializers.Zeros | keras.initializers.Ones):
+            vectors.append(path)
+    if not vectors:
+        return []
+    one, several = "vector is", "vectors are"
+    if all(path.endswith("bias") for path in vectors):
+        one, several = "bias is", "biases are"
+    kind = choose_verb(len(vectors), f"{one} drawn as a kernel", f"{several} drawn as kernels")
+    names = summarize_names([weights[path].shown for path in vectors])
+    return [f'{len(vectors)} {kind}: {names}. A rule for "*/kernel" leaves them.']
+
+
+def _is_for_kernels(value: Any) -> bool:
+    """Return whether an initializer scales by the fans of a kernel, and was given no axes."""
+    if not isinstance(value, keras.initializers.Initializer):
+        return False
+    for nested in initializers_within(value):
+        if isinstance(nested, keras.initializers.VarianceScaling):
+            # Of versions of Keras before 3.15 those have no axes.
+            axes = [getattr(nested, name, None) for name in ("input_axes", "output_axes")]
+            if axes == [None, None]:
+                return True
+    return False
 
 
 def _parse_initializer(condition: Any, value: InitializerLike) -> keras.initializers.Initializer:
@@ -306,10 +358,14 @@ def _is_condition(condition: Any) -> bool:
 
 def _is_match(condition: Condition, weight: ModelWeight) -> bool:
     if isinstance(condition, str):
-        return bool(match_pattern(condition, (weight.path, weight.shown)))
-    if isinstance(condition, type):
+        # Also the path of a variable in Keras, "net/hidden/kernel", which has the model's name.
+        is_variable_path = condition == weight.variable.path
+        return is_variable_path or bool(match_pattern(condition, (weight.path, weight.shown)))
+    if isinstance(condition, type | keras.Layer):
         # Not biases, for which an initializer for kernels is unsuitable.
         if len(weight.shape) < 2:
             return False
+        if isinstance(condition, keras.Layer):
+            return any(layer is condition for layer in weight.layers)
         return any(isinstance(layer, condition) for layer in weight.layers)
     return bool(condition(weight))

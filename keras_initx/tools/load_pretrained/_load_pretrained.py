@@ -667,13 +667,44 @@ def _check_can_load(report: LoadReport, own: Pairs) -> None:
     if not any(row.sources for row in report.rows) and not own.reasons:
         paths = [repr(row.path) for row in report.rows]
         names = [repr(name) for name in report.unused]
-        hint = ""
-        if have_equal_sizes([row.shape or () for row in report.rows], report.unused.values()):
-            hint = "; they have the same sizes, so perhaps only their names differ"
         raise ValueError(
             "`names` must map weights to arrays, because no array has the name of a weight. "
-            f"Received: weights {truncate(paths)}; arrays {truncate(names)}{hint}"
+            f"Received: weights {truncate(paths)}; arrays {truncate(names)}"
+            f"{_suggest_names(report)}"
         )
+
+
+# Layers of which you see at a glance that none is missing.
+_FEW = 4
+
+
+def _suggest_names(report: LoadReport) -> str:
+    """Return the end of the message about other names: a mapping to copy, if the sizes allow one.
+
+    The layers of both are taken in their order, each with the sizes of its weights.
+    """
+    ours = {row.path: row.shape or () for row in report.rows}
+    # torch counts the batches that a normalization has seen.
+    theirs = {name: shape for name, shape in report.unused.items() if shape or "." not in name}
+    if not have_equal_sizes(ours.values(), theirs.values()):
+        return ""
+    layers, modules = _group_sizes(ours), _group_sizes(theirs)
+    if list(layers.values()) != list(modules.values()):
+        return "; they have the same sizes, so perhaps only their names differ"
+    names = dict(zip(layers, modules, strict=True))
+    hint = f"; if their order is the same, pass names={names}"
+    if len(names) > _FEW:
+        hint += ". A pattern names several, such as {'block_*': 'blocks.{0}'}"
+    return hint
+
+
+def _group_sizes(shapes: Mapping[str, Shape]) -> dict[str, list[int]]:
+    """Return the sizes of the weights of each layer or module, sorted."""
+    sizes: dict[str, list[int]] = {}
+    for name, shape in shapes.items():
+        layer = re.sub("[/.][^/.]*$", "", name)
+        sizes.setdefault(layer, []).append(math.prod(shape))
+    return {layer: sorted(of_layer) for layer, of_layer in sizes.items()}
 
 
 def _assign_values(steps: Sequence[Assignment], contents: Contents, atomic: bool) -> None:

@@ -226,7 +226,7 @@ def test_arrays_are_compared_with_the_lines_of_their_names(tmp_path, path, mark)
     found[f"hidden{mark}kernel"] = found[f"hidden{mark}kernel"].astype("float16")
     assert off(found, path) == {f"hidden{mark}kernel": ("bits", "float16, and float32 in the plan")}
     (row,) = keras_initx.audit(found, path).not_compared
-    assert (row.path, row.detail) == ("step", "not in the plan")
+    assert (row.path, row.reason) == ("step", "not in the plan")
 
 
 def test_an_audit_refuses_a_plan_of_other_weights(path):
