@@ -40,7 +40,7 @@ const PHRASES = {
     "onnx",
     "save",
   ],
-  checkpoints: [
+  load_pretrained: [
     "hugging face",
     "huggingface",
     "load weights",
@@ -52,7 +52,7 @@ const PHRASES = {
     "seed",
     "seeds",
   ],
-  support: [
+  versions: [
     "bf16",
     "bfloat16",
     "float16",

@@ -420,6 +420,14 @@ def _global_state() -> Any:
     return vars(sys.modules[keras.random.SeedGenerator.__module__])["global_state"]
 
 
+def is_in_scope() -> bool:
+    """Return whether this thread is in a `keras.StatelessScope`, which gets what is assigned.
+
+    Relies on the name under which Keras keeps the scope.
+    """
+    return _global_state().get_global_attribute("stateless_scope") is not None
+
+
 def read_mask(tensor: Tensor) -> Tensor | None:
     """Return the mask that Keras has put on a tensor, or `None`.
 

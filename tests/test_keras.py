@@ -404,6 +404,13 @@ def test_the_global_seed_is_that_of_before():
     assert seed_of() == 1
 
 
+def test_a_scope_that_gets_assigned_values_is_seen():
+    assert not _keras.is_in_scope()
+    with keras.StatelessScope():
+        assert _keras.is_in_scope()
+    assert not _keras.is_in_scope()
+
+
 def test_what_compile_and_losses_got_is_found():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
     model.compile("sgd", keras.losses.Huber(delta=3.0), loss_weights=2.0)

@@ -46,7 +46,7 @@ TOOLS = {
     "compare_outputs": {"load_pretrained"},
     "port_report": {"compare_outputs", "load_pretrained", "save_pretrained"},
     "diagnose": set(),
-    "audit": {"initialize"},
+    "audit": {"initialize", "load_pretrained"},
     "studies": {"audit"},
 }
 OF_OTHER_BACKENDS = {f"keras_initx.backends._{name}" for name in FRAMEWORKS - {BACKEND}}

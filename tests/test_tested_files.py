@@ -18,6 +18,7 @@ TESTED_THROUGH = {
     "tools/audit/_compare_profiles.py": "tools/audit/test_properties.py",
     "tools/audit/_property_test.py": "tools/audit/test_properties.py",
     "backends/_current.py": "test_startup.py",
+    "inspection/_drawn_values.py": "tools/loading/test_draws.py",
     "cli/_inputs.py": "cli/test_diagnose_command.py",
     "cli/_ports.py": "cli/test_port_command.py",
     "cli/_models.py": "cli/test_diagnose_command.py",

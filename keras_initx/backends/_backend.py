@@ -10,7 +10,7 @@ import math
 import random
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import keras
 import numpy as np
@@ -57,6 +57,20 @@ class Computation:
     is_exact: bool = False
     drawn_seed: int | None = None
     seeded_call: tuple[Callable[[Tensor], Tensor], Tensor] | None = None
+
+
+class ChangeInPlace(NamedTuple):
+    """An operation that changes a tensor in place.
+
+    Attributes:
+        tensor: The tensor.
+        drawn_by: The name of the operation if it draws or fills the tensor, empty if not.
+        is_load: Whether it copies values from elsewhere.
+    """
+
+    tensor: Tensor
+    drawn_by: str
+    is_load: bool
 
 
 class Backend:
@@ -145,6 +159,24 @@ class Backend:
                 returns new ones.
         """
         return self.to_tensor(change(None, self.host_view(tensor)))
+
+    def changes_in_place(
+        self, observe: Callable[[ChangeInPlace, Callable[[], Any]], Any]
+    ) -> contextlib.AbstractContextManager[Any]:
+        """Return a context that passes each change of a tensor in place to `observe`.
+
+        This holds in this thread. `observe` gets the change and a function that makes it, and
+        returns the result of this function.
+        """
+        return contextlib.nullcontext()
+
+    def memory_address(self, tensor: Tensor) -> int:
+        """Return the address of the memory that a tensor shares with its views, 0 if not known."""
+        return 0
+
+    def is_part_of(self, tensor: Tensor, whole: Tensor) -> bool:
+        """Return whether a tensor is a view of `whole`, or both have the same memory."""
+        return False
 
     def layout_of(self, value: Tensor) -> Any:
         """Return the layout of a value that is spread over devices, or `None` for others."""

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib.util
+import inspect
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,17 @@ from typing import Any, NamedTuple, cast
 
 import keras
 import torch
+from torch.overrides import TorchFunctionMode
 
 from keras_initx._keras import has_layout
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._backend import Backend, Function, apply_present, kept_on
+from keras_initx.backends._backend import (
+    Backend,
+    ChangeInPlace,
+    Function,
+    apply_present,
+    kept_on,
+)
 from keras_initx.backends._moments import Moments
 from keras_initx.backends._process import SharedByThreads
 
@@ -83,6 +91,26 @@ class Implementation(Backend):
     def snapshot(self, value: Tensor) -> Tensor:
         return value.detach().clone()
 
+    def changes_in_place(
+        self, observe: Callable[[ChangeInPlace, Callable[[], Any]], Any]
+    ) -> contextlib.AbstractContextManager[Any]:
+        return _ChangesInPlace(observe)
+
+    def memory_address(self, tensor: Tensor) -> int:
+        if not isinstance(tensor, torch.Tensor) or not self.is_concrete(tensor):
+            return 0
+        if _is_distributed(tensor):
+            tensor = tensor.to_local()
+        return int(tensor.untyped_storage().data_ptr())
+
+    def is_part_of(self, tensor: Tensor, whole: Tensor) -> bool:
+        address = self.memory_address(tensor)
+        if not address or address != self.memory_address(whole):
+            return False
+        # Some weights lie side by side in one memory, such as those of a recurrent layer on a GPU.
+        distance = tensor.storage_offset() - whole.storage_offset()
+        return bool(0 <= distance < max(whole.numel(), 1))
+
     def host_view(self, value: Any) -> Array:
         if not isinstance(value, torch.Tensor):
             return super().host_view(value)
@@ -90,11 +118,18 @@ class Implementation(Backend):
         if _is_distributed(tensor):
             tensor = tensor.full_tensor()
         tensor = tensor.cpu()  # Keras would copy
+        # Buffers of a module may have these two forms.
+        if tensor.is_quantized:
+            tensor = tensor.dequantize()
+        if tensor.layout != torch.strided:
+            tensor = tensor.to_dense()
         name = str(tensor.dtype).removeprefix("torch.")
         if name.startswith(_BEYOND_NUMPY):
-            bits: Array = tensor.view(getattr(torch, f"int{8 * tensor.element_size()}")).numpy()
-            return bits.view(name)
-        array: Array = tensor.numpy()
+            return _view_bits(tensor).view(name)
+        try:
+            array: Array = tensor.numpy()
+        except TypeError:  # a dtype that NumPy lacks, such as half precision complex numbers
+            array = _view_bits(tensor)
         return array
 
     def on_accelerator(self) -> bool:
@@ -329,6 +364,47 @@ class Implementation(Backend):
                     apply_present(optimizer, gradients, variables)
 
 
+_DRAWS_IN_PLACE = (
+    "bernoulli_",
+    "cauchy_",
+    "exponential_",
+    "geometric_",
+    "log_normal_",
+    "normal_",
+    "random_",
+    "uniform_",
+)
+_FILLS_IN_PLACE = ("fill_", "zero_")
+
+
+class _ChangesInPlace(TorchFunctionMode):
+    """Passes each operation that changes a tensor in place to `observe`."""
+
+    def __init__(self, observe: Callable[[ChangeInPlace, Callable[[], Any]], Any]) -> None:
+        super().__init__()
+        self._observe = observe
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        options = kwargs or {}
+        name = getattr(func, "__name__", "")
+        tensor = args[0] if args else options.get("tensor")
+        is_in_place = name.endswith("_") and not name.endswith("__")
+        if not isinstance(tensor, torch.Tensor) or not (is_in_place or name == "__setitem__"):
+            return func(*args, **options)
+        # Some functions of `torch.nn.init` arrive as themselves, and of others each operation.
+        frame = inspect.currentframe()
+        caller = frame.f_back.f_globals.get("__name__") if frame and frame.f_back else ""
+        modules = {getattr(func, "__module__", ""), caller}
+        is_draw = name in _DRAWS_IN_PLACE + _FILLS_IN_PLACE or torch.nn.init.__name__ in modules
+        is_load = name in ("copy_", "set_")
+        if name == "__setitem__":
+            is_load = isinstance(args[-1], torch.Tensor)
+        change = ChangeInPlace(tensor, name if is_draw else "", is_load and not is_draw)
+        return self._observe(change, lambda: func(*args, **options))
+
+
 class _NormRecorder:
     """A hook of a tensor, which keeps the norm of its gradient, and not the gradient.
 
@@ -381,7 +457,12 @@ class _Buffer(NamedTuple):
 
     @property
     def dtype(self) -> DType:
-        return str(keras.backend.standardize_dtype(self.value.dtype))
+        """The name of its dtype, after `meta` or `sparse` if its values cannot be assigned."""
+        value = self.value
+        name = str(value.dtype).removeprefix("torch.")
+        if value.device.type == "meta":
+            return f"meta {name}"
+        return name if value.layout == torch.strided else f"sparse {name}"
 
     def assign(self, value: Array | Tensor) -> None:
         tensor = torch.as_tensor(value)
@@ -394,6 +475,11 @@ class _Buffer(NamedTuple):
 def _find_buffer(module: torch.nn.Module, name: str) -> _Buffer:
     module_name, _, attribute = name.rpartition(".")
     return _Buffer(module.get_submodule(module_name), attribute, name)
+
+
+def _view_bits(tensor: torch.Tensor) -> Array:
+    bits: Array = tensor.view(getattr(torch, f"int{8 * tensor.element_size()}")).numpy()
+    return bits
 
 
 def _is_distributed(tensor: Tensor) -> bool:

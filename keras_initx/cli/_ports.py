@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras_initx
-from keras_initx.checkpoints._sources import LayoutName
+from keras_initx.checkpoints._sources import LayoutName, is_torch_module
 from keras_initx.cli._inputs import (
     call_function,
     import_object,
@@ -17,9 +17,8 @@ from keras_initx.cli._inputs import (
     write_report,
 )
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.tools.compare_outputs._counterparts import select_weight_names
+from keras_initx.tools.compare_outputs._counterparts import select_weight_names, translate_names
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
-from keras_initx.tools.compare_outputs._reading import is_torch_module
 from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
 from keras_initx.tools.load_pretrained._array_names import NamesDict
 from keras_initx.tools.port_report._port_report import PortBatch, make_port_batch
@@ -58,7 +57,8 @@ def _load_if_all_fits(model: Any, module: Any, names: NamesDict | None, layout: 
     The report lists missing arrays, and compares the weights that the model has.
     """
     source = module.state_dict()
-    names = select_weight_names(names, Inventory(model).weights)
+    inventory = Inventory(model)
+    names = select_weight_names(translate_names(names, inventory), inventory.weights)
     plan = keras_initx.load_pretrained(model, source, names, layout=layout, dry_run=True)
     if plan.ok and any(row.sources for row in plan.rows):
         keras_initx.load_pretrained(model, source, names, layout=layout)

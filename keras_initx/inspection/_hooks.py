@@ -3,8 +3,8 @@
 While a model is watched (`_watch.py`), attributes of objects are replaced (`replace_attribute`):
 the method by which Keras calls a layer, its activation, the cast of its inputs, and the call of an
 operation that is no layer. While a layer is copied (`_layer_initializers.py`) or weights are
-loaded, methods of all layers are replaced, but for one thread only (`PatchedMethod`): the method
-that adds a weight, and the method that makes a layer.
+loaded, methods of classes are replaced, but for one thread only (`PatchedMethod`): the methods
+that add a weight, make a layer and assign a variable, and the calls of initializers.
 
 This file also reads the activations of layers.
 """
@@ -43,19 +43,22 @@ def replace_attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 class PatchedMethod:
-    """A method of `keras.Layer` that a thread replaces by functions of its own.
+    """A method of a class that a thread replaces by functions of its own.
 
     The first thread replaces the method and the last puts it back, in whatever order they end.
 
     Args:
+        owner: The class, which may inherit the method.
         name: The name of the method.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, owner: type, name: str) -> None:
+        self._owner = owner
         self._name = name
         self._functions: dict[int, list[Callable[..., Any]]] = {}
         self._changing = threading.Lock()
         self._original: Any = None
+        self._is_inherited = False
 
     @contextlib.contextmanager
     def wrap(self, function: Callable[..., Any]) -> Iterator[None]:
@@ -68,8 +71,10 @@ class PatchedMethod:
         try:
             with self._changing:
                 if not self._functions:
-                    self._original = vars(keras.Layer)[self._name]
-                    setattr(keras.Layer, self._name, self._replacement())
+                    inherited = getattr(self._owner, self._name)
+                    self._original = vars(self._owner).get(self._name, inherited)
+                    self._is_inherited = self._name not in vars(self._owner)
+                    setattr(self._owner, self._name, self._replacement())
                 self._functions.setdefault(thread, []).append(function)
             yield
         finally:
@@ -80,7 +85,10 @@ class PatchedMethod:
                 if not functions:
                     self._functions.pop(thread, None)
                 if not self._functions and self._original is not None:
-                    setattr(keras.Layer, self._name, self._original)
+                    if self._is_inherited:
+                        delattr(self._owner, self._name)
+                    else:
+                        setattr(self._owner, self._name, self._original)
                     self._original = None
 
     def _replacement(self) -> Any:
@@ -98,8 +106,9 @@ class PatchedMethod:
         return staticmethod(method) if is_static else method
 
 
-ADDED_WEIGHTS = PatchedMethod("add_weight")
-MADE_LAYERS = PatchedMethod("__new__")
+ADDED_WEIGHTS = PatchedMethod(keras.Layer, "add_weight")
+MADE_LAYERS = PatchedMethod(keras.Layer, "__new__")
+ASSIGNED_VARIABLES = PatchedMethod(keras.Variable, "assign")
 
 
 @contextlib.contextmanager

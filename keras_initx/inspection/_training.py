@@ -44,6 +44,11 @@ def computes_own_loss(model: keras.Model) -> bool:
     return getattr(model.compute_loss, "__func__", None) is not keras.Model.compute_loss
 
 
+def has_own_train_step(model: keras.Model) -> bool:
+    # By its class or by itself.
+    return getattr(model.train_step, "__func__", None) is not keras.Model.train_step
+
+
 def sum_added_losses(model: keras.Model) -> Tensor:
     """Sum the losses that regularizers and `add_loss` added in the last call."""
     total = keras.ops.zeros(())

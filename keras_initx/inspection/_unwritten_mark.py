@@ -75,6 +75,14 @@ def count_unwritten(value: Tensor) -> Count:
     return Count(unwritten, nan)
 
 
+def is_any_written(value: Tensor) -> bool:
+    """Return whether a weight has a value without the mark in this process."""
+    for _, values in backend.parts(value):
+        if not all(_is_unwritten(chunk).all() for chunk in iterate_chunks(values)):
+            return True
+    return False
+
+
 def unwritten_mask(value: Tensor) -> Tensor:
     """Return a mask of the values that were never written, in the layout of the weight."""
 

@@ -63,7 +63,9 @@ class ModelWeight:
 
     @property
     def dtype(self) -> DType:
-        """The name of its dtype."""
+        """The name of its dtype. A buffer of torch may have one that Keras lacks."""
+        if not isinstance(self.variable, keras.Variable):
+            return self.variable.dtype
         return str(keras.backend.standardize_dtype(self.variable.dtype))
 
     @property
@@ -137,6 +139,11 @@ class ModelWeight:
         if not is_kernel(self.variable):
             return None
         return kernel_fans(self.layer, self.variable)
+
+
+def has_memory(weight: ModelWeight) -> bool:
+    """Return whether a weight has values: a buffer of torch on the meta device has none."""
+    return not weight.dtype.startswith("meta ")
 
 
 def module_weight_name(weight: ModelWeight) -> str:

@@ -12,6 +12,8 @@ from keras_initx.initializers._initializer import Initializer
 
 # Why a weight keeps its values under a recipe, and is not compared by an audit.
 NOT_KNOWN = "the recipe does not know its role"
+# Why a weight keeps its values under a rule with `None`. Plans have this text.
+BY_RULE = "by rule"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "back_to_torch.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "save_pretrained.md"
 WIDTH, WORDS = 32, 50
 OF_TRANSFORMERS = {"vocab_size": WORDS, "hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 4}
 OF_KERAS_HUB = {"vocabulary_size": WORDS, "num_layers": 2, "hidden_dim": WIDTH}

@@ -20,9 +20,11 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 
 from keras_initx._checks import accepts_arguments, check_root, summarize_names
+from keras_initx._received import show
 from keras_initx._signatures import shorten_signature
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import checkpoint_paths, is_weights_path
+from keras_initx.checkpoints._sources import is_torch_module
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._pairing import Pairs, pair_by_path_or_name
 from keras_initx.recipes._parts import ENDS, Doubt
@@ -36,6 +38,7 @@ from keras_initx.tools.audit._contract import (
     compare_contracts,
     contract,
     is_build_function,
+    is_contract_file,
     measure_one_draw,
     read_contract,
 )
@@ -51,7 +54,13 @@ from keras_initx.tools.audit._profile import NOT_FINITE, Profile
 from keras_initx.tools.audit._property_test import ALPHA, Outcome
 from keras_initx.tools.audit._rows import make_all_rows, make_rows
 from keras_initx.tools.audit._rule_expectations import open_expectations
-from keras_initx.tools.audit._subjects import Subject, key_by_paths, list_subjects, open_weights
+from keras_initx.tools.audit._subjects import (
+    Subject,
+    key_by_paths,
+    key_module_by_paths,
+    list_subjects,
+    open_weights,
+)
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._rules import RulesOrPlan, resolve_rules
 
@@ -65,10 +74,19 @@ class _Side(NamedTuple):
     Attributes:
         content: A contract, the weights and layers of a model, or arrays by name.
         text: The words for the source of the expected weights: `"in the contract"`.
+        is_module: Whether the arrays are those of a module of torch.
     """
 
     content: Contract | Inventory | Mapping[str, Any]
     text: str
+    is_module: bool = False
+
+    def key_by_paths(self, inventory: Inventory) -> tuple[dict[str, Any], Pairs]:
+        """Call the arrays by the paths of the weights of a model."""
+        assert isinstance(self.content, Mapping)
+        if self.is_module:
+            return key_module_by_paths(inventory, self.content)
+        return key_by_paths(inventory, self.content)
 
 
 class _PairedContracts(NamedTuple):
@@ -99,10 +117,10 @@ def _pair_contracts(weights: Like, like: Like) -> _PairedContracts:
         inventory = ours if isinstance(ours, Inventory) else None
         pairs = None
         if isinstance(ours, Inventory) and isinstance(theirs, Mapping):
-            theirs, pairs = key_by_paths(ours, theirs)
+            theirs, pairs = their_side.key_by_paths(ours)
             pairs = pairs.worded("`like`", "`weights`")
         elif isinstance(ours, Mapping) and isinstance(theirs, Inventory):
-            ours, pairs = key_by_paths(theirs, ours)
+            ours, pairs = our_side.key_by_paths(theirs)
             pairs = pairs.worded("`weights`", "`like`")
         our_contract, their_contract = _measure(ours), _measure(theirs)
     if pairs is None:
@@ -136,7 +154,9 @@ def _open_side(name: str, source: Like) -> Iterator[_Side]:
                 text = f"in {os.path.basename(paths[0].rstrip(os.sep))}{others}"
             elif isinstance(source, keras.Model):
                 text = "in the other model"
-            yield _Side(content, text)
+            elif is_torch_module(source):
+                text = "in the module"
+            yield _Side(content, text, is_torch_module(source))
 
 
 def _measure(content: Contract | Inventory | Mapping[str, Any]) -> Contract:
@@ -157,7 +177,8 @@ def _check_without_like(weights: Any, rules: Any) -> None:
             f"with `like` does `audit` call it, as `contract` does. Received: {weights=!r}"
         )
     if (
-        is_build_function(rules)
+        not is_torch_module(rules)
+        and is_build_function(rules)
         and accepts_arguments(rules)
         and not accepts_arguments(rules, weights)
     ):
@@ -166,11 +187,31 @@ def _check_without_like(weights: Any, rules: Any) -> None:
             "`rules` must be rules, a recipe or a plan. Pass a function that makes weights as "
             f"`like`: `audit(..., like={name})`. Received: {rules=!r}"
         )
+    if _are_weights(rules):
+        raise TypeError(
+            "`rules` must be rules, a recipe or a plan. Pass other weights as `like`: "
+            f"`audit(..., like=...)`. Received: rules={show(rules)}"
+        )
     if isinstance(weights, Contract):
         raise TypeError(
             "`weights` must be a model or arrays, because rules say nothing of a contract. To "
             f"compare the contract with other weights, pass these as `like`. Received: {weights=!r}"
         )
+
+
+def _are_weights(rules: Any) -> bool:
+    """Return whether rules are what `like` takes: a model, a module, files, or a dict of arrays."""
+    if isinstance(rules, Mapping):
+        return bool(rules) and all(hasattr(value, "dtype") for value in rules.values())
+    if isinstance(rules, str | os.PathLike):
+        path = os.fspath(rules)
+        return is_weights_path(path) or (os.path.isfile(path) and is_contract_file(path))
+    if isinstance(rules, list | tuple):
+        return bool(rules) and all(
+            isinstance(path, str | os.PathLike) and is_weights_path(os.fspath(path))
+            for path in rules
+        )
+    return isinstance(rules, keras.Model) or is_torch_module(rules)
 
 
 def _describe_rules(rules: RulesOrPlan | None, resolved: Any) -> str:
@@ -228,6 +269,8 @@ def audit(
         weights: The weights to audit. One of:
 
             - a built Keras model, or the path of a saved one;
+            - a module of torch: next to a model, its arrays get the names and the order of axes of
+              Keras, as far as `load_pretrained` finds them without `names`;
             - the path of a file of arrays (`.safetensors`, `.npz`, `.weights.h5`), of an index
               (`.index.json`) or of a folder, or a list of files;
             - a dict from names to arrays;
@@ -377,7 +420,7 @@ def _audit_by_like(weights: Like, like: Like, alpha: float) -> AuditReport:
         count_branches = functools.partial(_build_and_count_branches, weights)
     rows = make_all_rows(judged, ours, theirs, paired.pairs.reasons, count_branches)
     notes = [*_note_pairs(paired.pairs), *_note_unbuilt(paired.inventory)]
-    return AuditReport(rows, paired.source, notes)
+    return AuditReport(rows, paired.source, notes, has_other_weights=True)
 
 
 def _note_pairs(pairs: Pairs) -> list[str]:

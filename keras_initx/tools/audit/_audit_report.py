@@ -173,11 +173,14 @@ class AuditReport(Tabular[Group], Judgement):
         source: The source of the expected weights, e.g. `"the rules say"` or `"in the contract"`.
         notes: Lines of text: the layers of your model that are not built, and the fans that rules
             guess from the shape.
+        has_other_weights: Whether the weights were compared with others, by `like`. Then weights
+            with other bits may be as expected, and the summary always counts the equal ones.
     """
 
     rows: list[WeightAudit]
     source: str
     notes: Sequence[str] = ()
+    has_other_weights: bool = False
 
     @property
     def problems(self) -> list[WeightAudit]:
@@ -305,7 +308,10 @@ class AuditReport(Tabular[Group], Judgement):
         """Name the weights with too few values for a change that other weights would show."""
         factors = {}
         for weight in self.rows:
-            if weight.resolution is not None and round(weight.resolution, 2) > _COARSE:
+            # Of equal bits, no change is missed.
+            if weight.resolution is None or weight.is_unchanged:
+                continue
+            if round(weight.resolution, 2) > _COARSE:
                 factors[weight.path] = weight.resolution
         if not factors:
             return ""
@@ -319,11 +325,12 @@ class AuditReport(Tabular[Group], Judgement):
         )
 
     def _unchanged_text(self) -> str:
-        """Say how many weights are equal bit for bit, if bits are known and some differ."""
+        """Say how many weights are equal bit for bit, if bits are known."""
         known = [weight for weight in self.rows if weight.is_unchanged is not None]
         count = len(self.unchanged)
         rows = sum(weight.rows_unchanged or 0 for weight in known if not weight.is_unchanged)
-        if count == len(known) or not (count or rows):
+        says_more = self.has_other_weights or (count < len(known) and (count or rows))
+        if not known or not says_more:
             return ""
         text = f" The same bit for bit: {count} of {len(known)}"
         if rows:

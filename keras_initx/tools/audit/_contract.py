@@ -5,6 +5,7 @@ merged. `ContractExpectation` compares a weight with its line of a contract.
 """
 
 import gc
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -193,8 +194,8 @@ def contract(
 
             - a function without arguments that returns a built Keras model, or a dict from names to
               arrays, such as the `state_dict()` of a torch module;
-            - one draw: a model, the path of a saved model or of files of arrays, or a dict from
-              names to arrays, see `audit`.
+            - one draw: a model, a module of torch, the path of a saved model or of files of arrays,
+              or a dict from names to arrays, see `audit`.
         draws: How often to call the function.
         seed: An integer in `[0, 2**32)`, the root of the seeds of all draws.
         verbose: Whether to show progress: `"auto"` on a terminal, unless you called
@@ -333,6 +334,15 @@ def is_contract(content: Any) -> bool:
     return FORMAT.is_in(content)
 
 
+def is_contract_file(path: str) -> bool:
+    """Return whether a file has a contract."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return is_contract(json.load(file))
+    except (OSError, ValueError):  # no text, or no JSON
+        return False
+
+
 def read_contract(name: str, path: str) -> Contract:
     """Read a contract from a file.
 
@@ -391,14 +401,27 @@ class ContractExpectation(Expectation):
         if are_comparable:
             value_outcomes, reason = self._compare_values(weight, actual)
             outcomes += value_outcomes
-        is_unchanged = None
-        if self.draws == 1 and expected.kind == actual.kind == "constant":
-            is_unchanged = weight.dtype == self.dtype and expected.value == actual.value
-        elif self.draws == 1 and None not in (expected.digest, actual.digest):
-            is_unchanged = expected.digest == actual.digest
         return Comparison(
-            weight, self, actual, expected, tuple(outcomes), reason, is_unchanged=is_unchanged
+            weight,
+            self,
+            actual,
+            expected,
+            tuple(outcomes),
+            reason,
+            is_unchanged=self._compare_bits(weight),
         )
+
+    def _compare_bits(self, weight: WeightContract) -> bool | None:
+        """Return whether all bits are equal, or `None` if one side does not know its bits."""
+        expected, actual = self.line.profile, weight.profile
+        if self.draws > 1:
+            return None
+        if expected.kind == actual.kind == "constant":
+            return weight.dtype == self.dtype and expected.value == actual.value
+        for profile in (expected, actual):
+            if profile.kind != "constant" and profile.digest is None:
+                return None
+        return expected.digest == actual.digest
 
     def _read_profile(self, weight: WeightContract) -> Profile:
         """Return the profile of a weight. One draw does not tell fixed values from random ones."""

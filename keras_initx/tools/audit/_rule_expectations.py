@@ -6,9 +6,10 @@ no rule            what the layer declares
 """
 
 import contextlib
+import copy
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import keras
@@ -16,6 +17,7 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, truncate
 from keras_initx._typing import Array, DType
+from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
 from keras_initx.initializers._sharding import is_exact
 from keras_initx.initializers._sparse import Masked
@@ -23,6 +25,7 @@ from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._layer_initializers import WeightInitializer, find_layer_initializers
 from keras_initx.inspection._pairing import pair_by_path_or_name
 from keras_initx.inspection._weights import ModelWeight
+from keras_initx.recipes._weight_rules import BY_RULE
 from keras_initx.tools.audit._initializer_expectations import (
     DeclaredFallback,
     InitializerExpectation,
@@ -35,13 +38,20 @@ from keras_initx.tools.audit._property_test import ALPHA, Outcome, proven
 from keras_initx.tools.audit._subjects import (
     Audited,
     Subject,
+    list_buffers,
     list_subjects,
+    list_weight_subjects,
     open_weights,
     weight_subject,
 )
 from keras_initx.tools.initialize._binding import Binding
 from keras_initx.tools.initialize._digest import array_digest
 from keras_initx.tools.initialize._initialize import note_guessed_fans, prepare
+from keras_initx.tools.initialize._module_state import (
+    find_owner,
+    list_left_by_rule,
+    read_module_state,
+)
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
 from keras_initx.tools.initialize._rules import RulesOrPlan
@@ -219,10 +229,14 @@ def _expect_of_model(
     inventory: Inventory, rules: RulesOrPlan | None, seed: int | None
 ) -> ExpectedWeights:
     if isinstance(rules, InitializationPlan):
-        by_plan = _expect_by_plan(
-            list_subjects(inventory), rules, _LayerDeclarations(inventory.weights)
-        )
-        return replace(by_plan, inventory=inventory)
+        subjects = list_weight_subjects(inventory, inventory.weights)
+        by_plan = _expect_by_plan(subjects, rules, _LayerDeclarations(inventory.weights))
+        left = set()
+        for subject, expectation in by_plan.weights:
+            if isinstance(expectation, NotKnown) and expectation.reason == BY_RULE:
+                left.add(subject.path)
+        weights = [*by_plan.weights, *_expect_buffers(inventory, left)]
+        return replace(by_plan, weights=weights, inventory=inventory)
     started = prepare(inventory, rules, seed or 0, refuses_quantized=False)
     source = "" if seed is None else "seed"
     layers = _LayerDeclarations(inventory.weights)
@@ -233,7 +247,41 @@ def _expect_of_model(
         expected.append((subject, _choose_expectation(subject, planned, source, layers)))
         if not planned.is_by_layer:
             planned_by_rules.append((weight, planned))
+    expected += _expect_buffers(inventory, list_left_by_rule(started.pairs()))
     return ExpectedWeights(expected, note_guessed_fans(planned_by_rules), inventory)
+
+
+def _expect_buffers(
+    inventory: Inventory, left_by_rule: Collection[str]
+) -> list[tuple[Subject, Expectation]]:
+    """List the buffers of torch modules with their expectations.
+
+    Only statistics have any: the values that `reset_running_stats` gives a copy of their module.
+    """
+    reset = read_module_state(inventory, left_by_rule).reset
+    expected = []
+    for buffer in list_buffers(inventory):
+        initializer = _find_start(buffer) if buffer in reset else None
+        subject = weight_subject(buffer)
+        expectation: Expectation = NotKnown("a buffer of torch")
+        if initializer is not None and buffer.dtype in DTYPES:
+            expectation = expect_initializer(initializer, subject)
+        expected.append((subject, expectation))
+    return expected
+
+
+def _find_start(buffer: ModelWeight) -> keras.initializers.Initializer | None:
+    """Find the initializer of a statistic, or `None` if its module does not start it so."""
+    try:
+        module = copy.deepcopy(find_owner(buffer))
+        module.reset_running_stats()
+        values = backend.host_view(getattr(module, buffer.variable.attribute))
+    except Exception:  # of a module of the user
+        return None
+    for initializer, value in ((keras.initializers.Zeros(), 0), (keras.initializers.Ones(), 1)):
+        if (values == value).all():
+            return initializer
+    return None
 
 
 def _expect_by_plan(

@@ -6,7 +6,7 @@ the known facts about values: measured in an array, or computed from a law.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -19,7 +19,14 @@ from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx.checkpoints._keras_names import source_names_by_path
-from keras_initx.checkpoints._sources import check_arrays, find_ties, to_lazy
+from keras_initx.checkpoints._sources import (
+    TorchModule,
+    check_arrays,
+    find_ties,
+    is_torch_module,
+    open_source,
+    to_lazy,
+)
 from keras_initx.files._formats import check_file
 from keras_initx.files._keras_files import FORMATS_OF_KERAS
 from keras_initx.files._lazy import LazyArray
@@ -27,7 +34,7 @@ from keras_initx.initializers._laws import FrameLaw, IndependentLaw
 from keras_initx.inspection._finite import find_not_finite
 from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._pairing import Pairs, canonical_weight_paths
-from keras_initx.inspection._weights import ModelWeight
+from keras_initx.inspection._weights import ModelWeight, has_memory
 from keras_initx.sampling._conversion import NORMAL_REACH
 from keras_initx.tools.audit._distribution import make_parts_of_law, measure_parts
 from keras_initx.tools.audit._equal_values import (
@@ -56,6 +63,7 @@ from keras_initx.tools.audit._zeros import (
     get_frame_axis,
 )
 from keras_initx.tools.initialize._digest import array_digest
+from keras_initx.tools.load_pretrained._load_pretrained import plan_load
 
 # What is measured of random values, by the fields of a profile.
 _MEASURES: dict[str, Callable[[Reading], Any]] = {
@@ -193,8 +201,9 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
     )
 
 
-# A model, the path of a saved model, files of arrays, or a dict from names to arrays.
-Audited: TypeAlias = keras.Model | Checkpoint | Mapping[str, Any]
+# A model, the path of a saved model, files of arrays, a module of torch, or a dict from names to
+# arrays.
+Audited: TypeAlias = keras.Model | Checkpoint | TorchModule | Mapping[str, Any]
 
 # Why the second name of an array is not compared.
 TIED = "tied to"
@@ -278,15 +287,16 @@ class Subject:
     @property
     def obstacle(self) -> str:
         """Why its values are not compared with others, otherwise empty."""
-        if self.reason or _is_readable(self.dtype):
+        is_buffer = self.weight is not None and self.weight.kind == "buffer"
+        if self.reason or _is_readable(self.dtype) or (is_buffer and has_memory(self.weight)):
             return self.reason
         return "no array" if self.dtype == "object" else self.dtype
 
 
 def _is_readable(dtype: DType) -> bool:
-    # Real numbers or truth values that NumPy reads.
+    # Numbers or truth values that NumPy reads. Those in 8 bits of `ml_dtypes` have the kind "V".
     try:
-        return dtype in DTYPES or np.dtype(dtype).kind in "biu"
+        return dtype in DTYPES or np.dtype(dtype).kind in "biucV"
     except TypeError:
         return False
 
@@ -310,6 +320,10 @@ def open_weights(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, A
         with open_checkpoint(name, paths) as arrays:
             _check_not_empty(name, arrays)
             yield arrays
+    elif is_torch_module(weights):
+        arrays = weights.state_dict()
+        _check_not_empty(name, arrays)
+        yield arrays
     elif isinstance(weights, Mapping):
         check_arrays(name, weights)
         _check_not_empty(name, weights)
@@ -317,7 +331,7 @@ def open_weights(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, A
     else:
         required = (
             "a Keras model, a path, or a dict from names to arrays, as the `state_dict()` of a "
-            "torch module"
+            "torch module, or this module"
         )
         check_type(name, weights, keras.Model, required)
         yield checked_inventory(name, weights)
@@ -327,13 +341,51 @@ def key_by_paths(inventory: Inventory, arrays: Mapping[str, Any]) -> tuple[dict[
     """Call arrays by the paths of the weights of a model, as far as their names tell them.
 
     Returns:
-        The arrays, and the pairs with weights. An array without a weight keeps its name.
+        The arrays, and the pairs with weights. An array without a weight keeps its name. The
+        counters of torch modules are left out.
     """
     pairs = source_names_by_path(arrays, inventory)
-    arrays_by_path = {path: arrays[name] for path, name in pairs.names.items()}
+    counters = {buffer.path for buffer in inventory.buffers if buffer.kind == "counter"}
+    names = {path: name for path, name in pairs.names.items() if path not in counters}
+    arrays_by_path = {path: arrays[name] for path, name in names.items()}
     named = set(pairs.names.values())
     arrays_by_path.update((name, array) for name, array in arrays.items() if name not in named)
-    return arrays_by_path, replace(pairs, names={path: path for path in pairs.names})
+    return arrays_by_path, replace(pairs, names={path: path for path in names})
+
+
+def key_module_by_paths(
+    inventory: Inventory, state: Mapping[str, Any]
+) -> tuple[dict[str, Any], Pairs]:
+    """Call the arrays of a module of torch by the paths of the weights of a model.
+
+    They get the order of axes of Keras, as `load_pretrained` would load them.
+
+    Returns:
+        See `key_by_paths`.
+    """
+    arrays: dict[str, Any] = {}
+    used: set[str] = set()
+    with open_source(state) as (contents, own_layout):
+        plan = plan_load(inventory, contents, own_layout, None, "torch", {})
+        for step in plan.steps:
+            if not step.row.sources:
+                continue
+            used.update(step.row.sources)
+            # An array of another shape is compared as it is.
+            array = step.array or contents[step.row.sources[0]]
+            if step.weight.kind != "counter":
+                arrays[step.weight.path] = array
+    pairs = replace(plan.own, names={path: path for path in arrays})
+    if not arrays:
+        pairs.remarks.append(
+            "The module and the model have no name in common. Remedy: load the module into a copy "
+            "of the model, by `load_pretrained` with `names`, and pass the copy as `like`."
+        )
+    for name, array in contents.items():
+        is_counter = not array.shape and "float" not in array.dtype
+        if name not in used and not is_counter:
+            arrays[name] = array
+    return arrays, pairs
 
 
 def _check_not_empty(name: str, arrays: Mapping[str, Any]) -> None:
@@ -351,8 +403,7 @@ def _to_lazy_arrays(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
 def list_subjects(content: Inventory | Mapping[str, Any]) -> list[Subject]:
     """List the weights that `open_weights` has opened."""
     if isinstance(content, Inventory):
-        canonical_paths = canonical_weight_paths(content, content.weights)
-        return [weight_subject(weight, canonical_paths[weight.path]) for weight in content.weights]
+        return list_weight_subjects(content, [*content.weights, *list_buffers(content)])
     arrays = _to_lazy_arrays(content)
     first_names = find_ties(content)
     subjects = []
@@ -360,6 +411,17 @@ def list_subjects(content: Inventory | Mapping[str, Any]) -> list[Subject]:
         reason = f"{TIED} {first_names[name]!r}" if name in first_names else ""
         subjects.append(Subject(name, stored.shape, stored.dtype, Values(stored), reason))
     return subjects
+
+
+def list_weight_subjects(inventory: Inventory, weights: Sequence[ModelWeight]) -> list[Subject]:
+    """List some of the weights of a model, with their canonical paths."""
+    canonical_paths = canonical_weight_paths(inventory, weights)
+    return [weight_subject(weight, canonical_paths[weight.path]) for weight in weights]
+
+
+def list_buffers(inventory: Inventory) -> list[ModelWeight]:
+    """List the buffers of torch modules that are audited: those that are saved, but no counters."""
+    return [buffer for buffer in inventory.buffers if buffer.kind != "counter"]
 
 
 def weight_subject(weight: ModelWeight, canonical_path: str = "") -> Subject:

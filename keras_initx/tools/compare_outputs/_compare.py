@@ -25,7 +25,7 @@ import numpy as np
 from keras_initx._checks import check_choice, check_number, check_type, truncate
 from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Array, Shape
-from keras_initx.checkpoints._sources import LAYOUTS, LayoutName
+from keras_initx.checkpoints._sources import LAYOUTS, LayoutName, is_torch_module
 from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
 from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
@@ -45,6 +45,7 @@ from keras_initx.tools.compare_outputs._counterparts import (
     find_counterpart_path,
     find_counterparts,
     select_weight_names,
+    translate_names,
 )
 from keras_initx.tools.compare_outputs._draws import find_random_calls, record_twice
 from keras_initx.tools.compare_outputs._first_step import FirstStep, may_take_step
@@ -54,13 +55,13 @@ from keras_initx.tools.compare_outputs._flow import (
     propagate_tolerances,
 )
 from keras_initx.tools.compare_outputs._mapped_step import MappedWeight, map_step
+from keras_initx.tools.compare_outputs._module_losses import compare_losses_of_modules
 from keras_initx.tools.compare_outputs._module_step import ModuleLoss, ModuleStep, preserve_modules
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._outputs_report import OutputsReport, Stretch
 from keras_initx.tools.compare_outputs._reading import (
     Values,
     canonicalize_operations,
-    is_torch_module,
     name_modules,
     name_operations,
     read_values,
@@ -90,6 +91,7 @@ from keras_initx.tools.compare_outputs._setting_stretches import (
     compare_all_settings,
 )
 from keras_initx.tools.compare_outputs._step_report import StepReport
+from keras_initx.tools.compare_outputs._weight_values import list_other_weights, record_weights
 from keras_initx.tools.load_pretrained._array_names import NamesDict
 
 
@@ -181,7 +183,9 @@ def narrow_down_origin(
         if id(others[suspect]) not in matched:
             there.append(str(others[suspect].key))
     return Stretch(
-        _name_last_equal(comparisons, index, flow, equal_indices), tuple(here), tuple(there)
+        _name_last_equal(comparisons, index, flow, equal_indices),
+        tuple(here),
+        tuple(there),
     )
 
 
@@ -501,6 +505,7 @@ def compare_watched(
         check_choice("layout", layout, LAYOUTS)
     if tolerance is not None:
         check_number("tolerance", tolerance, positive=True)
+    names = translate_names(names, inventory)
     batch = _prepare_batch(model, x, y)
     trains = may_take_step(model, batch, is_required=y is not None)
     others = _open_like(inventory, batch, like)
@@ -534,11 +539,11 @@ def compare_watched(
         is_same_framework=others.framework == "keras",
         has_fixed_sizes=_has_fixed_sizes(model),
     )
-    report = _build_report(ours, others, counterparts, settings, tolerance)
+    report = _build_report(ours, others, counterparts, settings, tolerance, names)
     if report.first is not None:
         random = find_random_calls(*record_twice(inventory, batch.x, training=False))
         if random:
-            report = _build_report(ours, others, counterparts, settings, tolerance, random)
+            report = _build_report(ours, others, counterparts, settings, tolerance, names, random)
     if others.step is None:
         return report
     if not trains:
@@ -602,14 +607,18 @@ def _take_and_compare_step(
     here = step.record(is_whole=not there.obstacle)
     calls = [] if here.obstacle else step.record_calls()
     tolerances = find_output_tolerances(calls, tolerance, backends) if calls else {}
-    if is_torch:
-        # They say how the optimizer trains, which is not compared with torch.
-        here = replace(here, settings={}, unread=())
-    report = compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
     if not is_torch:
-        return report
+        return compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
+    losses = compare_losses_of_modules(here.settings, there.settings)
+    # Other settings say how the optimizer trains, which is not compared with torch.
+    ours, theirs = (replace(step, settings={}, unread=()) for step in (here, there))
+    report = compare_steps(ours, theirs, find_counterpart, tolerance, tolerances, backends)
     rows = explain_variances(report.rows, here, weights, inventory, calls, backends)
-    return replace(report, rows=rows, has_optimizers=False)
+    loss = report.loss
+    if loss.answer == "differs":
+        loss = replace(loss, cause=join_clauses(*losses.all))
+    later = losses.later if loss.answer == "equal" else ()
+    return replace(report, rows=rows, loss=loss, later=later, has_optimizers=False)
 
 
 def _has_fixed_sizes(model: keras.Model) -> bool:
@@ -653,8 +662,13 @@ def _record_model(
 ) -> RecordedOutputs:
     """Record the outputs of a model, also in the orders that `other_shapes` may have."""
     calls = record_calls(inventory, x, *watchers, training=False, other_shapes=other_shapes)
-    environment = read_environment(inventory.model)
-    return RecordedOutputs(calls, "keras", keras.backend.backend(), environment=environment)
+    return RecordedOutputs(
+        calls,
+        "keras",
+        keras.backend.backend(),
+        environment=read_environment(inventory.model),
+        weights=record_weights(inventory),
+    )
 
 
 def _check_model(model: Any) -> Inventory:
@@ -748,6 +762,7 @@ def _build_report(
     counterparts: Counterparts,
     settings: ComparedSettings,
     tolerance: float | None,
+    names: NamesDict | None,
     random: Collection[CallKey] = (),
 ) -> OutputsReport:
     """Compare the calls of a model with their counterparts.
@@ -758,6 +773,7 @@ def _build_report(
         counterparts: The pairs of calls.
         settings: The settings of both models.
         tolerance: See `compare_outputs`.
+        names: See `compare_outputs`.
         random: The calls whose outputs are random.
     """
     calls = ours.calls
@@ -807,7 +823,19 @@ def _build_report(
     if index is None:
         return report
     between = narrow_down_origin(comparisons, index, flow, others.calls)
-    reasons = collect_reasons(
+    first = rows[index]
+    reasons = []
+    for path in dict.fromkeys([first.path, *between.here]):
+        other_weights = list_other_weights(
+            path,
+            ours.weights,
+            others.weights,
+            lambda weight_path: find_counterpart_path(weight_path, counterparts, names),
+        )
+        if other_weights:
+            owner = "its weights" if path == first.path else f"weights of {path}"
+            reasons.append(f"{owner} have other values: {truncate(other_weights)}")
+    reasons += collect_reasons(
         comparisons,
         index,
         between,
@@ -815,4 +843,10 @@ def _build_report(
         settings,
         is_same_framework=others.framework == "keras",
     )
-    return replace(report, first=rows[index], between=between, reasons=reasons)
+    return replace(
+        report,
+        first=first,
+        between=between,
+        is_inside=has_equal_inputs(comparisons[index]),
+        reasons=reasons,
+    )

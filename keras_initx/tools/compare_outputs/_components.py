@@ -21,8 +21,9 @@ import keras
 import numpy as np
 
 from keras_initx._keras import is_from_keras, is_made_to_train
+from keras_initx.checkpoints._sources import is_torch_module
 from keras_initx.inspection._names import list_own_weights, list_sublayers
-from keras_initx.tools.compare_outputs._reading import is_simple, is_torch_module, read_settings
+from keras_initx.tools.compare_outputs._reading import is_simple, read_settings
 from keras_initx.tools.compare_outputs._settings_table import (
     ACTIVATION,
     READ_THROUGH,

@@ -13,11 +13,18 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from keras_initx._checks import suggest_matches, suggest_paths, truncate
+from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._pairing import Pairs, pair_by_path_or_name
-from keras_initx.inspection._patterns import fill_template, find_first_matches, match_pattern
+from keras_initx.inspection._patterns import (
+    captured_texts,
+    fill_template,
+    find_first_matches,
+    match_pattern,
+)
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.report._text import group_names
 from keras_initx.tools.compare_outputs._pairs import pair_tensors
+from keras_initx.tools.compare_outputs._reading import name_operations
 from keras_initx.tools.compare_outputs._recorded import CallKey, RecordedCall
 from keras_initx.tools.load_pretrained._array_names import (
     NamesDict,
@@ -94,6 +101,61 @@ def find_counterparts(
         counterparts.calls.update(_pair_calls(ours, theirs, tolerance))
     counterparts.calls.update(_pair_calls(calls_by_path[model_path], other_models, tolerance))
     return counterparts
+
+
+def translate_names(names: NamesDict | None, inventory: Inventory) -> NamesDict | None:
+    """Translate patterns for the names that Keras has into patterns for paths.
+
+    Reports renumber automatic names: a layer that a user has called `lstm_0` has the path `lstm`.
+    As in `load_pretrained`, patterns are for the names of Keras if more of them match these:
+
+        {"lstm_0": "encoder", "lstm_1": "decoder"}  ->  {"lstm": "encoder", "lstm_1": "decoder"}
+
+    Raises:
+        TypeError: If `names` is not a dict in the form of `load_pretrained`.
+    """
+    if names is None:
+        return None
+    check_names(names)
+    names_of_keras = _list_names_of_keras(inventory)
+    by_path = [pattern for pattern in names if match_pattern(pattern, names_of_keras)]
+    by_name = [pattern for pattern in names if match_pattern(pattern, names_of_keras.values())]
+    if len(by_path) == len(names) or len(by_name) <= len(by_path):
+        return names
+    translated: dict[str, NamesValue] = {}
+    for pattern, value in names.items():
+        if pattern not in by_name:
+            translated[pattern] = value  # whoever uses it says that it matches nothing
+        for path, name in names_of_keras.items():
+            texts = captured_texts(pattern, name)
+            if texts is not None:
+                translated.setdefault(path, _fill_value(value, texts, path))
+    return translated
+
+
+def _list_names_of_keras(inventory: Inventory) -> dict[str, str]:
+    """List the names of layers, operations and weights, as Keras has them, by their paths."""
+    names: dict[str, str] = {}
+    for operation, path in name_operations(inventory).items():
+        if operation is not inventory.model:
+            around = names.get(path.rpartition("/")[0], "")
+            names[path] = f"{around}/{operation.name}".removeprefix("/")
+    for weight in inventory.weights_and_buffers:
+        layer_path = weight.layer_paths[-1]
+        in_layer = weight.shown.removeprefix(layer_path)
+        names[weight.shown] = f"{names.get(layer_path, '')}{in_layer}".removeprefix("/")
+    return names
+
+
+def _fill_value(value: NamesValue, texts: Sequence[str], path: str) -> NamesValue:
+    if isinstance(value, str):
+        return fill_template(value, texts, path, "have names")
+    if isinstance(value, list):
+        return [fill_template(name, texts, path, "have names") for name in value]
+    if isinstance(value, tuple):
+        name, *others = value
+        return (fill_template(name, texts, path, "have names"), *others)
+    return value
 
 
 def _have_several_layers(calls: Sequence[RecordedCall]) -> bool:

@@ -24,7 +24,13 @@ from keras_initx.backends._current import backend
 from keras_initx.inspection._hooks import HOOKS
 from keras_initx.inspection._watch import call_observed_module
 from keras_initx.tools.compare_outputs._draws import dropout_off, name_drawing_calls, read_rates
-from keras_initx.tools.compare_outputs._reading import label_members, name_modules, read_values
+from keras_initx.tools.compare_outputs._module_losses import watch_losses
+from keras_initx.tools.compare_outputs._reading import (
+    Settings,
+    label_members,
+    name_modules,
+    read_values,
+)
 from keras_initx.tools.compare_outputs._recorded import RecordedCall, Recorder, record_tensor
 from keras_initx.tools.compare_outputs._recorded_step import (
     RUNS,
@@ -89,6 +95,7 @@ class ModuleStep:
         self._y = y
         self._loss = loss
         self._has_drawn = False
+        self._loss_settings: list[Settings] = []
         self._tensors: dict[str, Any] = {}
         for name, tensor in module.state_dict(keep_vars=True).items():
             if _has_floats(tensor):
@@ -117,6 +124,8 @@ class ModuleStep:
             rates=read_rates(name_modules(self._module)),
             has_drawn=self._has_drawn,
             without_gradients=without_gradients,
+            # Nobody knows what a loss makes of several.
+            settings=self._loss_settings[0] if len(self._loss_settings) == 1 else {},
             arrays=self._record_arrays(run, repeats, is_whole=is_whole),
             is_whole=is_whole,
         )
@@ -198,7 +207,9 @@ class ModuleStep:
             values = read_values(value)
             if values is not None:
                 recorded_outputs[label] = record_tensor(values)
-        loss = self._loss(outputs, y)
+        self._loss_settings = []
+        with watch_losses(self._loss_settings.append):
+            loss = self._loss(outputs, y)
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise ValueError(

@@ -39,7 +39,7 @@ from keras_initx.tools.compare_outputs._recorded_step import (
 from keras_initx.tools.compare_outputs._samples import Order, RecordedTensor, choose_indices
 
 _FORMAT = "keras_initx outputs"
-_VERSION = 4
+_VERSION = 5
 # In which values are kept.
 _DTYPES = ("float32", "float64", "int64")
 
@@ -53,6 +53,7 @@ class FileContent(NamedTuple):
         backend: The backend that has made them.
         step: The first step, `None` if there is none.
         environment: The versions and devices that have computed them, `None` if they are not known.
+        weights: The weights and buffers of a model of Keras, by their paths.
     """
 
     calls: Sequence[RecordedCall]
@@ -60,6 +61,7 @@ class FileContent(NamedTuple):
     backend: str
     step: RecordedStep | None
     environment: Environment | None
+    weights: Mapping[str, RecordedTensor]
 
 
 _RECORDS: Mapping[str, type] = {

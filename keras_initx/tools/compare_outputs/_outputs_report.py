@@ -3,14 +3,14 @@
 Below the table of the rows, a report prints sentences such as:
 
     First difference: norm: inputs differ by 0, outputs by 0.0044 of their size.
-    The last equal call before it is dense.
+    It arises in norm, whose inputs are equal.
     What differs in norm: epsilon: 0.01 here, 0.001 there.
     3 of 3 calls compared: 1 equal, 2 different; the outputs of the model differ.
 """
 
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -27,6 +27,7 @@ from keras_initx.report._text import (
     format_number,
     group_names,
     join_clauses,
+    join_names,
 )
 from keras_initx.tools.compare_outputs._setting_differences import SettingDifference
 from keras_initx.tools.compare_outputs._step_report import StepReport
@@ -141,6 +142,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             first row that differs, or the row that has made its inputs, if these differ by half of
             the tolerance.
         between: The stretch where the difference arises, `None` without a difference.
+        is_inside: Whether it arises inside of this row, whose inputs are all equal.
         reasons: The differences of this row, such as settings and masks.
         unmatched: The calls of the other model without a counterpart.
         settings: The settings that differ, also between calls without a counterpart. A setting that
@@ -163,6 +165,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     settings_not_compared: Sequence[str] = ()
     step: StepReport | None = None
     step_left_out: str = ""
+    is_inside: bool = False
     environment: Environment | None = None
     environment_there: Environment | None = None
 
@@ -213,14 +216,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         return [f"The first step of `like` was not compared: {self.step_left_out}."]
 
     def _summarize_outputs(self) -> str:
-        counts = Counter(row.answer for row in self.rows)
-        compared = len(self.rows) - counts["not compared"]
-        text = f"{compared} of {format_count(len(self.rows), 'call')} compared"
-        counts_in_words = [
-            f"{counts[answer]} {word}" for answer, word in _WORDS.items() if counts[answer]
-        ]
-        text += ", all equal" if counts["equal"] == compared else f": {', '.join(counts_in_words)}"
-        text += f"; the outputs of the model {self._describe_model()}. "
+        text = f"{self._count_answers()}; the outputs of the model {self._describe_model()}. "
         tolerances: dict[str, float] = {}
         for row in self.rows:
             if row.outputs is not None:
@@ -232,6 +228,18 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         if not tolerances.keys().isdisjoint(("bfloat16", "float16")):
             text += ". Remedy: compare in float32 to see smaller differences"
         return f"{text}."
+
+    def _count_answers(self) -> str:
+        """Count the calls by their answers."""
+        counts = Counter(row.answer for row in self.rows)
+        compared = len(self.rows) - counts["not compared"]
+        text = f"{compared} of {format_count(len(self.rows), 'call')} compared"
+        if counts["equal"] == compared:
+            return f"{text}, all equal"
+        counts_in_words = [
+            f"{counts[answer]} {word}" for answer, word in _WORDS.items() if counts[answer]
+        ]
+        return f"{text}: {', '.join(counts_in_words)}"
 
     @property
     def headline(self) -> str:
@@ -257,30 +265,28 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             return f"were not compared ({rows[-1].how})"
         return f"are not known to be equal ({rows[-1].how})"
 
-    def _describe_first_difference(self) -> list[str]:
+    def _describe_first_difference(self, *, has_reasons: bool = True) -> list[str]:
+        """Describe the first difference, where to look for its cause, and what differs there."""
         if self.first is None or self.between is None:
             return []
         lines = [f"First difference: {self.first}."]
-        if self.first.dtype == "float32" and (self.first.outputs or 0.0) < _SMALL:
+        is_small = self.first.dtype == "float32" and (self.first.outputs or 0.0) < _SMALL
+        if is_small and not self.reasons:
             lines.append(
                 "This may be rounding. Remedy: compare models in float64 on both sides; Keras "
                 "computes them on TensorFlow only."
             )
-        after, here, there = self.between
-        if after:
-            verb = "call before it is" if len(after) == 1 else "calls before it are"
-            lines.append(f"The last equal {verb} {truncate(list(after))}.")
-        for names, model in ((here, "this model"), (there, "the other")):
-            if len(names) > _MOST_SUSPECTS:
-                lines.append(f"It may arise in one of {len(names)} calls of {model}.")
-            elif names:
-                lines.append(f"It may arise in {model} in: {', '.join(names)}.")
-        if self.reasons:
+        lines.append(_describe_place(self.first, self.between, has_equal_inputs=self.is_inside))
+        if self.reasons and has_reasons:
             lines.append(f"What differs in {self.first.name}: {join_clauses(*self.reasons)}.")
         return lines
 
-    def _list_other_settings(self) -> list[str]:
-        """List the settings that differ in other rows, each with the rows that have it."""
+    def _list_other_settings(self, scopes: Collection[str] | None = None) -> list[str]:
+        """List the settings that differ in other rows, each with the rows that have it.
+
+        Args:
+            scopes: Their scopes, `None` for all.
+        """
         head = "Configured differently"
         if self.first is None:
             head = "Equal for this batch, but configured differently"
@@ -292,14 +298,17 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         }
         statements = []
         for row in self.settings:
-            if self.first is None or row.path != self.first.name:
+            is_told = bool({row.text, str(row)} & set(self.reasons))
+            if self.first is not None and row.path == self.first.name:
+                is_told = True
+            if not is_told and (scopes is None or row.scope in scopes):
                 statements.append((f"{heads.get(row.scope, head)}: {row.text}", row.name))
         groups = group_names(statements).items()
-        lines = [f"{text} ({truncate(names)})." for text, names in groups]
-        if self.settings_not_compared:
-            texts = list(dict.fromkeys(self.settings_not_compared))
-            lines.append(f"Settings not compared: {truncate(texts, '; ')}.")
-        return lines
+        return [f"{text} ({truncate(names)})." for text, names in groups]
+
+    def _list_settings_not_compared(self) -> list[str]:
+        texts = list(dict.fromkeys(self.settings_not_compared))
+        return [f"Settings not compared: {truncate(texts, '; ')}."] if texts else []
 
     def _list_not_compared(self) -> list[str]:
         """List the calls that were not compared, or prove nothing, by the reasons."""
@@ -333,6 +342,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         lines = [
             *self._describe_first_difference(),
             *self._list_other_settings(),
+            *self._list_settings_not_compared(),
             *self._list_not_compared(),
         ]
         for row in self.rows:
@@ -379,6 +389,23 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         points = {name: Points(values, colors[name]) for name, values in groups.items()}
         panels = {"difference": points}
         return plot_in_order([row.name for row in self.rows], panels, of="layer")
+
+
+def _describe_place(first: OutputRow, between: Stretch, *, has_equal_inputs: bool) -> str:
+    """Describe where to look for the cause of the first difference: in a call, or between two."""
+    if has_equal_inputs:
+        text = f"It arises in {first.name}, whose inputs are equal"
+    else:
+        before = f"{truncate(between.after)} (equal)" if between.after else "the model's inputs"
+        inputs = "inputs differ" if first.inputs_differ else "inputs are not known to be equal"
+        text = f"It arises between {before} and {first.name} (its {inputs})"
+    places = []
+    for names, side in ((between.here, "here"), (between.there, "there")):
+        if len(names) > _MOST_SUSPECTS:
+            places.append(f"in one of {len(names)} calls {side}")
+        elif names:
+            places.append(f"in {join_names(names)} {side}")
+    return f"{text}: {', '.join(places)}." if places else f"{text}."
 
 
 def _format_tolerance(row: OutputRow) -> str:

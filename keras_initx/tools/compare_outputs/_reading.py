@@ -52,14 +52,6 @@ class Values(NamedTuple):
     dtype: DType
 
 
-def is_torch_module(value: Any) -> bool:
-    """Say whether `value` is a module of torch, and no layer of Keras."""
-    torch = sys.modules.get("torch")  # imported already if there is a module of it
-    if torch is None or isinstance(value, keras.Layer):
-        return False
-    return isinstance(value, torch.nn.Module)
-
-
 def name_modules(module: Any) -> dict[Any, str]:
     """Name the modules within a module of torch; itself by its class."""
     return {submodule: name or type(module).__name__ for name, submodule in module.named_modules()}

@@ -1,6 +1,6 @@
 """The result of `record_outputs`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from keras_initx.report._text import format_count
 from keras_initx.tools.compare_outputs._outputs_file import FileContent, save_outputs
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
+from keras_initx.tools.compare_outputs._samples import RecordedTensor
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class RecordedOutputs(Tabular[RecordedOutput]):
         backend: The backend of Keras that has made them, empty for others.
         step: The record of the first step of training, `None` if it was not recorded.
         environment: The versions and devices that have computed them, `None` if they are not known.
+        weights: The weights and buffers of a model of Keras by their paths, empty for others.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class RecordedOutputs(Tabular[RecordedOutput]):
         backend: str,
         step: RecordedStep | None = None,
         environment: Environment | None = None,
+        weights: Mapping[str, RecordedTensor] | None = None,
     ) -> None:
         self.calls: Sequence[RecordedCall] = calls
         self.framework: str = framework
         self.backend: str = backend
         self.step: RecordedStep | None = step
         self.environment: Environment | None = environment
+        self.weights: Mapping[str, RecordedTensor] = weights or {}
 
     @property
     def rows(self) -> list[RecordedOutput]:
@@ -77,7 +81,9 @@ class RecordedOutputs(Tabular[RecordedOutput]):
             OSError: If it cannot be written.
             ValueError: If `path` is a URL, or does not end in `.npz`.
         """
-        content = FileContent(self.calls, self.framework, self.backend, self.step, self.environment)
+        content = FileContent(
+            self.calls, self.framework, self.backend, self.step, self.environment, self.weights
+        )
         save_outputs(path, content)
 
     def _rows(self) -> list[RecordedOutput]:

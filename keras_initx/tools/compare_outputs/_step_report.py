@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Answer: TypeAlias = Literal["equal", "explained", "differs", "not compared"]
 # How a verdict speaks of explained differences, which are no mistakes of a port.
 DONE_DIFFERENTLY = "what the frameworks do differently"
-_WITHOUT_OPTIMIZERS = (
+WITHOUT_OPTIMIZERS = (
     "The optimizers were not compared. What those of torch do differently: "
     "docs/first_step.md#what-optimizers-of-torch-do-differently"
 )
@@ -152,12 +152,14 @@ class StepLoss:
         there: The loss there.
         how: The factor between both, and things in the batch with this count; or why it was not
             compared.
+        cause: The settings of the losses that differ, in words.
     """
 
     answer: Answer
     here: float | None = None
     there: float | None = None
     how: str = ""
+    cause: str = ""
 
     @property
     def text(self) -> str:
@@ -167,7 +169,8 @@ class StepLoss:
         if self.here is None or self.there is None:
             return f"loss: not compared, {self.how}"
         text = f"loss: {self.here:.6g} here, {self.there:.6g} there"
-        return f"{text}: {self.how}" if self.how else text
+        reasons = join_clauses(self.how, self.cause)
+        return f"{text}: {reasons}" if reasons else text
 
 
 @shorten_signature
@@ -290,6 +293,22 @@ class StepReport(Tabular[StepRow], Judgement):
             lines.append(f"settings that were not compared: {join_clauses(*self.unread)}")
         return lines
 
+    def describe_shortly(self) -> list[str]:
+        """Describe the loss, the gradients and updates that differ, as clauses."""
+        clauses = list(self.inputs)
+        if any(change.answer != "equal" for change in self.outputs.values()):
+            clauses.append(self._describe_outputs())
+        is_equal = self.loss.answer == "equal"
+        clauses.append(f"loss {self.loss.here:.4g}" if is_equal else self.loss.text)
+        clauses.append(self._describe_gradients())
+        if _select_rows(self.rows, "update", "differs"):
+            clauses += self._describe_updates()
+        if self.later:
+            clauses.append(f"later steps differ: {join_clauses(*self.later)}")
+        if self.dropout_off:
+            clauses.append("dropout was off")
+        return clauses
+
     def _describe_outputs(self) -> str:
         clauses = []
         for label, change in self.outputs.items():
@@ -362,7 +381,7 @@ class StepReport(Tabular[StepRow], Judgement):
     def text_lines(self, width: int) -> list[str]:
         """List the lines on the step, filled to a width, and the summary."""
         lines = []
-        sentences = [self.summary] if self.has_optimizers else [self.summary, _WITHOUT_OPTIMIZERS]
+        sentences = [self.summary] if self.has_optimizers else [self.summary, WITHOUT_OPTIMIZERS]
         for line in [*self._list_findings(), *sentences]:
             lines.append(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False))
         return lines
@@ -395,6 +414,7 @@ class StepReport(Tabular[StepRow], Judgement):
                 "here": self.loss.here,
                 "there": self.loss.there,
                 "how": self.loss.how,
+                "cause": self.loss.cause,
             },
             "targets": list(self.inputs),
             "settings": list(self.settings),

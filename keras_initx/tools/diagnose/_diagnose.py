@@ -65,7 +65,7 @@ def diagnose(
         batch_size: Number of examples to use, taken from the start of `x`.
         steps: Number of training steps to take on the batch, with a fresh copy of the optimizer.
             They show a rate that is too large, a later NaN, and weights that do not change. They
-            need `y`, unless you call `fit(x)`.
+            need `y`, unless you call `fit(x)`, and cannot follow a `train_step` of your own.
         ignore: Names of problems that you do not want to see, such as `("large first loss",)`.
             Their effects are hidden, too.
         verbose: Whether to show progress: `"auto"` on a terminal, unless you called

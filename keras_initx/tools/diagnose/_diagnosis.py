@@ -166,7 +166,9 @@ class Diagnosis:
         """Return the objective for some outputs."""
         if self._compute_loss is not None:
             return self._compute_loss(y, outputs) + self.terms()
-        return compute_objective(self.model, x, y, outputs, training=training)
+        value = compute_objective(self.model, x, y, outputs, training=training)
+        # A `compute_loss` of one's own may return a number of Python.
+        return keras.ops.convert_to_tensor(value)
 
     def objective_of(self, x: Arrays, y: Arrays, training: bool = True) -> Tensor:
         """Return the objective for the outputs of a new call of the model."""

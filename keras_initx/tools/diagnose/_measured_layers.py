@@ -64,6 +64,7 @@ class MeasuredLayer:
         slope: The largest slope, at values of the batch, of the activation that is applied to its
             output, by itself or by its only consumer, if Keras does not have it, such as sin(30 x);
             otherwise `None`.
+        turns: How often this activation turns around, see `SignalProbe.turns`; otherwise 0.
     """
 
     def __init__(self, layer: keras.Layer, diagnosis: Diagnosis) -> None:
@@ -87,18 +88,21 @@ class MeasuredLayer:
         self.normalized_by: str | None = None
         self.activated_by: str | None = None
         self.slope: float | None = None
+        self.turns: float = 0.0
         self._note_consumers(diagnosis)
 
     def _note_consumers(self, diagnosis: Diagnosis) -> None:
         """Note what normalizes and activates the output, and the slope."""
-        watch, slopes = diagnosis.watch, diagnosis.probe(SignalProbe).slopes
-        self.slope = slopes.get(self.layer)
+        watch, signals = diagnosis.watch, diagnosis.probe(SignalProbe)
+        self.slope = signals.slopes.get(self.layer)
+        self.turns = signals.turns.get(self.layer, 0.0)
         normalization = find_following_normalization(self.layer, diagnosis)
         consumer = watch.graph.only_consumer(self.layer)
         if consumer in watch.layers and consumer not in watch.with_kernel:
             self.activated_by = watch.activations[consumer]
             if self.slope is None:
-                self.slope = slopes.get(consumer)
+                self.slope = signals.slopes.get(consumer)
+                self.turns = signals.turns.get(consumer, 0.0)
             if self.activated_by is not None and not is_bounded(self.activated_by):
                 normalization = find_following_normalization(consumer, diagnosis)
         if normalization in watch.layers:

@@ -271,7 +271,7 @@ def describe_normalization(layer: MeasuredLayer) -> str:
 
 def summarize_paths(weights: Sequence[MeasuredWeight], between: str = ", ") -> str:
     """Return the paths of the first few weights."""
-    return summarize_names([weight.path for weight in weights], between)
+    return summarize_names([weight.own.shown for weight in weights], between)
 
 
 def write_rest(weights: Sequence[MeasuredWeight]) -> str:

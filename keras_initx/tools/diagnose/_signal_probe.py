@@ -82,12 +82,16 @@ class SignalProbe(Probe):
         signals: Dict from a layer to its `LayerSignals`, in the order of their first measurement.
         slopes: Dict from a layer with an activation that Keras does not have to its largest slope,
             `None` if the activation is no function of single values.
+        turns: Dict from such a layer to the number of times that the activation could go through
+            all of its outputs within a standard deviation of its inputs, if it were always as
+            steep.
     """
 
     def __init__(self, diagnosis: Diagnosis) -> None:
         super().__init__(diagnosis)
         self.signals: dict[keras.Layer, LayerSignals] = {}
         self.slopes: dict[keras.Layer, float | None] = {}
+        self.turns: dict[keras.Layer, float] = {}
 
     def activated(
         self,
@@ -119,7 +123,7 @@ class SignalProbe(Probe):
             if signals.before is None:
                 signals.last_std = std
         elif self._may_be_activation(call):
-            self._measure_slope(layer, call.function, call.inputs[0])
+            self._measure_slope(layer, call.function, call.inputs[0], call.output)
 
     def _name_activation(
         self,
@@ -139,7 +143,7 @@ class SignalProbe(Probe):
         if name is not None:
             self.diagnosis.watch.activations[layer] = name
         elif not getattr(activation, "weights", None):
-            self._measure_slope(layer, activation, values)
+            self._measure_slope(layer, activation, values, outputs)
 
     def _may_be_activation(self, call: Call) -> bool:
         """Return whether a call applies a function, or a user's layer, without weights."""
@@ -152,11 +156,20 @@ class SignalProbe(Probe):
         return is_own and len(call.inputs) == 1 and call.output is not None
 
     def _measure_slope(
-        self, layer: keras.Layer, activation: Callable[..., Tensor], values: Tensor
+        self,
+        layer: keras.Layer,
+        activation: Callable[..., Tensor],
+        values: Tensor,
+        outputs: Tensor,
     ) -> None:
+        inputs, outputs = to_array(values[:8]), to_array(outputs[:8])
         # Random numbers, counts and losses of these calls are no part of the pass.
         with self.diagnosis.watch.paused(), backend.preserve_state([layer]):
-            self.slopes[layer] = activation_slope(activation, to_array(values[:8]))
+            slope = activation_slope(activation, inputs)
+        self.slopes[layer] = slope
+        height = float(np.ptp(outputs)) if outputs.size else 0.0
+        if slope is not None and height > 0:
+            self.turns[layer] = slope * float(inputs.std()) / height
 
 
 def _choose_margin(activation: str) -> float:

@@ -31,6 +31,7 @@ from keras_initx.inspection._optimizers import (
     scales_loss,
     unwrap_optimizer,
 )
+from keras_initx.inspection._training import has_own_train_step
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
 from keras_initx.tools.diagnose._lost_weights import lost_weights
 from keras_initx.tools.diagnose._measured_layers import MeasuredWeight, measured_weights
@@ -54,7 +55,13 @@ BETTER_THAN_GUESS = 0.99
 
 
 def check_optimizer(model: keras.Model) -> None:
-    """Raise `ValueError` unless `model` has an optimizer for `steps`."""
+    """Raise `ValueError` unless `model` has an optimizer for `steps`, and the step of Keras."""
+    if has_own_train_step(model):
+        raise ValueError(
+            "`steps` cannot follow a `train_step` of your own. Leave out `steps`, or pass one of "
+            "the models that your step trains, with its own inputs, targets and loss. Received: "
+            f"model of type {type(model).__name__}, whose `train_step` is not that of keras.Model"
+        )
     optimizer = getattr(model, "optimizer", None)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         raise ValueError(

@@ -5,11 +5,13 @@
 - *Idle*: the loss is computed from the layer, but multiplies its output by 0 or selects another.
 - *Unused*: the model drops the output.
 - *Blocked by zeros*: two factors of a product are 0, so that neither gets a gradient.
+
+The first three words are for a single kernel, too, if other weights of its layer get a gradient.
 """
 
 import contextlib
-import itertools
 import math
+import re
 import threading
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -26,6 +28,7 @@ from keras_initx.inspection._former_values import preserve_variables
 from keras_initx.inspection._hooks import replace_attribute
 from keras_initx.inspection._kernels import is_kernel
 from keras_initx.inspection._names import list_sublayers
+from keras_initx.inspection._training import has_own_train_step
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.tools.diagnose._dead_ends import closed_activations, open_activations
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
@@ -33,6 +36,7 @@ from keras_initx.tools.diagnose._first_inputs import last_kernel_differences
 from keras_initx.tools.diagnose._measured_layers import (
     MeasuredLayer,
     MeasuredWeight,
+    list_weights,
     measured_layers,
     measured_weights,
 )
@@ -46,7 +50,29 @@ _ROUNDING = 1e-6
 # How often other weights are drawn in the place of those without a gradient.
 _DRAWS = 3
 # Weights that are added, which are zeros at the start.
-_OFFSETS = ("beta", "bias")
+OFFSETS = ("beta", "bias")
+# By how much a few steps may move a weight, relative to the size of usual weights of its shape.
+_STEP = 0.01
+# The name of the kernels that multiply the state of the step before.
+_RECURRENT = "recurrent_kernel"
+
+
+@dataclass(frozen=True)
+class UnreachedKernels:
+    """Kernels that get no gradient, whatever values weights have, in layers that learn otherwise.
+
+    Attributes:
+        cut_off: The kernels that the loss depends on.
+        stopped: The kernels of `cut_off` that get a gradient without `keras.ops.stop_gradient`.
+        idle: The kernels that the loss is computed from without an effect, or would be for other
+            examples.
+        unused: All others: their layers do not use them, or drop what they give.
+    """
+
+    cut_off: list[MeasuredWeight] = field(default_factory=list)
+    stopped: list[MeasuredWeight] = field(default_factory=list)
+    idle: list[MeasuredWeight] = field(default_factory=list)
+    unused: list[MeasuredWeight] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -63,6 +89,7 @@ class UnreachedLayers:
             other ones.
         unused: All other unreached layers: their outputs are dropped.
         inside: The unreached layers that belong to a model inside the model.
+        kernels: The unreached kernels of all other layers.
     """
 
     cut_off: list[MeasuredLayer] = field(default_factory=list)
@@ -72,6 +99,7 @@ class UnreachedLayers:
     idle: list[MeasuredLayer] = field(default_factory=list)
     unused: list[MeasuredLayer] = field(default_factory=list)
     inside: list[MeasuredLayer] = field(default_factory=list)
+    kernels: UnreachedKernels = field(default_factory=UnreachedKernels)
 
     @property
     def layers(self) -> list[MeasuredLayer]:
@@ -88,53 +116,64 @@ class UnreachedLayers:
 
 @fact
 def unreached_layers(diagnosis: Diagnosis) -> UnreachedLayers:
-    """The layers that get no gradient with other values either.
+    """The layers and kernels that get no gradient with other values either.
 
     A gradient may be 0 because of values: zeros at the start, for example at the end of a branch,
     activations at their limits, or a branch that is dropped in this step. So it is computed again
     with zeros replaced, activations opened, and in inference mode. If it was 0, it is also computed
-    several times with other weights. All weights are restored.
+    several times with other weights, and after a small step of all weights. All weights are
+    restored.
     """
     trained, norms = diagnosis.trained, list(gradient_norms(diagnosis).values())
     start_zero = [index for index, norm in enumerate(norms) if norm == 0]
     still_zero = list(start_zero)
     has_kernel = any(is_kernel(trained[index]) for index in start_zero)
     # A `train_step` of one's own may train by something else than the loss.
-    if not has_kernel or type(diagnosis.model).train_step is not keras.Model.train_step:
+    if not has_kernel or has_own_train_step(diagnosis.model):
         return UnreachedLayers()
     closed = closed_activations(diagnosis)
     weights, layers = measured_weights(diagnosis), measured_layers(diagnosis)
     changes: list[Change] = [_flip_and_shrink, *map(_make_redraw, range(_DRAWS))]
-    # First with the weights as they are.
-    attempts: list[Sequence[Change]] = [(), *((change,) for change in changes)]
+    # First with the weights as they are. The last attempt frees what waits for an offset, or for a
+    # part of another kernel that is 0.
+    attempts: list[list[tuple[int, Change]]] = [[]]
+    attempts += [[(index, change) for index in start_zero] for change in changes]
+    attempts.append([(index, _take_small_step) for index in range(len(trained))])
     with diagnosis.changed(), contextlib.ExitStack() as stack:
         for variable in trained:
-            if variable.name not in _OFFSETS and not backend.has_nonzero(variable.value):
+            if variable.name not in OFFSETS and not backend.has_nonzero(variable.value):
                 stack.enter_context(change_weight(variable, draw_small))
         stack.enter_context(open_activations(closed, diagnosis))
         for attempt in attempts:
             with contextlib.ExitStack() as changed_weights:
-                for index, change in itertools.product(start_zero, attempt):
+                for index, change in attempt:
                     changed_weights.enter_context(change_weight(trained[index], change))
                 for training in (True, False):
                     norms = diagnosis.norms(training)
                     still_zero = [index for index in still_zero if norms[index] == 0]
                     if not any(is_kernel(trained[index]) for index in still_zero):
                         return UnreachedLayers()
-        variables = [trained[index] for index in still_zero]
-        unreached = _select_unreached([weights[id(variable)] for variable in variables])
+        without_gradient = [weights[id(trained[index])] for index in still_zero]
+        unreached = _select_unreached(without_gradient)
         used = set()
-        for variable in variables:
+        for weight in without_gradient:
+            variable = weight.own.variable
             if is_kernel(variable) and _is_used(variable, changes, diagnosis):
                 used.add(id(variable))
         cut_off = [layer for layer in unreached if _has_any(layer, used)]
         learning = [layer for layer in layers if layer.learns]
         stopped, fed = _trace_outputs(cut_off, learning, diagnosis)
         without_effect = [layer for layer in unreached if layer not in cut_off]
-        connected = _select_connected(without_effect, diagnosis)
+        connected = _find_connected(list_weights(without_effect), diagnosis)
+        kernels = [
+            weight
+            for weight in without_gradient
+            if is_kernel(weight.own.variable) and weight.layer not in unreached
+        ]
+        unreached_kernels = _sort_kernels(kernels, used, diagnosis)
     idle = []
     for layer in without_effect:
-        if layer in connected or _is_not_selected(layer, learning):
+        if _has_any(layer, connected) or _is_not_selected(layer, learning):
             idle.append(layer)
     inside: set[int] = set()
     for sublayer in list_sublayers(diagnosis.model):
@@ -148,6 +187,7 @@ def unreached_layers(diagnosis: Diagnosis) -> UnreachedLayers:
         unused=[layer for layer in without_effect if layer not in idle],
         inside=[layer for layer in unreached if _has_any(layer, inside)],
         learning=learning,
+        kernels=unreached_kernels,
     )
 
 
@@ -191,19 +231,87 @@ def _is_used(variable: keras.Variable, changes: Sequence[Change], diagnosis: Dia
     return False
 
 
-def _select_connected(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> list[MeasuredLayer]:
-    """Return the layers that the loss is computed from, even if it multiplies them by 0."""
+def _find_connected(weights: Sequence[MeasuredWeight], diagnosis: Diagnosis) -> set[int]:
+    """Return the ids of the trained weights that the loss is computed from, even times 0."""
     variables = []
-    for layer in layers:
-        for weight in layer.weights:
-            if weight.report.gradient is not None:
-                variables.append(weight.own.variable)
+    for weight in weights:
+        if weight.report.gradient is not None:
+            variables.append(weight.own.variable)
     if not variables:
-        return []
+        return set()
     # A gradient is `None`, not 0, if the loss is not computed from a weight.
     gradient_pairs = zip(variables, diagnosis.gradient_values(variables), strict=True)
-    connected = {id(variable) for variable, gradient in gradient_pairs if gradient is not None}
-    return [layer for layer in layers if _has_any(layer, connected)]
+    return {id(variable) for variable, gradient in gradient_pairs if gradient is not None}
+
+
+def _sort_kernels(
+    kernels: Sequence[MeasuredWeight], used: Collection[int], diagnosis: Diagnosis
+) -> UnreachedKernels:
+    """Sort kernels without a gradient by the reason, see `UnreachedKernels`.
+
+    Args:
+        kernels: The kernels.
+        used: The ids of the weights that the loss depends on.
+        diagnosis: The diagnosis.
+    """
+    cut_off, without_effect = [], []
+    for kernel in kernels:
+        if id(kernel.own.variable) not in used:
+            without_effect.append(kernel)
+        elif not _is_target(kernel):
+            cut_off.append(kernel)
+    connected = _find_connected(without_effect, diagnosis)
+    idle, unused = [], []
+    for kernel in without_effect:
+        if kernel.name == _RECURRENT and id(kernel.own.variable) in connected:
+            # Of a single time step: it multiplies the first state, which is 0.
+            continue
+        if id(kernel.own.variable) in connected or _is_other_expert(kernel):
+            idle.append(kernel)
+        else:
+            unused.append(kernel)
+    return UnreachedKernels(cut_off, _select_stopped(cut_off, diagnosis), idle, unused)
+
+
+def _list_learning_copies(kernel: MeasuredWeight) -> list[MeasuredWeight]:
+    """Return the weights of the same layer and shape that learn."""
+    copies = []
+    for other in kernel.layer.weights:
+        if other.report.gradient and other.report.shape == kernel.report.shape:
+            copies.append(other)
+    return copies
+
+
+def _is_target(kernel: MeasuredWeight) -> bool:
+    # The weights of a target network start as those of the network that learns.
+    copies = _list_learning_copies(kernel)
+    return any(np.array_equal(other.values, kernel.values) for other in copies)
+
+
+def _is_other_expert(kernel: MeasuredWeight) -> bool:
+    """Return whether a weight learns whose path differs in a number, such as `expert_2/kernel`."""
+    paths = {_drop_digits(other.own.shown) for other in _list_learning_copies(kernel)}
+    return _drop_digits(kernel.own.shown) in paths
+
+
+def _drop_digits(path: str) -> str:
+    return re.sub(r"\d+", "", path)
+
+
+def _select_stopped(
+    kernels: Sequence[MeasuredWeight], diagnosis: Diagnosis
+) -> list[MeasuredWeight]:
+    """Return the kernels that get a gradient if `keras.ops.stop_gradient` passes all on."""
+    if not kernels:
+        return []
+    variables = [kernel.own.variable for kernel in kernels]
+    with replace_attribute(keras.ops, "stop_gradient", lambda tensor: tensor):
+        gradients = diagnosis.gradient_values(variables)
+    stopped = []
+    for kernel, gradient in zip(kernels, gradients, strict=True):
+        if gradient is not None and gradient.any():
+            stopped.append(kernel)
+    return stopped
 
 
 def _is_not_selected(layer: MeasuredLayer, learning: Sequence[MeasuredLayer]) -> bool:
@@ -320,10 +428,10 @@ def weights_blocked_by_zeros(diagnosis: Diagnosis) -> frozenset[MeasuredWeight]:
     blocked: list[int] = []
     for index, norm in enumerate(norms):
         variable = trained[index]
-        if variable.name not in _OFFSETS and not backend.has_nonzero(variable.value):
+        if variable.name not in OFFSETS and not backend.has_nonzero(variable.value):
             (blocked if norm == 0 else moving).append(index)
     # A `train_step` of one's own may train by something else than the loss.
-    if not blocked or type(diagnosis.model).train_step is not keras.Model.train_step:
+    if not blocked or has_own_train_step(diagnosis.model):
         return frozenset()
 
     def select_reached(least: float) -> list[int]:
@@ -372,6 +480,17 @@ def draw_small(values: Array) -> Array:
 def _flip_and_shrink(values: Array) -> Array:
     # Brings units back from limits, and from 0.
     return -values / 8
+
+
+def _take_small_step(values: Array) -> Array:
+    """Return `values`, each a little changed."""
+    if not values.size:
+        return values
+    size = max(float(values.std()), float(draw_small(values).std()))
+    entropy = zlib.crc32(np.ascontiguousarray(values).tobytes())
+    numbers = np.random.default_rng(entropy).normal(size=values.shape)
+    changed: Array = values + _STEP * size * numbers
+    return changed
 
 
 def _make_redraw(seed: int) -> Change:

@@ -20,6 +20,7 @@ from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import derived_seed
 from keras_initx.inspection._inventory import checked_inventory
+from keras_initx.inspection._weights import has_memory
 
 
 def weight_seed(path: str, root: int) -> int:
@@ -59,7 +60,8 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
     """Return a digest of all weights of `model`. Models with equal weights have equal digests.
 
     Use it to compare the weights of two models without sending them. The digest covers the paths,
-    dtypes, shapes and bits of all weights, sorted by path. It does not depend on the backend, the
+    dtypes, shapes and bits of all weights, sorted by path. The buffers that torch modules save
+    count as weights. It does not depend on the backend, the
     machine, the number of devices or processes, the sharding, or other objects in your process. If
     processes share a model, call this in all of them. They send each other eight bytes for each
     sharded weight.
@@ -73,7 +75,8 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
 
     Raises:
         TypeError: If `model` is neither.
-        ValueError: If the model is not built, or two of its weights have the same path.
+        ValueError: If the model is not built, two of its weights have the same path, or a buffer of
+            torch is on the meta device, without values.
 
     Note:
         The digest is BLAKE2b with 16 bytes. Its input has three parts for each weight: a line such
@@ -102,12 +105,22 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
         seed" has examples.
     """
     values: dict[str, Any] = {}
+    dtypes: dict[str, str] = {}  # of those that NumPy lacks
     if isinstance(model, Mapping):
         values.update(model)
     else:
         check_type("model", model, keras.Model, "a Keras model, or a dict from paths to arrays")
-        for weight in checked_inventory("model", model).weights:
+        inventory = checked_inventory("model", model)
+        for weight in inventory.weights:
             values[weight.path] = weight.variable.value
+        for buffer in inventory.buffers:
+            if not has_memory(buffer):
+                raise ValueError(
+                    "`model` must have values in all its buffers. "
+                    f"Received: {model.name!r}, whose {buffer.path!r} is on the meta device"
+                )
+            values[buffer.path] = backend.host_view(buffer.variable.value)
+            dtypes[buffer.path] = buffer.dtype
     heads = []
     sums = []
     shared: dict[int, Tensor] = {}  # what processes share, by its index in the sums
@@ -115,7 +128,7 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
         value = values[path]
         if not keras.ops.is_tensor(value):
             value = np.asarray(value)
-        dtype = keras.backend.standardize_dtype(value.dtype)
+        dtype = dtypes.get(path) or keras.backend.standardize_dtype(value.dtype)
         heads.append(f"{path} {dtype} {tuple(value.shape)}\n")
         sums.append(_sum_hashes(value))
         if backend.is_shared(value):
@@ -142,6 +155,8 @@ def _sum_hashes(value: Any) -> int:
     return total % (1 << 64)
 
 
+# The bytes of the largest integer of NumPy.
+_WORD = 8
 # Values that are hashed at a time: their hashes stay in the cache.
 _CHUNK = 1 << 15
 
@@ -170,6 +185,10 @@ def _sum_hashes_of_region(values: Array, region: Region | None, shape: Shape) ->
     run = math.prod(values.shape[last_cut:])
     if not values.size:
         return 0
+    if values.itemsize > _WORD:  # complex128
+        values = np.ascontiguousarray(values)[..., None].view("uint64")
+        region = None if region is None else (*region, slice(None))
+        return _sum_hashes_of_region(values, region, (*shape, values.shape[-1]))
     bits = np.ascontiguousarray(values).view(f"uint{8 * values.itemsize}").reshape(-1, run)
     rows = max(1, _CHUNK // run)
     total = 0

@@ -28,6 +28,7 @@ from keras_initx.initializers._scale import AxesInitializer
 from keras_initx.initializers._seeds import initializers_within, root_seed
 from keras_initx.initializers._sharding import is_exact, seeded_call
 from keras_initx.initializers._sparse import kept_sparse
+from keras_initx.inspection._drawn_values import remember_drawn
 from keras_initx.inspection._finite import find_not_finite
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.inspection._inventory import Inventory, checked_inventory
@@ -43,6 +44,11 @@ from keras_initx.tools.initialize._assign import (
 )
 from keras_initx.tools.initialize._binding import Bound, Uncopied, bind, check_suitable
 from keras_initx.tools.initialize._digest import array_digest
+from keras_initx.tools.initialize._module_state import (
+    ModuleState,
+    list_left_by_rule,
+    read_module_state,
+)
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._planned_weight import (
     PlannedWeight,
@@ -94,7 +100,8 @@ def initialize(
             seed.
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
             states of layers too. The learning rate is kept. Batch normalization statistics are
-            weights and always initialized.
+            weights and always initialized. Those of torch modules are reset by
+            `reset_running_stats`; other buffers of torch keep their values, and the notes say so.
         atomic: Whether your model is as before after an error or an interruption. The former values
             then take as much memory as the weights. If false, a note of the exception says how many
             weights have new values.
@@ -142,10 +149,11 @@ def initialize(
     check_flag("dry_run", dry_run)
     preparation = prepare(inventory, rules, seed)
     plan = preparation.plan
-    notes = [*plan.notes, *inventory.note_unbuilt()]
+    module_state = read_module_state(inventory, list_left_by_rule(preparation.pairs()))
+    notes = [*plan.notes, *inventory.note_unbuilt(), *module_state.note(dry_run=dry_run)]
     if dry_run:
         return replace(plan, notes=tuple(notes))
-    drawn, notes_on_values = _execute(preparation, reset=reset, atomic=atomic)
+    drawn, notes_on_values = _execute(preparation, module_state, reset=reset, atomic=atomic)
     return replace(plan, _planned=drawn, dry_run=False, notes=(*notes, *notes_on_values))
 
 
@@ -350,7 +358,7 @@ def _note_uncopied(paths_by_uncopied: Mapping[Uncopied, Sequence[str]]) -> list[
 
 
 def _execute(
-    preparation: Preparation, *, reset: bool, atomic: bool
+    preparation: Preparation, module_state: ModuleState, *, reset: bool, atomic: bool
 ) -> tuple[list[PlannedWeight], list[str]]:
     """Draw and assign the weights of a plan, and reset the same state as `initialize`.
 
@@ -373,6 +381,7 @@ def _execute(
                         notes += _note_not_finite(weight, planned)
                 drawn.append(planned)
                 advance(1)
+        module_state.reset_with(assign)
         if reset:
             for variable, start in find_initial_state(model):
                 assign(variable, start)
@@ -421,6 +430,7 @@ def draw(
         wide = replace(planned, row=replace(row, dtype="float32")).make()
         if math.isfinite(backend.std(wide)):
             raise planned.unsuitable_error(f", which gives numbers beyond the range of {row.dtype}")
+    remember_drawn(value, initializer, "initialize")
     return value, replace(planned, row=replace(row, std=std))
 
 

@@ -33,6 +33,7 @@ from keras_initx.inspection._batch import (
     to_array,
 )
 from keras_initx.inspection._build import ensure_built
+from keras_initx.inspection._drawn_values import remember_drawn
 from keras_initx.inspection._inventory import Inventory, check_unshared, check_weights
 from keras_initx.inspection._kernels import is_adapter, is_kernel, is_zero, kernel_axes
 from keras_initx.inspection._names import list_own_weights, list_sublayers
@@ -169,6 +170,7 @@ def lsuv(
         with undo_after_error() as assign:
             for result in results.values():
                 for kernel, value in result.values:
+                    remember_drawn(value, None, "lsuv")
                     assign(kernel, value)
     rows = []
     # In execution order; layers that are not called come last.

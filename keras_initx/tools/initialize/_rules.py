@@ -40,7 +40,7 @@ from keras_initx.inspection._layer_initializers import find_layer_initializers
 from keras_initx.inspection._patterns import find_first_matches, match_pattern
 from keras_initx.inspection._weights import ModelWeight
 from keras_initx.recipes._named import is_recipe, may_be_name, parse_recipe, unknown_recipe_error
-from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
+from keras_initx.recipes._weight_rules import BY_RULE, NOT_KNOWN, Left, WeightRules
 from keras_initx.report._text import choose_verb
 from keras_initx.tools.initialize._plan import InitializationPlan, read_plan
 
@@ -251,7 +251,7 @@ def _apply_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
     """
     values: dict[Condition, InitializerLike | Left] = {}
     for condition, value in rules.items():
-        values[condition] = Left("by rule", is_final=True)
+        values[condition] = Left(BY_RULE, is_final=True)
         if not _is_condition(condition):
             raise TypeError(
                 "`rules` must have patterns, layers, layer types or functions as keys. "

@@ -465,11 +465,13 @@ class Assignment(NamedTuple):
         weight: The weight.
         row: Its row in the result.
         array: Its new values, or `None` if it keeps its values.
+        is_skipped: Whether `names` say `None` for it.
     """
 
     weight: ModelWeight
     row: LoadedWeight
     array: LazyArray | None = None
+    is_skipped: bool = False
 
 
 def _plan_assignments(
@@ -504,6 +506,7 @@ def _plan_assignments(
         row = LoadedWeight(weight.shown, "left", "", weight.shape, weight.dtype, size, changed=0)
         array = None
         candidates = candidates_by_path.get(weight.path)
+        is_skipped = candidates is None and weight.path in candidates_by_path
         candidate = chosen.get(weight.path)
         problem = None if candidate is None else _find_problem(candidate, parametrized)
         if problem is not None:
@@ -521,8 +524,7 @@ def _plan_assignments(
             except _MismatchError as mismatch:
                 row = replace(row, status="error", detail=str(mismatch))
         elif candidates is None:
-            how = "None in names" if weight.path in candidates_by_path else "not in names"
-            row = replace(row, detail=how)
+            row = replace(row, detail="None in names" if is_skipped else "not in names")
         elif required_names is None or weight.kind == "counter":
             row = replace(row, detail=own.reasons.get(weight.path, "not in the source"))
         else:
@@ -530,7 +532,7 @@ def _plan_assignments(
             # Comparing all names with all others would be slow.
             compared = required_names if missing_count <= LISTED else ()
             row = replace(row, status="error", detail=_explain_missing(candidates, compared))
-        steps.append(Assignment(weight, row, array))
+        steps.append(Assignment(weight, row, array, is_skipped))
     return steps
 
 

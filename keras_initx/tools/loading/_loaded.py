@@ -19,7 +19,7 @@ from keras_initx.report._table import Column
 from keras_initx.report._terminal import line_width
 from keras_initx.report._text import choose_verb, format_count, join_clauses
 from keras_initx.tools.load_pretrained._load_report import LoadedWeight, load_columns
-from keras_initx.tools.loading._unwritten import MISSED, NOT_KNOWN
+from keras_initx.tools.loading._unwritten import NOT_KNOWN, OVERWRITTEN, UNWRITTEN
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Loaded(Tabular[LoadedWeight], Judgement):
         - `"loaded"`: all values were written.
         - `"drawn"`: some values were not written. They are drawn.
         - `"left"`: some values were not written. They are as before, or as the layer has made them.
+        - `"overwritten"`: all values were written, and then drawn again. They are as drawn.
         - `"not known"`: the weight has a NaN that a file may have written, or `quantize` made it in
           the block, or `loading` could not watch it, or the layer is not built. Nothing was done.
         """
@@ -83,8 +84,11 @@ class Loaded(Tabular[LoadedWeight], Judgement):
 
     @property
     def missed(self) -> list[str]:
-        """The paths of the weights that the block did not write, or only in part."""
-        return [row.path for row in self.rows if row.status in MISSED]
+        """The paths of the weights that lack loaded values at the end of the block.
+
+        The block did not write them, or only in part, or it drew them again after loading.
+        """
+        return [row.path for row in self.rows if row.status in (*UNWRITTEN, OVERWRITTEN)]
 
     @property
     def not_known(self) -> list[str]:
@@ -168,16 +172,21 @@ def _summarize(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
     """
     weights = [row for row in rows if row.shape is not None]
     counts = Counter(row.status for row in weights)
-    missed = sum(counts[status] for status in MISSED)
+    missed = sum(counts[status] for status in UNWRITTEN)
     total = len(weights)
+    were_drawn_again = f"{choose_verb(counts[OVERWRITTEN], 'was', 'were')} drawn after loading"
     if not rows:
         text = "No model that was made in the block has weights, or still exists"
     elif missed:
         text = _describe_missed(weights, counts, missed, seed, left)
+    elif counts[OVERWRITTEN]:
+        text = f"{counts[OVERWRITTEN]} of {total} weights {were_drawn_again}"
     elif counts[NOT_KNOWN]:
         text = f"{counts['loaded']} of {total} weights were written"
     else:
         text = f"All {total} weights were written"
+    if missed and counts[OVERWRITTEN]:
+        text += f"; {counts[OVERWRITTEN]} {were_drawn_again}"
     if counts[NOT_KNOWN]:
         text += f"; {counts[NOT_KNOWN]} not known"
     unbuilt = len(rows) - total
@@ -190,7 +199,7 @@ def _describe_missed(
     weights: Sequence[LoadedWeight], counts: Counter[str], missed: int, seed: int, left: str
 ) -> str:
     never = "never written"
-    if any(row.changed for row in weights if row.status in MISSED):
+    if any(row.changed for row in weights if row.status in UNWRITTEN):
         never = "never written, or only in part"
     texts = []
     if counts["drawn"]:

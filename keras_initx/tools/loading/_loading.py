@@ -30,6 +30,7 @@ from keras_initx.tools.initialize._initialize import prepare
 from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._reset import find_new_optimizer_state, list_recurrent_states
 from keras_initx.tools.initialize._rules import Instructor, RulesOrPlan, resolve_rules
+from keras_initx.tools.loading._draws import Draws
 from keras_initx.tools.loading._loaded import Loaded, Outcome
 from keras_initx.tools.loading._marks import Marks
 from keras_initx.tools.loading._unwritten import fill_outside_models, fill_unwritten
@@ -58,6 +59,9 @@ def loading(
     NaN was never written. It gets the value that `initialize` with your `rules` and `seed` would
     draw. If `initialize` leaves a weight unchanged, the weight is as without the block.
 
+    The last write counts. If the block loads a weight and then draws it again, for example by
+    `initialize`, the weight is missed too. It keeps the drawn values.
+
     Do not compute with weights in the block before you load them. After an error or an
     interruption, all variables have their former values.
 
@@ -69,10 +73,10 @@ def loading(
             known. The drawn values stay.
 
     Yields:
-        A `Loaded`. After the block, `missed` has the paths of the weights that were not written.
-        `not_known` has the paths that `loading` could not judge. `ok` is true if both are empty.
-        `rows` has a row for each weight, `models` the models. With several models, paths begin with
-        the name of the model.
+        A `Loaded`. After the block, `missed` has the paths of the weights that were not written, or
+        were drawn again after loading. `not_known` has the paths that `loading` could not judge.
+        `ok` is true if both are empty. `rows` has a row for each weight, `models` the models. With
+        several models, paths begin with the name of the model.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -143,13 +147,16 @@ def _watch_model(
     weights = list(filter(can_be_marked, inventory.weights_and_buffers))
     former = _remember_values(model, weights)
     marks = Marks()
+    draws = Draws(marks)
     with _restore_after_error(model, former, marks):
         with marks.watching():
             marks.put(weights, former)
-            yield
+            with draws.watching():
+                yield
         rows = fill_unwritten(
             [model],
             marks,
+            draws,
             rules,
             preparation.plan.seed,
             is_drawn=preparation.drawn_seed is not None,
@@ -167,8 +174,9 @@ def _watch_made_models(
     if seed is not None:
         root_seed(seed)  # for its errors
     marks = Marks()
+    draws = Draws(marks)
     with _remove_marks_after_error(marks):
-        with _record_layers() as recorded, marks.watching():
+        with _record_layers() as recorded, marks.watching(), draws.watching():
             yield
         models = _select_outermost(recorded.models)
         if rules is not None and len(models) > 1:
@@ -181,7 +189,7 @@ def _watch_made_models(
         if isinstance(rules, InitializationPlan):
             root, is_drawn = rules.seed, False
         rows = fill_unwritten(
-            models, marks, rules, root, is_drawn=is_drawn, new_layers=recorded.layers
+            models, marks, draws, rules, root, is_drawn=is_drawn, new_layers=recorded.layers
         )
         rows += fill_outside_models(marks, models)
     loaded._outcome = Outcome(rows, models, root, are_new=True)

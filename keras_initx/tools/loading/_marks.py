@@ -104,6 +104,7 @@ class Marks:
 
     Attributes:
         are_watched: Whether the block is still running.
+        count: How many weights have got the mark.
     """
 
     def __init__(self) -> None:
@@ -111,6 +112,7 @@ class Marks:
             weakref.WeakKeyDictionary()
         )
         self.are_watched = False
+        self.count = 0
 
     def put(self, weights: Iterable[ModelWeight], former: FormerValues) -> None:
         """Mark the weights of a model. `former` has their values."""
@@ -118,6 +120,7 @@ class Marks:
             marked = MarkedWeight(weight.variable, former.value_of(weight.variable))
             self._by_layer.setdefault(weight.layer, {})[variable_key(weight.variable)] = marked
             mark_unwritten(weight.variable)
+            self.count += 1
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -147,6 +150,13 @@ class Marks:
     def find(self, weight: ModelWeight) -> MarkedWeight | None:
         """Find the mark of a weight, or `None` if the weight never got one."""
         return self._by_variable.get(variable_key(weight.variable))
+
+    def find_now(self, key: Any) -> MarkedWeight | None:
+        """Find the mark of a variable by its key while the block runs."""
+        for own in list(self._by_layer.values()):
+            if key in own:
+                return own[key]
+        return None
 
     @functools.cached_property
     def _by_variable(self) -> dict[Any, MarkedWeight]:
@@ -191,6 +201,7 @@ class Marks:
         is_added_later = layer.built and not is_adapter(variable.name)
         marked = MarkedWeight(variable, initializer=mark, is_added_later=is_added_later)
         own[id(variable)] = marked
+        self.count += 1
         return variable
 
 

@@ -5,6 +5,9 @@
     some or all           any        drawn by the plan, or left if the plan draws nothing
     none                  some       not known: a file may have NaN, or a cast changed the mark
 
+A weight that was drawn again after loading (`_draws.py`) is `overwritten` instead of loaded. It
+keeps its values.
+
 A weight that had no mark at the start is not known either. Neither is one that `quantize` made in
 the block, because it may be computed from values that nobody wrote.
 """
@@ -37,11 +40,13 @@ from keras_initx.tools.initialize._plan import InitializationPlan
 from keras_initx.tools.initialize._planned_weight import PlannedWeight
 from keras_initx.tools.initialize._reset import find_new_optimizer_state
 from keras_initx.tools.load_pretrained._load_report import LoadedWeight
+from keras_initx.tools.loading._draws import Draws
 from keras_initx.tools.loading._marks import MarkedWeight, Marks, variable_key
 
 NOT_KNOWN = "not known"
+OVERWRITTEN = "overwritten"
 # Weights of which a value was never written.
-MISSED = ("drawn", "left")
+UNWRITTEN = ("drawn", "left")
 
 
 class _WeightState(NamedTuple):
@@ -52,12 +57,14 @@ class _WeightState(NamedTuple):
         marked: Its mark, or `None` if it never had one.
         counts: How many of its values have the mark, or are another NaN.
         is_older: Whether its layer was made before the block.
+        drawn_again_by: The name of what drew it after it was loaded, or `None`.
     """
 
     weight: ModelWeight
     marked: MarkedWeight | None
     counts: Count
     is_older: bool
+    drawn_again_by: str | None
 
     @property
     def is_by_quantize(self) -> bool:
@@ -73,6 +80,7 @@ class _WeightState(NamedTuple):
 def fill_unwritten(
     models: Sequence[keras.Model],
     marks: Marks,
+    draws: Draws,
     rules: Any,
     seed: int,
     *,
@@ -86,6 +94,7 @@ def fill_unwritten(
         models: Models without common layers. They may share weights. A shared weight is listed with
             its first model.
         marks: The marks from the start of the block.
+        draws: The draws in the block.
         rules: See `initialize`; a plan as itself. `None` for several models.
         seed: The root of all seeds.
         is_drawn: Whether the seed was drawn, and not given.
@@ -96,7 +105,7 @@ def fill_unwritten(
     inventories = {model: Inventory(model) for model in models}
     for inventory in inventories.values():
         check_weights("model", inventory)
-    states = _list_states(inventories, marks, new_layers)
+    states = _list_states(inventories, marks, draws, new_layers)
     seed_of_rules = None if isinstance(rules, InitializationPlan) else seed  # a plan has its own
     planned_by_variable: dict[int, PlannedWeight] = {}
     for model in models:
@@ -159,6 +168,7 @@ def _count_marked(marked: MarkedWeight) -> int:
 def _list_states(
     inventories: Mapping[keras.Model, Inventory],
     marks: Marks,
+    draws: Draws,
     new_layers: Collection[keras.Layer] | None,
 ) -> dict[keras.Model, list[_WeightState]]:
     """List the weights of each model. A weight of several models is listed with the first."""
@@ -176,7 +186,10 @@ def _list_states(
             listed.add(key)
             is_older = new_layers is not None and weight.layer not in new_layers
             marked = marks.find(weight)
-            states.append(_WeightState(weight, marked, counts[weight.path], is_older))
+            drawn_again_by = draws.find_last(marked) if marked is not None else None
+            states.append(
+                _WeightState(weight, marked, counts[weight.path], is_older, drawn_again_by)
+            )
         states_by_model[model] = states
     return states_by_model
 
@@ -229,6 +242,9 @@ def _fill_weight(
     if not missed and nan:
         how = f"{nan} of {size} values are NaN, perhaps never written"
         return replace(row, status=NOT_KNOWN, detail=how, changed=size - nan)
+    if not missed and state.drawn_again_by:
+        how = f"drawn by {state.drawn_again_by} after loading"
+        return replace(row, status=OVERWRITTEN, detail=how, changed=size)
     if not missed:
         return replace(row, changed=size)
     assert state.marked is not None

@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_initx._signatures import shorten_signature
-from keras_initx.checkpoints._sources import LayoutName
+from keras_initx.checkpoints._sources import LayoutName, is_torch_module
 from keras_initx.inspection._batch import Data
 from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._inventory import check_unshared, checked_inventory
 from keras_initx.tools.compare_outputs._compare import compare_watched, record_outputs
-from keras_initx.tools.compare_outputs._counterparts import select_weight_names
+from keras_initx.tools.compare_outputs._counterparts import select_weight_names, translate_names
 from keras_initx.tools.compare_outputs._module_step import preserve_modules
-from keras_initx.tools.compare_outputs._reading import is_torch_module
 from keras_initx.tools.load_pretrained._array_names import NamesDict
 from keras_initx.tools.load_pretrained._load_report import LoadReport
 from keras_initx.tools.port_report._agreement import (
@@ -133,6 +132,7 @@ def port_report(
             f"Received: loaded={loaded!r}, names={names!r}, layout={layout!r}"
         )
     names, layout = resolve_names(names if loaded is None else loaded, layout)
+    names = translate_names(names, inventory)
     layout = layout or "torch"
     batch = make_port_batch(x, y)
     if batch.y is None and loss is not None:

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from keras_initx._checks import truncate
+from keras_initx._checks import summarize_names, truncate
 from keras_initx._signatures import shorten_signature
 from keras_initx.inspection._environment import Environment
 from keras_initx.report._export import paragraphs
 from keras_initx.report._markdown import bullets, fold
-from keras_initx.report._results import Judgement, Tabular
+from keras_initx.report._results import Judgement, Problem, Tabular
 from keras_initx.report._table import Column, Row, Table, columns_with_values
 from keras_initx.report._terminal import line_width
 from keras_initx.report._text import format_count, format_number
 from keras_initx.tools.compare_outputs._outputs_report import OutputsReport
-from keras_initx.tools.compare_outputs._step_report import DONE_DIFFERENTLY, StepReport
+from keras_initx.tools.compare_outputs._step_report import DONE_DIFFERENTLY, WITHOUT_OPTIMIZERS
 from keras_initx.tools.port_report._agreement import OutputAgreement
 from keras_initx.tools.port_report._ported_weights import PortedWeight, PortedWeights
 
@@ -60,9 +60,9 @@ class PortSide(NamedTuple):
 class PortReport(Tabular[PortCheck], Judgement):
     """The result of `port_report`, in the form of all results.
 
-    `print` shows you the verdict, the checks and the differences. `to_markdown` returns the same
-    for your pull request, with all weights and all calls in sections that fold. CSV has the checks,
-    JSON has everything.
+    `print` shows you the verdict, the checks, and where to look if the port is wrong. `to_markdown`
+    returns the same for your pull request, with details, all weights and all calls in sections that
+    fold. CSV has the checks, JSON has everything.
 
     Attributes:
         weights: The comparison of the weights, and the number of parameters on both sides.
@@ -91,7 +91,11 @@ class PortReport(Tabular[PortCheck], Judgement):
     @property
     def problems(self) -> list[Any]:
         """The problems of weights, outputs and first step. Fix them in this order."""
-        return [*self._wrong_weights(), *self.outputs.problems]
+        problems = [*self._wrong_weights(), *self.outputs.problems]
+        step = self.outputs.step
+        if step is not None and not step.obstacle:
+            problems += [Problem(tie.paths[0], tie.text) for tie in self.weights.ties]
+        return problems
 
     @property
     def verdict(self) -> str:
@@ -162,9 +166,12 @@ class PortReport(Tabular[PortCheck], Judgement):
         ]
         if settings:
             clauses.append(f"settings that differ: {'; '.join(settings)}")
-        in_training = self.outputs._describe_settings("training")
-        is_said = step is not None and not step.obstacle and not any(step._differing())
-        if in_training and not is_said:
+        ties = [tie.text for tie in self.weights.ties]
+        in_training = [summarize_names(ties, "; ", shown=1)] if ties else []
+        # A step that is equal says which settings make later ones differ.
+        if step is None or step.obstacle or any(step._differing()):
+            in_training += self.outputs._describe_settings("training")
+        if in_training:
             clauses.append(f"in training these differ: {'; '.join(in_training)}")
         return clauses
 
@@ -192,7 +199,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         differs = any(row.answer == "differs" for row in outputs.rows)
         if differs or outputs._select_settings("any"):
             answer = "differs"
-        return PortCheck("outputs", answer, outputs.summary)
+        return PortCheck("outputs", answer, f"{outputs._count_answers()}.")
 
     def _check_of_differences(self) -> PortCheck:
         if not self.agreements:
@@ -218,14 +225,14 @@ class PortReport(Tabular[PortCheck], Judgement):
                 "not compared",
                 "Pass targets and the loss of the module.",
             )
-        answer = "not known"
         if step.obstacle:
-            answer = "not compared"
-        elif self._step_differs():
+            return PortCheck("loss and gradients", "not compared", step.summary)
+        answer = "not known"
+        if self._step_differs():
             answer = "differs"
         elif step.ok:
             answer = "explained" if step.explanations else "equal"
-        return PortCheck("loss and gradients", answer, step.summary)
+        return PortCheck("loss and gradients", answer, f"{'; '.join(step.describe_shortly())}.")
 
     def _step_differs(self) -> bool:
         """Return whether the first step or a later one differs, and not only lacks a comparison."""
@@ -234,35 +241,6 @@ class PortReport(Tabular[PortCheck], Judgement):
             return False
         return any(step._differing()) or bool(step.later)
 
-    def _lines_on_sides(self) -> list[str]:
-        lines = []
-        for name, side in (("model", self.model), ("module", self.module)):
-            lines.append(f"{name}: {side.name}, {side.environment}")
-        for count in self.weights.counts:
-            if count.model or count.module:
-                lines.append(
-                    f"{count.kind}: {count.model:,} in the model, {count.module:,} in the module"
-                )
-        return lines
-
-    def _lines_on_weights(self) -> list[str]:
-        lines = [f"{row.text}." for row in self._wrong_weights()[:_SHOWN]]
-        left = len(self._wrong_weights()) - _SHOWN
-        if left > 0:
-            lines.append(f"And {left} more.")
-        paths: dict[str, list[str]] = {}
-        for row in self.weights.rows:
-            if row.answer == "left out":
-                paths.setdefault(f"Left out, {row.how}", []).append(row.path)
-            elif row.answer == "equal" and row.how not in ("", "transposed"):
-                how = f"{row.how[:1].upper()}{row.how[1:]}"
-                paths.setdefault(how, []).append(row.path)
-        lines += [f"{how}: {truncate(names)}." for how, names in paths.items()]
-        if self.weights.unused:
-            arrays = [f"{name} {shape}" for name, shape in self.weights.unused.items()]
-            lines.append(f"Arrays of the module for no weight: {truncate(arrays)}.")
-        return [*lines, *self.weights.notes]
-
     def _columns(self) -> list[Column[PortCheck]]:
         return [
             Column("check", lambda row: row.path, is_text=True),
@@ -270,34 +248,75 @@ class PortReport(Tabular[PortCheck], Judgement):
             Column("", lambda row: row.text, is_text=True),
         ]
 
-    def _above(self) -> list[str]:
-        return [_wrap(self.verdict), ""]
+    def __str__(self) -> str:
+        lines = [self.verdict]
+        lines += [f"- {row.path}: {row.answer}. {row.text}" for row in self.rows]
+        lines += [*self._list_next_steps(), *self._count_not_compared()]
+        return "\n".join(map(_wrap, lines))
 
-    def _below(self) -> list[str]:
-        lines = ["", *map(_wrap, self._lines_on_sides())]
-        remarks = [*self._lines_on_weights(), *self._lines_on_settings()]
-        if remarks:
-            lines += ["", *map(_wrap, remarks)]
-        for report in self._reports_below():
-            lines += ["", str(report)]
+    def _list_next_steps(self) -> list[str]:
+        """List what to look at next: the wrong weights, the first difference, other settings."""
+        wrong = self._wrong_weights()
+        # The verdict has the first.
+        lines = [f"{row.text}." for row in wrong[1:_SHOWN]]
+        if len(wrong) > _SHOWN:
+            lines.append(f"And {len(wrong) - _SHOWN} more weights.")
+        outputs = self._outputs_without_step()
+        lines += outputs._describe_first_difference(has_reasons=bool(wrong))
+        # The verdict of equal outputs has the others.
+        scopes = None if wrong or outputs.first is not None else ("one framework", "loss")
+        settings = outputs._list_other_settings(scopes)
+        lines += settings[:_SHOWN]
+        if len(settings) > _SHOWN:
+            lines.append(f"And {len(settings) - _SHOWN} more settings.")
         return lines
 
-    def _reports_below(self) -> list[OutputsReport | StepReport]:
-        """Return the reports that are shown below this one: on differences and the first step."""
+    def _count_not_compared(self) -> list[str]:
+        """Count what was not compared, and say where all of it is listed."""
+        step = self.outputs.step
+        calls = [row for row in self.outputs.rows if row.answer in ("not known", "not compared")]
+        counts = []
+        if calls:
+            counts.append(format_count(len(calls), "call"))
+        if self.outputs.unmatched:
+            counts.append(f"{format_count(len(self.outputs.unmatched), 'call')} of the module")
+        if self.outputs.settings_not_compared:
+            counts.append("some settings")
+        if step is not None and not step.obstacle:
+            weights = [row for row in step.rows if row.answer == "not compared"]
+            if weights:
+                counts.append(f"gradients of {format_count(len(weights), 'weight')}")
+        lines = ["All weights and calls: `report.to_markdown()`."]
+        if counts:
+            lines = [f"Not compared: {', '.join(counts)}, see `report.to_markdown()`."]
+        if step is not None and not step.has_optimizers:
+            lines.append(WITHOUT_OPTIMIZERS)
+        return lines
+
+    def _list_details(self) -> list[str]:
+        """List what is left out of the text: how weights were loaded, what was not compared."""
+        paths: dict[str, list[str]] = {}
+        for row in self.weights.rows:
+            if row.answer == "left out":
+                paths.setdefault(f"Left out, {row.how}", []).append(row.path)
+            elif row.answer == "equal" and row.how not in ("", "transposed"):
+                how = f"{row.how[:1].upper()}{row.how[1:]}"
+                paths.setdefault(how, []).append(row.path)
+        lines = [f"{how}: {truncate(names)}." for how, names in paths.items()]
+        if self.weights.unused:
+            arrays = [f"{name} {shape}" for name, shape in self.weights.unused.items()]
+            lines.append(f"Arrays of the module for no weight: {truncate(arrays)}.")
+        for tie in self.weights.ties:
+            lines.append(f"{tie.text}.")
         outputs = self._outputs_without_step()
-        reports: list[OutputsReport | StepReport] = [] if outputs.ok else [outputs]
-        return reports if self.outputs.step is None else [*reports, self.outputs.step]
-
-    def _repr_html_(self) -> str:
-        lines = [*self._lines_on_sides(), *self._lines_on_weights(), *self._lines_on_settings()]
-        table = Table.of(self._columns(), self.rows).as_html()
-        html_below = [report._repr_html_() for report in self._reports_below()]
-        return "".join([paragraphs([self.verdict]), table, paragraphs(lines), *html_below])
-
-    def _lines_on_settings(self) -> list[str]:
-        if not self._outputs_without_step().ok:
-            return []  # the report on outputs has them
-        return self.outputs._list_other_settings()
+        return [
+            *lines,
+            *self.weights.notes,
+            *outputs._list_other_settings(),
+            *outputs._list_settings_not_compared(),
+            *outputs._list_not_compared(),
+            outputs.summary,
+        ]
 
     def _title(self) -> str:
         return self.verdict
@@ -305,13 +324,23 @@ class PortReport(Tabular[PortCheck], Judgement):
     def _headline(self) -> str:
         return f": {self.verdict}"
 
+    def _repr_html_(self) -> str:
+        lines = [*self._list_next_steps(), *self._count_not_compared()]
+        table = Table.of(self._columns(), self.rows).as_html()
+        details = [paragraphs(self._list_details())]
+        if self.outputs.first is not None:
+            details.append(self._outputs_without_step()._repr_html_())
+        if self.outputs.step is not None:
+            details.append(self.outputs.step._repr_html_())
+        return "".join([paragraphs([self.verdict]), table, paragraphs(lines), *details])
+
     def _markdown_blocks(self) -> list[str]:
         blocks = [self._table_of_sides(), _format_table(self._columns(), self.rows)]
-        if self._lines_on_weights():
-            blocks += ["### Weights", bullets(self._lines_on_weights())]
-        blocks += ["### Outputs", *self._outputs_without_step()._markdown_blocks()]
+        if self._list_next_steps():
+            blocks.append(bullets(self._list_next_steps()))
+        blocks.append(fold("Details", bullets(self._list_details())))
         if self.outputs.step is not None:
-            blocks += ["### First step", *self.outputs.step._markdown_blocks()]
+            blocks.append(fold("First step", *self.outputs.step._markdown_blocks()))
         whole = [
             fold(
                 format_count(len(self.weights.rows), "weight"),
@@ -348,13 +377,15 @@ class PortReport(Tabular[PortCheck], Judgement):
             "counts": [vars(count) for count in self.weights.counts],
             "weights": [vars(row) for row in self.weights.rows],
             "unused": self.weights.unused,
+            "ties": [vars(tie) for tie in self.weights.ties],
             "notes": self.weights.notes,
             "agreements": [vars(agreement) for agreement in self.agreements],
             "outputs": self.outputs._content(),
         }
 
 
-_SHOWN = 20  # weights that differ
+# Of weights or settings that differ, the text has so many.
+_SHOWN = 3
 _COLUMNS_OF_WEIGHTS: list[Column[PortedWeight]] = [
     Column("weight", lambda row: row.path, is_text=True),
     Column("shape", lambda row: row.shape),

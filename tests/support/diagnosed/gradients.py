@@ -62,6 +62,30 @@ def one_score(repaired):
     return Written(call, score=layers.Dense(1, name="score"), out=layers.Dense(1)), SERIES, LAST, "mse"
 
 
+class Attend(layers.Layer):
+    """Attention of a graph: a share for each pair of nodes, and their values."""
+
+    def __init__(self, passes_gradients):
+        super().__init__(name="attend")
+        self.passes_gradients = passes_gradients
+
+    def build(self, shape):
+        self.kernel = self.add_weight((shape[-1], 8), name="kernel")
+        self.score_kernel = self.add_weight((shape[-1], 1), name="score_kernel")
+
+    def call(self, x):
+        share = ops.softmax(ops.transpose(x @ self.score_kernel, (0, 2, 1)), axis=-1)
+        if not self.passes_gradients:
+            share = ops.stop_gradient(share)
+        return share @ (x @ self.kernel)
+
+
+def detached_score(repaired):
+    """Attend over the steps, with shares that pass no gradient to the kernel of the scores."""
+    stack = [Attend(repaired), layers.Flatten(), layers.Dense(1)]
+    return keras.Sequential([keras.Input((12, 8)), *stack]), SERIES, LAST, "mse"
+
+
 def without_a_loss(repaired):
     """Return two outputs, of which one has no loss."""
     inputs = keras.Input((32,))
@@ -175,6 +199,7 @@ FAULTY = {
     "normalization of each channel of one pixel": Case(one_pixel, ["no gradient"]),
     "code that is rounded": Case(bits, ["no gradient"], "a smooth operation between code and "),
     "softmax of one score": Case(one_score, ["no gradient"], "apply the softmax to several values"),
+    "score whose share is detached": Case(detached_score, ["no gradient"], "remove keras.ops.stop_gradient in attend"),
     "output without a loss": Case(without_a_loss, ["no gradient"]),
     "layer whose output is dropped": Case(unused, ["no gradient"]),
     "model that is frozen": Case(frozen, ["no gradient"]),

@@ -52,6 +52,23 @@ def decay(repaired):
         return dense(depth=1, after=[lambda: Decay(np.arange(32) + repaired)])
 
 
+class Spike(layers.Layer):
+    """Give ones above a threshold, and pass the gradients of a smooth step."""
+
+    def __init__(self, threshold):
+        super().__init__(name="spike")
+        self.threshold = threshold
+
+    def call(self, x):
+        smooth = ops.sigmoid(x - self.threshold)
+        return smooth + ops.stop_gradient(ops.cast(x > self.threshold, x.dtype) - smooth)
+
+
+def spikes(repaired):
+    """Spike at numbers that no example reaches."""
+    return dense(None, depth=1, after=[lambda: Spike(1.0 if repaired else 30.0)])
+
+
 def unfilled(repaired):
     """Return a network with a bias in memory that nobody has filled."""
     network = dense(depth=1)
@@ -266,6 +283,7 @@ FAULTY = {
         ),
         ["exploding"],
     ),
+    "spikes above 30": Case(spikes, ["alike"], "use a lower threshold in spike"),
     # What the last layer starts with.
     "logits, deviation 4": Case(
         lambda repaired: headed(kernel_initializer="glorot_uniform" if repaired else small(4.0)),

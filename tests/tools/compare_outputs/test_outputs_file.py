@@ -126,7 +126,7 @@ def test_what_reading_raises_is_damage(model, path):
 
 def test_a_file_of_another_version_is_refused_as_that(model, path):
     changed(path, calls=as_array({**calls_of(path), "version": 1}))
-    text = r"`like` must be a file of the version 4, .*: record the outputs again\. Received: .* of the version 1$"
+    text = r"`like` must be a file of the version 5, .*: record the outputs again\. Received: .* of the version 1$"
     with pytest.raises(ValueError, match=text):
         compare_outputs(model, X, path)
 

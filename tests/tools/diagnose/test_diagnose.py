@@ -192,3 +192,21 @@ def test_a_model_that_is_compiled_without_a_loss_is_told_so():
     model.compile("adam")
     with pytest.raises(ValueError, match=r"Received: loss=None, and a model that is compiled without a loss$"):
         keras_initx.diagnose(model, np.zeros((8, 4)), np.zeros((8, 1)))
+
+
+class OwnStep(keras.Model):
+    def train_step(self, data):
+        return {}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return 0.5
+
+
+def test_steps_refuse_a_train_step_of_ones_own_and_a_diagnosis_without_steps_does_not():
+    inputs = keras.Input((4,))
+    model = OwnStep(inputs, keras.layers.Dense(1)(inputs))
+    model.compile("adam")
+    x = np.random.default_rng(0).normal(size=(8, 4))
+    with pytest.raises(ValueError, match=r"`steps` cannot follow a `train_step` of your own.* type OwnStep"):
+        keras_initx.diagnose(model, x, x[:, :1], steps=3)
+    assert keras_initx.diagnose(model, x).ok

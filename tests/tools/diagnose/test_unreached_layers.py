@@ -146,3 +146,135 @@ def test_what_makes_infinities_comes_before_the_size_of_inputs(function):
     hidden = relu(32, "hidden")(function(ops.relu(inputs)))
     found = verdicts(keras.Model(inputs, layers.Dense(10, "softmax")(hidden)))
     assert [one.problem for one in found] == ["undefined loss"]
+
+
+# A kernel of a layer whose other weights learn.
+
+
+class Own(layers.Layer):
+    """Adds what a function of the inputs and of weights gives to what its kernel gives."""
+
+    def __init__(self, function, frozen=(), **shapes):
+        super().__init__(name="own")
+        self.function, self.frozen, self.shapes = function, frozen, shapes
+
+    def build(self, shape):
+        self.kernel = self.add_weight((shape[-1], 20), name="kernel")
+        self.others = {}
+        for name, (size, initializer) in self.shapes.items():
+            is_trained = name not in self.frozen
+            self.others[name] = self.add_weight(size, initializer, name=name, trainable=is_trained)
+
+    def call(self, x):
+        return x @ self.kernel + self.function(x, **self.others)
+
+
+def partly_zero(shape, dtype=None):
+    """Give the rows of the first half random numbers, and those of the second half zeros."""
+    values = RNG.normal(size=shape)
+    values[len(values) // 2 :] = 0
+    return ops.convert_to_tensor(values, dtype or "float32")
+
+
+def learning(function, frozen=(), **shapes):
+    stack = [Own(function, frozen, **shapes), layers.Dense(10, "softmax")]
+    return keras.Sequential([keras.Input((20,)), *stack])
+
+
+def attend(x, score, weigh):
+    return ops.sum(weigh(ops.softmax(x @ score, axis=0)) * x, axis=0, keepdims=True)
+
+
+SCORE = {"score": ((20, 1), "glorot_uniform")}
+UNREACHED = {
+    "stopped": (lambda x, score: attend(x, score, ops.stop_gradient), "warning", "keras.ops.stop_gradient in own"),
+    "rounded": (lambda x, score: ops.round(x @ score), "error", "an operation without a derivative in own"),
+    "unused": (lambda x, score: 0.5 * x, "warning", "the loss does not depend on own/score"),
+}
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("name", UNREACHED)
+def test_a_kernel_that_no_step_can_move_is_named_though_its_layer_learns(name):
+    function, level, evidence = UNREACHED[name]
+    (verdict,) = verdicts(learning(function, **SCORE))
+    assert (verdict.problem, verdict.level, verdict.layers) == ("no gradient", level, ("own",))
+    assert "own/score" in verdict.evidence
+    assert evidence in verdict.evidence
+    assert verdicts(learning(function, frozen=["score"], **SCORE)) == []
+
+
+def branch(x, first, last):
+    return ops.relu(x @ first) @ last
+
+
+FIRST = ((20, 20), "glorot_uniform")
+SOON = {
+    "smooth": (lambda x, score: attend(x, score, lambda share: share), SCORE),
+    "rounded, straight through": (
+        lambda x, score: x @ score + ops.stop_gradient(ops.round(x @ score) - x @ score),
+        SCORE,
+    ),
+    "behind a kernel of zeros": (branch, {"first": FIRST, "last": ((20, 20), "zeros")}),
+    "behind a part of zeros": (
+        lambda x, first, last: ops.concatenate([x, x @ first], -1) @ last,
+        {"first": FIRST, "last": ((40, 20), partly_zero)},
+    ),
+    "behind a factor of 0": (lambda x, first, gain: gain * (x @ first), {"first": FIRST, "gain": ((), "zeros")}),
+    "times an offset of 0": (
+        lambda x, first, bias: x + bias @ first,
+        {"first": FIRST, "bias": ((1, 20), "zeros")},
+    ),
+}
+
+
+@pytest.mark.release_backends
+@pytest.mark.parametrize("name", SOON)
+def test_a_kernel_that_the_first_step_frees_is_no_fault(name):
+    function, shapes = SOON[name]
+    report = keras_initx.diagnose(learning(function, **shapes), X, LABELS, loss=SPARSE)
+    assert report.problems == []
+    assert [one.problem for one in report.verdicts if one.problem == "no gradient"] == []
+
+
+def test_an_offset_that_a_softmax_takes_away_is_no_fault():
+    """Both scores get the same number more, so that the shares stay as they are."""
+
+    def function(x, score, key_offset):
+        scores = ops.concatenate([x @ score, -x @ score], -1) + ops.sum(key_offset)
+        share = ops.softmax(scores, axis=-1)
+        return share[:, :1] * x
+
+    assert verdicts(learning(function, **SCORE, key_offset=((2, 3), "ones"))) == []
+
+
+OTHER = {"first": FIRST, "second": FIRST}
+
+
+@pytest.mark.release_backends
+def test_a_kernel_that_another_batch_may_use_is_a_note():
+    def function(x, first, second):
+        return ops.where(x[:, :1] > -100, x @ first, x @ second)
+
+    (verdict,) = verdicts(learning(function, **OTHER))
+    assert (verdict.problem, verdict.level) == ("no gradient", "note")
+    assert "the loss of this batch does not depend on own/second" in verdict.evidence
+
+
+def test_a_kernel_of_a_target_network_is_no_fault():
+    same = ((20, 20), keras.initializers.GlorotUniform(seed=1))
+
+    def function(x, online, target):
+        return (x @ online) * ops.stop_gradient(x @ target)
+
+    found = [one.problem for one in verdicts(learning(function, online=same, target=same))]
+    assert found == ["twin tensors"]  # a note: both start as copies
+
+
+def test_rows_of_a_table_that_no_example_takes_are_no_fault():
+    table = {"table": ((50, 20), "uniform")}
+
+    def function(x, table):
+        return ops.take(table, ops.cast(x[:, 0] > 0, "int32"), axis=0)
+
+    assert verdicts(learning(function, **table)) == []

@@ -37,6 +37,29 @@ def test_a_port_that_is_right_is_equal(equal):
     assert str(equal).splitlines()[0] == equal.verdict
 
 
+def test_the_text_of_a_right_port_is_short(equal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = str(equal).splitlines()
+    assert len(lines) <= 10
+    assert max(map(len, lines)) <= 80
+    # What it leaves out is counted, and in the Markdown.
+    rest = " ".join(lines[-2:])
+    assert rest == ("Not compared: 4 calls, 2 calls of the module, some settings, see   `report.to_markdown()`.")
+    text = equal.to_markdown()
+    assert "- Not compared, no counterpart: attention, gelu, dropout, mean." in text
+    assert "- Not compared, only in the other model: gelu, dropout." in text
+    assert "- Settings not compared: settings that are not known: Attention." in text
+
+
+def test_the_text_of_a_wrong_port_says_where_to_look():
+    source = module()
+    text = str(report_on(loaded(port(epsilon=1e-3), source), source))
+    assert "beginning with norm (epsilon:" in text
+    assert "First difference: norm: inputs differ by " in text
+    assert "It arises in norm, whose inputs are equal." in text
+    assert "layer  like" not in text  # no table of calls
+
+
 def test_both_sides_are_counted_by_kind(equal):
     counts = {count.kind: (count.model, count.module) for count in equal.weights.counts}
     parameters = WORDS * WIDTH + 3 * (WIDTH + 1) * WIDTH + 4 * WIDTH + (WIDTH + 1) * CLASSES
@@ -142,7 +165,9 @@ def test_code_that_computes_something_else_is_named_with_the_layer(options, said
     assert said in first.replace("\\", "")
     assert report["weights"].answer == "equal"
     if "scale" in options or "residual" in options:
-        assert "It may arise in this model in: attention" in report.to_markdown()
+        place = "It arises between query, key (equal) and norm (its inputs differ): in attention here."
+        assert place in report.to_markdown()
+        assert place in " ".join(str(report).split())
 
 
 @rare
@@ -239,6 +264,32 @@ def test_a_load_with_a_report_needs_no_names():
         keras_initx.port_report(model, source, tokens, names=NAMES, loss=torch.nn.MSELoss())
 
 
+class Tagger(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = torch.nn.LSTM(8, 6, 2, batch_first=True), torch.nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0])
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_names_may_be_those_that_a_user_has_given(first):
+    x = np.random.default_rng(0).normal(size=(4, 5, 8)).astype("float32")
+    given = [f"lstm_{first}", f"lstm_{first + 1}"]
+    recurrent = [keras.layers.LSTM(6, return_sequences=True, name=name) for name in given]
+    model = keras.Sequential([keras.Input((5, 8)), *recurrent, keras.layers.Dense(3, name="head")])
+    source = Tagger()
+    # Reports renumber them, as automatic names: `lstm` and `lstm_1`.
+    names = {"head": "head", **dict.fromkeys(given, "lstm")}
+    loaded = keras_initx.load_pretrained(model, source.state_dict(), names, layout="torch")
+    for options in ({"loaded": loaded}, {"names": names}):
+        report = keras_initx.port_report(model, source, {"model": x, "module": torch.as_tensor(x)}, **options)
+        assert report.verdict == "The port is equal: weights, outputs."
+    with pytest.raises(ValueError, match=r"Each of `names` must match .* Received: 'lstm_7', which matches none"):
+        keras_initx.port_report(model, source, x, names={**names, "lstm_7": "lstm"})
+
+
 @rare
 def test_a_resized_weight_is_not_compared():
     source = torch.nn.Sequential(torch.nn.Embedding(6, 3))
@@ -255,7 +306,8 @@ def test_a_resized_weight_is_not_compared():
 def test_markdown_that_is_too_long_for_a_pull_request_leaves_tables_out(equal, monkeypatch):
     assert f"<summary>{len(equal.weights.rows)} weights</summary>" in equal.to_markdown()
     monkeypatch.setattr(_report, "_MOST_CHARACTERS", 1500)
-    assert "<summary>" not in equal.to_markdown()
+    assert "weights</summary>" not in equal.to_markdown()
+    assert "calls</summary>" not in equal.to_markdown()
     assert "All weights and calls are in the JSON of the report" in equal.to_markdown()
 
 

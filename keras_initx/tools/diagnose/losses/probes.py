@@ -374,7 +374,7 @@ class LossProbe(Probe):
         other_heads: An `OutputHead` for each other loss of Keras that is no crossentropy, for
             distances whose targets have another shape, and for users' losses without a value.
         crossed: Dict from a layer to the loss of its output, if this is a user's loss that compares
-            each output with the targets of all examples, because the shapes differ.
+            each output with the targets of all examples, see `RepeatableLoss.crosses_examples`.
     """
 
     def __init__(self, diagnosis: Diagnosis) -> None:

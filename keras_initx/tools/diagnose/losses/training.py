@@ -22,7 +22,12 @@ from keras_initx.backends._moments import Moments, spread
 from keras_initx.inspection._batch import to_array
 from keras_initx.inspection._hooks import replace_attribute
 from keras_initx.inspection._training import computes_own_loss
-from keras_initx.tools.diagnose.losses.known import Loss, LossLike, follows_from_shapes
+from keras_initx.tools.diagnose.losses.known import (
+    Loss,
+    LossLike,
+    find_keras_loss,
+    follows_from_shapes,
+)
 
 # The kinds of losses whose value is compared with the value of a blind guess.
 ComparedKind: TypeAlias = Literal["crossentropy", "distance"]
@@ -59,33 +64,58 @@ class RepeatableLoss:
 
     @functools.cached_property
     def crosses_examples(self) -> bool:
-        """Whether each output is compared with the targets of all examples: their shapes differ.
+        """Whether each output is compared with the targets of all examples by mistake.
 
-        Then the order of the targets does not matter. It does matter for targets of the shape of
-        the outputs, unless the loss compares all pairs, or distributions, on purpose.
+        Then the order of the targets does not matter, but it does in another shape: with targets of
+        the shape of the outputs, or with one number for each example on both sides, as a loss needs
+        it that flattens its targets. In other losses without an order, which compare all pairs or
+        distributions on purpose, it does not matter in any shape.
         """
         output_shape, target_shape = tuple(self.output.shape), tuple(self.targets.shape)
-        have_one_size = math.prod(target_shape) == math.prod(output_shape)
-        if not output_shape or target_shape == output_shape or not have_one_size:
+        if not output_shape or math.prod(target_shape) != math.prod(output_shape):
             return False
+        other_shapes = []
+        if target_shape != output_shape:
+            other_shapes.append((output_shape, output_shape))
+        count = output_shape[0]
+        if math.prod(output_shape) == count > 1:
+            other_shapes.append(((count,), (count,)))
+        if not other_shapes or (target_shape, output_shape) in other_shapes:
+            return False
+        if self._depends_on_order(target_shape, output_shape, 1e-5) is not False:
+            return False
+        return any(self._depends_on_order(*shapes, 1e-3) for shapes in other_shapes)
+
+    def _depends_on_order(
+        self, target_shape: Shape, output_shape: Shape, tolerance: float
+    ) -> bool | None:
+        """Return whether the order of the targets matters, `None` if the loss refuses the shapes.
+
+        Args:
+            target_shape: The shape in which the loss gets its targets.
+            output_shape: The shape in which it gets the outputs.
+            tolerance: The relative difference of losses that may be rounding.
+        """
         targets, outputs = to_array(self.targets), to_array(self.output)
         random = np.random.default_rng(0)
         # Outputs that are all the same would tell nothing. Probabilities stay probabilities.
-        noise = random.uniform(size=output_shape) * max(float(targets.std()), 1.0)
-        moved = keras.ops.convert_to_tensor(0.8 * outputs + 0.1 * noise, self.output.dtype)
-        permuted = targets[random.permutation(output_shape[0])]
-
-        def depends_on_order(shape: Shape, tolerance: float) -> bool:
-            losses = []
-            for values in (targets, permuted):
-                tensor = keras.ops.convert_to_tensor(values.reshape(shape), self.targets.dtype)
-                losses.append(self.compute(tensor, moved))
-            return not math.isclose(*losses, rel_tol=tolerance)
-
+        noise = random.uniform(size=outputs.shape) * max(float(targets.std()), 1.0)
+        moved = (0.8 * outputs + 0.1 * noise).reshape(output_shape)
+        permuted = targets[random.permutation(len(outputs))]
+        losses = []
         try:
-            return not depends_on_order(target_shape, 1e-5) and depends_on_order(output_shape, 1e-3)
+            for values in (targets, permuted):
+                losses.append(
+                    self.compute(
+                        keras.ops.convert_to_tensor(
+                            values.reshape(target_shape), self.targets.dtype
+                        ),
+                        keras.ops.convert_to_tensor(moved, self.output.dtype),
+                    )
+                )
         except Exception:  # a loss may refuse other shapes
-            return False
+            return None
+        return not math.isclose(*losses, rel_tol=tolerance)
 
 
 def list_repeatable_losses(
@@ -95,7 +125,7 @@ def list_repeatable_losses(
     outputs: Tensor,
     objective: Callable[[Tensor, Tensor], Tensor],
 ) -> list[RepeatableLoss]:
-    """List the losses of the outputs of a model, also the losses of its own `compute_loss`.
+    """List a user's own losses of the outputs of a model, also those of its `compute_loss`.
 
     Args:
         model: The model.
@@ -105,9 +135,11 @@ def list_repeatable_losses(
         objective: Function of both that returns what training minimizes.
     """
     if calls or targets is None or not computes_own_loss(model):
+        # Keras' own losses make shapes equal.
         return [
             RepeatableLoss(call.targets, call.output, _make_computation(call.loss))
             for call in calls
+            if find_keras_loss(call.loss, call.targets, call.output) is None
         ]
     all_targets, all_outputs = keras.tree.flatten(targets), keras.tree.flatten(outputs)
     if len(all_targets) != len(all_outputs):

@@ -19,7 +19,8 @@ DEAD = 0.75
 BEYOND_CHANCE = 8
 
 
-@rule("dead units")
+# What is 0 for all examples but passes gradients is *alike*.
+@rule("dead units", beside=["alike"])
 def dead_units(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report layers with too few living units after an activation, or none.
 

@@ -1,10 +1,11 @@
 """Weights that get no gradient whatever their values are: the reason lies in the layers.
 
 `unreached_layers` sorts them: *cut off* (the loss depends on them, and an operation passes no
-gradient), *unused* (the loss does not depend on them), *idle* (it does not in this batch).
+gradient), *unused* (the loss does not depend on them), *idle* (it does not in this batch). A layer
+is named if no weight of it gets a gradient, otherwise the kernels without one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import keras
 
@@ -12,13 +13,19 @@ from keras_initx._checks import summarize_names
 from keras_initx.tools.diagnose._dead_ends import dead_ends, ending_calls, zero_gradient_flow
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
-from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, list_weights, measured_layers
+from keras_initx.tools.diagnose._measured_layers import (
+    MeasuredLayer,
+    MeasuredWeight,
+    list_weights,
+    measured_layers,
+)
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import (
     Finding,
     group_by_level,
     list_titles,
     rule,
+    summarize_paths,
     write_count,
 )
 from keras_initx.tools.diagnose._single_values import (
@@ -27,6 +34,7 @@ from keras_initx.tools.diagnose._single_values import (
     list_query_key_pairs,
 )
 from keras_initx.tools.diagnose._unreached_layers import (
+    UnreachedKernels,
     UnreachedLayers,
     only_idle_layers_read,
     unreached_layers,
@@ -44,17 +52,18 @@ def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
     Reported if:
         - You compiled the model, and all its weights are frozen.
         - A normalization or a softmax gets a single value.
-        - The gradient of a layer is exactly 0. It is also 0 with other numbers in place of zeros
-          and of the weights, and in inference mode.
+        - The gradient of a layer, or of a single kernel in it, is exactly 0. It is also 0 with
+          other numbers in place of zeros and of the weights, after a small step of all weights, and
+          in inference mode.
 
         A layer on a way of its own does not count, if the loss compares it with layers that learn,
         for example in a target network. A layer before a dead end does not count either. A dead end
         is an activation that is 0, or at a limit, for all examples: *dead units* or *saturated*.
 
     Level:
-        error; warning if the loss does not depend on the layers, or `stop_gradient` cuts them off;
-        note if they belong to a model inside, and you use other outputs of it, or if another batch
-        may use them and other layers read the inputs
+        error; warning if the loss does not depend on the layers or kernels, or `stop_gradient` cuts
+        them off; note if the layers belong to a model inside, and you use other outputs of it, or
+        if another batch may use them and other layers read the inputs
 
     Why:
         - Weights without a gradient never change.
@@ -65,7 +74,7 @@ def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
     Typical causes:
         - `trainable=False` for a whole model
         - a normalization after a layer of one unit
-        - an operation without a derivative between layers, or in your own loss
+        - an operation without a derivative between layers, in a layer, or in your own loss
         - an output of the model without a loss
         - experts that no example of the batch selects
 
@@ -123,6 +132,80 @@ def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
             text = f"use other numbers than zeros after {idle[0].title}"
             level = "error"
         yield Finding(idle, evidence, Remedy(text), level)
+    yield from _report_kernels(unreached.kernels, layers, zeros)
+
+
+def _report_kernels(
+    kernels: UnreachedKernels, layers: Sequence[MeasuredLayer], zeros: Collection[keras.Layer]
+) -> Iterator[Finding]:
+    """Report kernels without a gradient in layers whose other weights get one.
+
+    Args:
+        kernels: The kernels.
+        layers: The layers that may be reported.
+        zeros: The layers that get zeros alone.
+    """
+    cut_off = _select_kernels(kernels.cut_off, layers)
+    stopped = [kernel for kernel in cut_off if kernel in kernels.stopped]
+    without_derivative = [kernel for kernel in cut_off if kernel not in kernels.stopped]
+    if without_derivative:
+        yield _report_cut_off_kernels(without_derivative)
+    if stopped:
+        yield _report_stopped_kernels(stopped)
+    unused = _select_kernels(kernels.unused, layers)
+    if unused:
+        evidence = f"the loss does not depend on {summarize_paths(unused)}"
+        text = "use these kernels, or leave them out"
+        yield Finding(_list_owners(unused), evidence, Remedy(text), "warning")
+    idle = []
+    for kernel in _select_kernels(kernels.idle, layers):
+        if kernel.layer.layer not in zeros:
+            idle.append(kernel)
+    if idle:
+        evidence = (
+            f"the loss of this batch does not depend on {summarize_paths(idle)}. Their inputs are "
+            "0, or later operations multiply what they give by 0, or do not select it"
+        )
+        text = "change nothing if other batches use these kernels, for example as other experts"
+        yield Finding(_list_owners(idle), evidence, Remedy(text), "note")
+
+
+def _select_kernels(
+    kernels: Sequence[MeasuredWeight], layers: Sequence[MeasuredLayer]
+) -> list[MeasuredWeight]:
+    return [kernel for kernel in kernels if kernel.layer in layers]
+
+
+def _list_owners(kernels: Sequence[MeasuredWeight]) -> list[MeasuredLayer]:
+    return list(dict.fromkeys(kernel.layer for kernel in kernels))
+
+
+def _report_cut_off_kernels(kernels: Sequence[MeasuredWeight]) -> Finding:
+    """Report kernels that an operation without a derivative follows in their layers."""
+    where = f"in {summarize_names(list_titles(_list_owners(kernels)))}"
+    evidence = (
+        f"the loss depends on {summarize_paths(kernels)}, but no gradient passes an operation "
+        f"without a derivative {where}, such as argmax, round, a comparison, a cast to integers, "
+        "or a tensor that is detached or comes from NumPy"
+    )
+    text = (
+        f"use smooth operations of keras.ops {where}, or make these kernels not trainable if they "
+        "should not learn"
+    )
+    return Finding(_list_owners(kernels), evidence, Remedy(text), "error")
+
+
+def _report_stopped_kernels(kernels: Sequence[MeasuredWeight]) -> Finding:
+    where = f"in {summarize_names(list_titles(_list_owners(kernels)))}"
+    evidence = (
+        f"the loss depends on {summarize_paths(kernels)}, but no gradient passes "
+        f"keras.ops.stop_gradient {where}"
+    )
+    text = (
+        f"remove keras.ops.stop_gradient {where}, or make these kernels not trainable if they "
+        "should not learn"
+    )
+    return Finding(_list_owners(kernels), evidence, Remedy(text), "warning")
 
 
 def _vanishes_later(idle: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> bool:

@@ -56,7 +56,8 @@ def unsuitable_labels(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iter
         - A distance compares each output with several targets because their shapes differ, and the
           best outputs leave more than {REMAINING:g} of the variance of the targets.
         - A loss of your own compares each output with the targets of all examples, because it gets
-          shapes such as `(n,)` and `(n, 1)`. It is a class, a function or `compute_loss`.
+          shapes such as `(n,)` and `(n, 1)`, or flattens one of both. It is a class, a function or
+          `compute_loss`.
 
     Level:
         error; warning if rows have several ones or none, or if a distance gets a single label for
@@ -284,7 +285,13 @@ def _report_crossed(layer: MeasuredLayer, loss: RepeatableLoss) -> Finding:
         f"{outputs}. It compares each output with the targets of all examples. The best output is "
         "their mean, in whatever order they are"
     )
-    return Finding([layer], evidence, _propose_shapes(layer, targets, outputs), "error")
+    remedy = Remedy(
+        "give both the same shape in the loss: y_true = keras.ops.reshape(y_true, "
+        "keras.ops.shape(y_pred))"
+    )
+    if targets != outputs:
+        remedy = _propose_shapes(layer, targets, outputs)
+    return Finding([layer], evidence, remedy, "error")
 
 
 def _compute_remaining_share(head: OutputHead) -> float:

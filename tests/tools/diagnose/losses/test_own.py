@@ -118,3 +118,39 @@ def test_a_loss_that_broadcasts_its_targets_is_an_error_with_both_shapes(loss):
 @pytest.mark.parametrize("loss", [Ranking(), Moments(), lambda y, p: ops.square(y - p), "mse"])
 def test_a_loss_that_knows_its_shapes_or_has_no_order_is_none(loss):
     assert not of_shapes(loss, X_OF_SHAPES[:, 0]).verdicts
+
+
+def flat_targets(y_true, y_pred):
+    return ops.mean(ops.square(ops.reshape(y_true, (-1,)) - y_pred))
+
+
+def flat_outputs(y_true, y_pred):
+    return ops.mean(ops.abs(y_true - ops.squeeze(y_pred, -1)))
+
+
+@pytest.mark.release_backends
+@pytest.mark.parametrize("loss", [flat_targets, flat_outputs])
+def test_a_loss_that_flattens_one_side_compares_each_output_with_all_targets(loss):
+    (verdict,) = of_shapes(loss, X_OF_SHAPES[:, :1]).verdicts
+    assert (verdict.problem, verdict.level, verdict.layers) == ("unsuitable labels", "error", ("out",))
+    assert "y_true = keras.ops.reshape(y_true, keras.ops.shape(y_pred))" in str(verdict.remedy)
+
+
+def kernel(first, second):
+    return ops.mean(ops.exp(-ops.square(first - ops.transpose(second))))
+
+
+WITHOUT_ORDER = {
+    "both flat": lambda y, p: ops.mean(ops.square(ops.reshape(y, (-1,)) - ops.reshape(p, (-1,)))),
+    "distributions": lambda y, p: kernel(y, y) + kernel(p, p) - 2 * kernel(y, p),
+    "nearest": lambda y, p: ops.mean(ops.min(ops.square(ops.reshape(y, (1, -1)) - ops.reshape(p, (-1, 1))), axis=1)),
+    "no targets": lambda y, p: ops.mean(ops.square(ops.reshape(p, (-1,)) - 1)),
+    "ranking": lambda y, p: Ranking()(y, p),
+    "moments": lambda y, p: Moments()(y, p),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_ORDER)
+def test_a_loss_that_compares_all_on_purpose_or_nothing_is_none(name):
+    problems = [one.problem for one in of_shapes(WITHOUT_ORDER[name], X_OF_SHAPES[:, :1]).problems]
+    assert problems == []

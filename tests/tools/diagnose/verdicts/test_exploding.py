@@ -1,10 +1,11 @@
 """What explodes is named with its cause, and its remedy helps."""
 
 import keras
+import numpy as np
 import pytest
 from asked import seen
 from judged import OF_KERNELS, OF_RELU, X, cured, found, mlp
-from keras import layers
+from keras import layers, ops
 from last_layers import SIDE, problems
 from leveled import IMAGES, INPUTS, NORMALIZATIONS, layer_named, levels_found
 
@@ -220,3 +221,48 @@ def test_a_kernel_that_is_huge_as_a_whole_is_named_and_not_the_formula():
     assert list(verdicts) == ["exploding"]
     assert "; the cause is product/first with a standard deviation of " in verdicts["exploding"].evidence
     assert "(and 1 more weight" in verdicts["exploding"].evidence
+
+
+class Apply(layers.Layer):
+    def __init__(self, function):
+        super().__init__(name="apply")
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+def applied(function, as_layer=True, **options):
+    hidden = layers.Dense(8, None if as_layer else function, name="hidden", **options)
+    own = [Apply(function)] if as_layer else []
+    model = keras.Sequential([keras.Input((8,)), hidden, *own, layers.Dense(1)])
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    return keras_initx.diagnose(model, x, x[:, :1], loss="mse").problems
+
+
+@pytest.mark.release_backends
+@pytest.mark.parametrize("as_layer", [True, False])
+def test_arguments_of_sines_near_1000_are_too_large(as_layer):
+    (verdict,) = applied(lambda z: ops.sin(1000 * z), as_layer)
+    assert (verdict.problem, verdict.level, verdict.layers) == ("exploding", "warning", ("hidden",))
+    assert "the function after hidden turns around about" in verdict.evidence
+    assert verdict.remedy.text.startswith("use arguments of size 1 to 30 in the sine")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda z: ops.sin(30 * z),
+        lambda z: (z / 3) ** 80,
+        lambda z: ops.exp(20 * (z - 3)),
+        lambda z: ops.sigmoid(500 * z),
+        lambda z: z + ops.convert_to_tensor(np.random.default_rng().normal(size=(8,)).astype("float32")),
+    ],
+    ids=["sine of 30", "power", "exponential", "steep sigmoid", "noise"],
+)
+def test_what_is_steep_but_does_not_repeat_has_no_arguments_that_are_too_large(function):
+    assert "exploding" not in [one.problem for one in applied(function)]
+
+
+def test_frozen_kernels_may_draw_fourier_features():
+    assert applied(lambda z: ops.sin(1000 * z), trainable=False) == []

@@ -1,0 +1,145 @@
+"""Find weights that were loaded and then drawn again in the block, because the last write counts.
+
+A draw is a write of values that come from an initializer:
+
+    weight.assign(initializer(shape))        the tensor that the initializer returned
+    initialize(model), lsuv(model, x)        values that they pass to `remember_drawn`
+    nn.init.xavier_uniform_(parameter)       a tensor of torch that is drawn or filled in place
+    parameter.data.normal_(0, 0.02)
+
+All other writes load. Some of these cannot be seen, for example through a NumPy view. So each draw
+leaves a digest of its values, and a weight with other values at the end was written after the draw.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from keras_initx._keras import is_in_scope
+from keras_initx._typing import Tensor
+from keras_initx.backends._backend import ChangeInPlace
+from keras_initx.backends._current import backend
+from keras_initx.inspection._drawn_values import record_drawn_values
+from keras_initx.inspection._hooks import ASSIGNED_VARIABLES
+from keras_initx.inspection._unwritten_mark import is_any_written
+from keras_initx.tools.initialize._digest import array_digest
+from keras_initx.tools.loading._marks import MarkedWeight, Marks, variable_key
+
+
+class _Draw:
+    """The last draw of a weight in the block.
+
+    Attributes:
+        drawn_by: The name of the initializer or function.
+        was_loaded: Whether the weight was loaded before this draw, or before the draws before it.
+    """
+
+    def __init__(self, drawn_by: str, value: Tensor, *, was_loaded: bool) -> None:
+        self.drawn_by = drawn_by
+        self.was_loaded = was_loaded
+        self._digests = _compute_digests(value)
+
+    def gave(self, value: Tensor) -> bool:
+        """Return whether a weight still has the values of this draw."""
+        return _compute_digests(value) == self._digests
+
+
+def _compute_digests(value: Tensor) -> list[str]:
+    return [array_digest(part) for _, part in backend.parts(value)]
+
+
+class Draws:
+    """The draws of the weights with a mark, while a block of `loading` runs.
+
+    Args:
+        marks: The marks of the block.
+    """
+
+    def __init__(self, marks: Marks) -> None:
+        self._marks = marks
+        self._draws: dict[MarkedWeight, _Draw] = {}
+        self._by_memory: dict[int, list[MarkedWeight]] = {}
+        self._count = 0
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch the writes of this thread, for the duration of the block."""
+        with record_drawn_values() as drawn:
+
+            def assign(
+                call: Callable[..., Any], variable: keras.Variable, value: Any, *args: Any
+            ) -> Any:
+                def write() -> Any:
+                    return call(variable, value, *args)
+
+                # The values in a scope or a program are not those of the variable.
+                if is_in_scope() or backend.is_tracing():
+                    return write()
+                marked = self._marks.find_now(variable_key(variable))
+                drawn_by = drawn.find(value)
+                if marked is None:
+                    return write()
+                if drawn_by is None:
+                    return self._load(marked, write)
+                return self._draw(marked, write, drawn_by)
+
+            with ASSIGNED_VARIABLES.wrap(assign), backend.changes_in_place(self._change):
+                yield
+
+    def find_last(self, marked: MarkedWeight) -> str | None:
+        """Return what drew a weight that had been loaded, or `None` if that was not the end."""
+        draw = self._draws.get(marked)
+        if draw is None or not draw.was_loaded or not draw.gave(marked.variable.value):
+            return None
+        return draw.drawn_by
+
+    def _draw(self, marked: MarkedWeight, write: Callable[[], Any], drawn_by: str) -> Any:
+        variable = marked.variable
+        former = self._draws.get(marked)
+        if former is not None and former.gave(variable.value):
+            was_loaded = former.was_loaded
+        else:
+            was_loaded = is_any_written(variable.value)
+        result = write()
+        self._draws[marked] = _Draw(drawn_by, variable.value, was_loaded=was_loaded)
+        return result
+
+    def _load(self, marked: MarkedWeight, write: Callable[[], Any]) -> Any:
+        result = write()
+        self._draws.pop(marked, None)
+        return result
+
+    def _adjust(self, marked: MarkedWeight, write: Callable[[], Any]) -> Any:
+        """Change values in place: `trunc_normal_` multiplies and clips what it has drawn."""
+        former = self._draws.get(marked)
+        if former is None or not former.gave(marked.variable.value):
+            return write()
+        return self._draw(marked, write, former.drawn_by)
+
+    def _change(self, change: ChangeInPlace, write: Callable[[], Any]) -> Any:
+        """Change a tensor of torch, which may be a weight or a part of one."""
+        marked = self._find_by_memory(change.tensor)
+        if marked is None:
+            return write()
+        if tuple(change.tensor.shape) != tuple(marked.variable.shape):
+            # Values for some rows after a draw: the digest tells that they are no longer drawn.
+            return write() if change.is_load else self._adjust(marked, write)
+        if change.drawn_by:
+            return self._draw(marked, write, change.drawn_by)
+        if change.is_load:
+            return self._load(marked, write)
+        return self._adjust(marked, write)
+
+    def _find_by_memory(self, tensor: Tensor) -> MarkedWeight | None:
+        if self._marks.count != self._count:
+            self._count = self._marks.count
+            self._by_memory = {}
+            for marked in self._marks.list_all():
+                address = backend.memory_address(marked.variable.value)
+                self._by_memory.setdefault(address, []).append(marked)
+        for marked in self._by_memory.get(backend.memory_address(tensor), ()):
+            if backend.is_part_of(tensor, marked.variable.value):
+                return marked
+        return None
