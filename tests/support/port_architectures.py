@@ -12,6 +12,7 @@ The functions that build models of Keras take the settings that a port may get w
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any
 
 import keras
@@ -370,9 +371,7 @@ class Wav2Vec2(nn.Module):
         self.conv0, self.conv0_norm = nn.Conv1d(1, CHANNELS, 5, 3, bias=False), nn.GroupNorm(CHANNELS, CHANNELS)
         self.conv1 = nn.Conv1d(CHANNELS, CHANNELS, 3, 2, bias=False)
         self.projection_norm, self.projection = nn.LayerNorm(CHANNELS), nn.Linear(CHANNELS, WIDTH)
-        self.positions = nn.utils.parametrizations.weight_norm(
-            nn.Conv1d(WIDTH, WIDTH, 4, padding=2, groups=4), dim=2
-        )
+        self.positions = nn.utils.parametrizations.weight_norm(nn.Conv1d(WIDTH, WIDTH, 4, padding=2, groups=4), dim=2)
         self.norm, self.drop = nn.LayerNorm(WIDTH), nn.Dropout(rate)
         self.layers = nn.ModuleList(Wav2Vec2Layer(rate) for _ in range(count))
         self.head = nn.Linear(WIDTH, 6)
@@ -501,7 +500,6 @@ def unet(
     order="skip first",
     skip="whole",
     out_activation=None,
-    transposed_strides=2,
     group_epsilon=1e-5,
     size=None,
 ):
@@ -529,11 +527,11 @@ def unet(
     else:
         x = layers.AveragePooling2D(3, 2, padding="same")(second)
     x = double(x, "bottom", 8)
-    x = layers.Conv2DTranspose(8, 2, transposed_strides, name="up1")(x)
+    x = layers.Conv2DTranspose(8, 2, 2, name="up1")(x)
     x = ops.concatenate([second, x] if order == "skip first" else [x, second], axis=-1)
     x = layers.UpSampling2D(2, interpolation=interpolation)(double(x, "merge1", 4))
     first = ops.zeros_like(first) if skip == "forgotten" else first
-    x = double(ops.concatenate([first, x] if order != "both" else [x, first], axis=-1), "merge2", 4)
+    x = double(ops.concatenate([first, x], axis=-1), "merge2", 4)
     return keras.Model(inputs, layers.Conv2D(3, 1, activation=out_activation, name="out")(x), name="unet")
 
 
@@ -585,7 +583,7 @@ def tagger(
             return layers.Bidirectional(lstm("cell"), name=name)(x)
         forward, back = layers.Bidirectional(lstm("cell"), merge_mode=None, name=name)(x)
         back = back if reverses_back else ops.flip(back, axis=1)
-        return ops.concatenate([forward, back] if backward == "second" else [back, forward], axis=-1)
+        return ops.concatenate([back, forward] if backward == "first" else [forward, back], axis=-1)
 
     tokens = keras.Input((LENGTH,), dtype="int32")
     words = layers.Embedding(
@@ -941,8 +939,6 @@ ARCHITECTURES = {
 
 def use_names(architecture, model):
     """Return the names whose patterns match a weight of the model."""
-    from fnmatch import fnmatch
-
     paths = [weight.path for weight in model.weights]
     used = {}
     for pattern, name in architecture.names.items():
@@ -951,9 +947,7 @@ def use_names(architecture, model):
     return {**used, "*": "{0}"}
 
 
-def report_on_port(
-    name, here=None, there=None, plant=None, loss=None, loss_there=None, with_targets=False, seed=0, names=None
-):
+def report_on_port(name, here=None, there=None, plant=None, loss=None, loss_there=None, with_targets=False, seed=0):
     """Make a module and its port, load the weights, and report on the port.
 
     Args:
@@ -965,13 +959,11 @@ def report_on_port(
         loss_there: The loss of the module, if it is another one.
         with_targets: Whether to compare the first step.
         seed: The seed of the weights and the batch.
-        names: Names of arrays beside those of the architecture.
     """
     architecture = ARCHITECTURES[name]
     module = draw_weights(architecture.make_module(**(there or {})), seed)
     model = architecture.make_model(**(here or {}))
-    all_names = {**(names or {}), **use_names(architecture, model)}
-    loaded = keras_initx.load_pretrained(model, module, all_names)
+    loaded = keras_initx.load_pretrained(model, module, use_names(architecture, model))
     if plant is not None:
         plant(model, module)
     draws = np.random.default_rng(seed)
@@ -981,5 +973,6 @@ def report_on_port(
     shape, classes = architecture.classes
     first = next(iter(x.values())) if isinstance(x, dict) else x
     y = draws.integers(0, classes, (len(first), *shape))
+    y.flat[:2] = 0
     model.compile("sgd", loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return keras_initx.port_report(model, module, x, y, loaded=loaded, loss=loss_there or architecture.loss)
