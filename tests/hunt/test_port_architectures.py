@@ -399,20 +399,25 @@ RIGHT = {
     ],
 }
 
+# The right ports that are said to differ today, with what is said.
+ALARMS = {
+    "both directions put together by hand": "merge_mode: None here, concat there",
+    "a padded word there": "gradient of words/embeddings, of whose row `padding_idx` torch computes none",
+}
+
 
 def list_mistakes():
-    for port, mistakes in MISTAKES.items():
-        for mistake in mistakes:
-            yield replace(mistake, port=port)
+    return [replace(mistake, port=port) for port, mistakes in MISTAKES.items() for mistake in mistakes]
 
 
 def list_right_ports():
+    ports = []
     for port, others in RIGHT.items():
         for seed in (0, 1):
-            yield port, f"seed {seed}", {"seed": seed}
-            yield port, f"seed {seed}, trained", {"seed": seed, "with_targets": True}
-        for label, options in others:
-            yield port, label, options
+            ports.append((port, f"seed {seed}", {"seed": seed}))
+            ports.append((port, f"seed {seed}, trained", {"seed": seed, "with_targets": True}))
+        ports += [(port, label, options) for label, options in others]
+    return ports
 
 
 def judge(mistake):
@@ -449,8 +454,16 @@ def test_a_mistake_is_named(mistake):
     assert found == mistake.found, text
 
 
-@pytest.mark.parametrize(("port", "label", "options"), list_right_ports())
-def test_a_right_port_is_equal(port, label, options):
+def list_cases():
+    cases = []
+    for port, label, options in list_right_ports():
+        marks = [pytest.mark.xfail(strict=True, reason=ALARMS[label])] if label in ALARMS else []
+        cases.append(pytest.param(port, options, marks=marks, id=f"{port}, {label}"))
+    return cases
+
+
+@pytest.mark.parametrize(("port", "options"), list_cases())
+def test_nothing_is_said_of_a_right_port(port, options):
     report = report_on_port(port, **options)
     assert is_silent(report), str(report)
 
