@@ -31,11 +31,11 @@ COLUMNS = {
     "Loaded": "path,status,detail,shape,dtype,size,changed,sources,source_shape",
     "LsuvReport": "path,status,detail,before,after",
     "SaveReport": "path,status,detail,shape,dtype,size,saved,arrays,array_shape,array_dtype",
-    "StepReport": "path,kind,like,"
-    "gradient,gradient_how,gradient_norm,gradient_norm_there,gradient_difference,gradient_rounding,gradient_ratio,"
-    "update,update_how,update_norm,update_norm_there,update_difference,update_rounding,update_ratio",
-    "OutputsReport": "path,call,kind,answer,how,like,inputs,outputs,tolerance,compared",
-    "PortReport": "path,answer,text",
+    "StepReport": "path,status,detail,kind,like,"
+    "gradient,gradient_detail,gradient_norm,gradient_norm_there,gradient_difference,gradient_rounding,gradient_ratio,"
+    "update,update_detail,update_norm,update_norm_there,update_difference,update_rounding,update_ratio",
+    "OutputsReport": "path,call,kind,status,detail,like,inputs,outputs,tolerance,compared",
+    "PortReport": "path,status,detail,evidence",
     "RecordedOutputs": "path,call,kind,shape,dtype,mean,std",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,muon,tied",
     "DiagnosisReport": "name,path,level,kind,activation,shape,before_size",
