@@ -25,7 +25,7 @@ import numpy as np
 from keras_initx._checks import check_choice, check_number, check_type, truncate
 from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Shape
-from keras_initx.checkpoints._sources import LAYOUTS, LayoutName, is_torch_module
+from keras_initx.checkpoints._sources import LAYOUTS, LayoutName, TorchModule, is_torch_module
 from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
 from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
@@ -331,7 +331,9 @@ def _name_activation(comparison: CallComparison) -> str:
 
 
 # Recorded outputs or the path of their file, a Keras model, or arrays by the names of layers.
-LikeOutputs: TypeAlias = RecordedOutputs | keras.Model | str | Path | Mapping[str, Any]
+LikeOutputs: TypeAlias = (
+    RecordedOutputs | keras.Model | TorchModule | str | Path | Mapping[str, Any]
+)
 
 
 def record_outputs(
@@ -448,7 +450,7 @@ def compare_outputs(
         like: The model or the outputs to compare with. One of:
 
             - the result of `record_outputs`, or the path of its file,
-            - another Keras model,
+            - another Keras model, or a module of torch that takes the same inputs,
             - a dict from the names of layers, or of the model, to their outputs (float64 counts as
               float32).
         y: The targets, for a compiled model, if `like` has a step or is another compiled model. See
@@ -784,13 +786,24 @@ def _open_like(inventory: Inventory, batch: Batch, like: LikeOutputs) -> Recorde
     if isinstance(like, Mapping):
         calls = [_record_array(name, value, inventory) for name, value in like.items()]
         return RecordedOutputs(calls, "arrays", "")
-    hint = ""
     if is_torch_module(like):
-        hint = "; record a module of torch by `record_outputs(module, inputs)`"
+        return _record_like(like, batch.x)
     raise TypeError(
-        "`like` must be recorded outputs or their path, a Keras model, or a dict from names to "
-        f"arrays{hint}. Received: like of type {type(like).__name__}"
+        "`like` must be recorded outputs or their path, a Keras model, a module of torch, or a "
+        f"dict from names to arrays. Received: like of type {type(like).__name__}"
     )
+
+
+def _record_like(module: Any, x: Data) -> RecordedOutputs:
+    """Record the outputs of a module of torch for the inputs of the model."""
+    try:
+        return record_outputs(module, x)
+    except Exception as error:
+        error.add_note(
+            "The module got the inputs of the model. If it takes others, such as images with "
+            "channels first, pass `like=record_outputs(module, inputs)`."
+        )
+        raise
 
 
 def _record_array(name: Any, value: Any, inventory: Inventory) -> RecordedCall:

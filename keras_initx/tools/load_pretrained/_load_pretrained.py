@@ -669,7 +669,7 @@ def _check_can_load(report: LoadReport, own: Pairs) -> None:
         raise ValueError(
             "`names` must map weights to arrays, because no array has the name of a weight. "
             f"Received: weights {truncate(paths)}; arrays {truncate(names)}"
-            f"{_suggest_names(report)}"
+            f"{suggest_names({row.path: row.shape or () for row in report.rows}, report.unused)}"
         )
 
 
@@ -677,14 +677,17 @@ def _check_can_load(report: LoadReport, own: Pairs) -> None:
 _FEW = 4
 
 
-def _suggest_names(report: LoadReport) -> str:
-    """Return the end of the message about other names: a mapping to copy, if the sizes allow one.
+def suggest_names(ours: Mapping[str, Shape], arrays: Mapping[str, Shape]) -> str:
+    """Return the end of a message about other names: a mapping to copy, if the sizes allow one.
 
     The layers of both are taken in their order, each with the sizes of its weights.
+
+    Args:
+        ours: The shapes of the weights by their paths.
+        arrays: The shapes of the arrays by their names.
     """
-    ours = {row.path: row.shape or () for row in report.rows}
     # torch counts the batches that a normalization has seen.
-    theirs = {name: shape for name, shape in report.unused.items() if shape or "." not in name}
+    theirs = {name: shape for name, shape in arrays.items() if shape or "." not in name}
     sizes = sorted(math.prod(shape) for shape in ours.values())
     if not sizes or sizes != sorted(math.prod(shape) for shape in theirs.values()):
         return ""

@@ -17,6 +17,7 @@ from keras_initx.report._terminal import line_width
 from keras_initx.report._text import format_count, format_number
 from keras_initx.tools.compare_outputs._outputs_report import OutputsReport
 from keras_initx.tools.compare_outputs._step_report import DONE_DIFFERENTLY, WITHOUT_OPTIMIZERS
+from keras_initx.tools.load_pretrained._load_pretrained import suggest_names
 from keras_initx.tools.port_report._agreement import OutputAgreement
 from keras_initx.tools.port_report._ported_weights import PortedWeight, PortedWeights
 
@@ -130,6 +131,10 @@ class PortReport(Tabular[PortCheck], Judgement):
             text = f"{format_count(same, 'weight')} {first.status}, first {first.path}{reason}"
             if first.status == "differs":
                 text = f"{format_count(same, 'weight')} with other values, first {first.text}"
+            if all(row.status == "not loaded" for row in self.weights.rows):
+                text += suggest_names(
+                    {row.path: row.shape for row in self.weights.rows}, self.weights.unused
+                )
             return _describe_verdict(text, is_known=first.status != "not compared")
         if self.outputs.first is not None:
             text = self._outputs_without_step().headline.removesuffix(".")

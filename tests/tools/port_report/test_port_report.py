@@ -326,3 +326,15 @@ def test_in_16_bits_weights_are_compared_as_they_are_rounded():
     ).weights
     assert {row.status for row in weights.rows} == {"equal"}
     assert keras.backend.standardize_dtype(model.weights[0].dtype) == "bfloat16"
+
+
+def test_where_only_names_are_missing_the_report_has_those_to_pass():
+    source = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    hidden = keras.layers.Dense(3, "relu", name="hidden")
+    model = keras.Sequential([keras.Input((4,)), hidden, keras.layers.Dense(2, name="out")])
+    names = {"hidden": "0", "out": "2"}
+    keras_initx.load_pretrained(model, source, names)
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    report = keras_initx.port_report(model, source, x)
+    assert f"if their order is the same, pass names={names}" in report.summary
+    assert keras_initx.port_report(model, source, x, names=names).ok
