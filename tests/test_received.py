@@ -1,5 +1,8 @@
 """Errors say what they have received, and stay short whatever that is."""
 
+import ast
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -58,3 +61,17 @@ def test_errors_of_arguments_are_short(name):
             call()
         received = str(caught.value).partition("Received: ")[2]
         assert len(received) <= 200, received
+
+
+def test_every_error_of_the_package_shows_values_the_same_way():
+    unshown = []
+    for path in sorted(pathlib.Path(keras_initx.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                seen = False
+                for part in node.values:
+                    if isinstance(part, ast.Constant) and "Received:" in part.value:
+                        seen = True
+                    if seen and isinstance(part, ast.FormattedValue) and part.conversion == ord("r"):
+                        unshown.append(f"{path.name}:{node.lineno}")
+    assert unshown == []

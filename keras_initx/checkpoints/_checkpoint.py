@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from keras_initx._received import show
 from keras_initx.files._formats import FORMATS, Contents, check_file, open_arrays, suffix
 from keras_initx.files._keras_files import FORMATS_OF_KERAS, is_optimizer_or_seed
 from keras_initx.files._local import check_local, parse_json
@@ -116,12 +117,12 @@ def _check_format(argument: str, path: str) -> None:
     if suffix(path) in _PICKLES:
         raise ValueError(
             f"`{argument}` must not be a pickle, which can run arbitrary code: pass "
-            f"`torch.load({path!r}, weights_only=True)`. Received: {argument}={path!r}"
+            f"`torch.load({path!r}, weights_only=True)`. Received: {argument}={show(path)}"
         )
     if suffix(path) not in _FORMATS:
         raise ValueError(
             f"`{argument}` must be a file that ends in one of {_FORMATS}, an index that ends in "
-            f"one of {_INDEXES}, or a folder. Received: {argument}={path!r}"
+            f"one of {_INDEXES}, or a folder. Received: {argument}={show(path)}"
         )
     check_file(argument, path)
 
@@ -132,7 +133,7 @@ def _list_files_in_folder(argument: str, folder: str) -> dict[str, list[str]]:
     if len(indexes) > 1:
         raise ValueError(
             f"`{argument}` must be a folder with one index: pass the path of one of {indexes}. "
-            f"Received: {argument}={folder!r}"
+            f"Received: {argument}={show(folder)}"
         )
     if indexes:
         return _list_files_in_index(argument, indexes[0])
@@ -140,7 +141,7 @@ def _list_files_in_folder(argument: str, folder: str) -> dict[str, list[str]]:
     if not files:
         raise ValueError(
             f"`{argument}` must be a folder with `.safetensors` files, or a file. "
-            f"Received: {argument}={folder!r}, a folder without such files"
+            f"Received: {argument}={show(folder)}, a folder without such files"
         )
     return {file: [] for file in files}
 
@@ -155,7 +156,9 @@ def _list_files_in_index(argument: str, path: str) -> dict[str, list[str]]:
     try:
         content = parse_json(Path(path).read_bytes())
     except ValueError as error:
-        raise ValueError(f"{required}; this one {error}. Received: {argument}={path!r}") from None
+        raise ValueError(
+            f"{required}; this one {error}. Received: {argument}={show(path)}"
+        ) from None
     try:
         names_by_file: dict[str, list[str]] = {}
         for name, files in content["weight_map"].items():
@@ -169,7 +172,7 @@ def _list_files_in_index(argument: str, path: str) -> dict[str, list[str]]:
     except (AttributeError, KeyError, TypeError):
         is_index = False
     if not is_index:
-        raise ValueError(f"{required}. Received: {argument}={path!r}")
+        raise ValueError(f"{required}. Received: {argument}={show(path)}")
     return {
         os.path.join(os.path.dirname(path), file): names_by_file[file]
         for file in sorted(names_by_file)

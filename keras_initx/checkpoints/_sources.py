@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_choice
+from keras_initx._received import show
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._checkpoint import Checkpoint, checkpoint_paths, open_checkpoint
@@ -103,7 +104,7 @@ def open_source(
             raise TypeError(
                 f"`{argument}` must be a path of a file or folder, a list of paths, a Keras model, "
                 "a module of torch, or a dict from names to arrays such as its `state_dict()`. "
-                f"Received: {argument}={source!r}"
+                f"Received: {argument}={show(source)}"
             )
         only_layout: LayoutName | None = None
         if all(path.lower().endswith(_KERAS_SUFFIXES) for path in paths):
@@ -125,7 +126,7 @@ def check_arrays(argument: str, arrays: Mapping[Any, Any]) -> Contents:
     required = f"`{argument}` must be a dict from names to arrays"
     for name in arrays:
         if not isinstance(name, str):
-            raise TypeError(f"{required}. Received: {name!r} as a name")
+            raise TypeError(f"{required}. Received: {show(name)} as a name")
     contents = Contents()
     contents.update((name, to_lazy(value)) for name, value in arrays.items())
     nested = [name for name, value in arrays.items() if isinstance(value, Mapping)]
@@ -290,7 +291,7 @@ def choose_layout(layout: LayoutName | None, only_layout: LayoutName | None) -> 
         if layout not in (None, only_layout):
             raise ValueError(
                 f"`layout` must be {only_layout!r} or `None` for this source. "
-                f"Received: layout={layout!r}"
+                f"Received: layout={show(layout)}"
             )
         return only_layout
     if layout is None:

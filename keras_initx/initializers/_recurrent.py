@@ -224,7 +224,7 @@ class ChronoBias(RandomInitializer):
             raise ValueError(
                 "`shape` must be (2, 3 * units), which only a GRU has, or the cell must be "
                 f'given, as in `ChronoBias({self.max_steps}, cell="lstm")`. '
-                f"Received: shape={shape}, cell=None, layer={layer and layer.name!r}"
+                f"Received: shape={shape}, cell=None, layer={show(layer and layer.name)}"
             )
         _check_bias(shape, cell, layer, takes_units=False)
 
@@ -316,7 +316,7 @@ def _check_bias(
     if units_of_layer not in (None, units) or shape not in shapes:
         raise ValueError(
             f"`shape` must be the shape of {required}. "
-            f"Received: shape={shape}, units={units}, layer={layer and layer.name!r}{hint}"
+            f"Received: shape={shape}, units={units}, layer={show(layer and layer.name)}{hint}"
         )
 
 

@@ -145,7 +145,7 @@ def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
     if config.get("seed") is not None:
         raise ValueError(
             "`initializers` must not have seeds, because each repeat sets its own. "
-            f"Received: {show(initializer)} with seed={config['seed']!r}"
+            f"Received: {show(initializer)} with seed={show(config['seed'])}"
         )
     if config.get("registered_name"):
         inner = keras.saving.deserialize_keras_object(config)

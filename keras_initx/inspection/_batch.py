@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import numpy as np
 
+from keras_initx._received import show
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends._current import backend
 
@@ -182,7 +183,7 @@ def _frame_to_array(name: str, frame: Any) -> Array:
         label = frame.columns[are_numbers.index(False)]
         raise TypeError(
             f"`{name}` must hold numbers: encode other columns, or leave them out. "
-            f"Received: {name} with the column {label!r}"
+            f"Received: {name} with the column {show(label)}"
         )
     return np.stack(columns, axis=1)
 

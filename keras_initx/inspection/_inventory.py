@@ -18,6 +18,7 @@ from typing import Any
 import keras
 
 from keras_initx._checks import check_type, truncate
+from keras_initx._received import show
 from keras_initx.backends._current import backend
 from keras_initx.inspection._names import (
     list_own_weights,
@@ -68,7 +69,7 @@ def check_built(name: str, model: Any) -> keras.Model:
 def _unbuilt_error(name: str, model: keras.Model, state: str) -> ValueError:
     return ValueError(
         f"`{name}` must be built: add a `keras.Input` to the model, or call it once. "
-        f"Received: the model {model.name!r} {state}"
+        f"Received: the model {show(model.name)} {state}"
     )
 
 
@@ -255,8 +256,8 @@ def check_weights(name: str, inventory: Inventory) -> None:
         if count > 1:
             raise ValueError(
                 f"`{name}` must have one weight at each path: give layers and weights inside a "
-                f"layer distinct names. Received: {name}={inventory.model.name!r} with {count} "
-                f"weights at {path!r}"
+                f"layer distinct names. Received: {name}={show(inventory.model.name)} with {count} "
+                f"weights at {show(path)}"
             )
 
 
@@ -275,7 +276,7 @@ def check_used(name: str, inventory: Inventory) -> None:
         for variable, obstacle in backend.obstacles(layer, variables):
             raise ValueError(
                 f"`{name}` must use its weights. "
-                f"Received: {name}={inventory.model.name!r}, whose {paths[id(variable)]!r} "
+                f"Received: {name}={show(inventory.model.name)}, whose {show(paths[id(variable)])} "
                 f"{obstacle}"
             )
 
@@ -286,6 +287,7 @@ def check_unshared(name: str, inventory: Inventory) -> None:
         if backend.is_shared(weight.variable.value):
             raise ValueError(
                 f"`{name}` must have all its weights in this process, which reads whole weights. "
-                f"Received: {name}={inventory.model.name!r}, whose {weight.path!r} is spread over "
+                f"Received: {name}={show(inventory.model.name)}, "
+                f"whose {show(weight.path)} is spread over "
                 "several processes"
             )

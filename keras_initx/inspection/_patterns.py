@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from keras_initx._checks import suggest_paths
+from keras_initx._received import show
 
 Condition = TypeVar("Condition")
 Item = TypeVar("Item")
@@ -56,7 +57,7 @@ def find_first_matches(
             suggestion = hint(condition) if hint else suggest_paths(str(condition), list(items))
             raise ValueError(
                 f"Each of `{argument}` must match {kind}. "
-                f"Received: {condition!r}, which matches none{suggestion}"
+                f"Received: {show(condition)}, which matches none{suggestion}"
             )
     return matches
 
@@ -89,7 +90,7 @@ def fill_template(template: str, texts: Sequence[str], path: str, requirement: s
     except (IndexError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(
             f"`names` must {requirement}, with `{{0}}` for the text that the first `*` of the "
-            f"pattern matches. Received: {template!r} for {path!r}: {error}"
+            f"pattern matches. Received: {show(template)} for {show(path)}: {error}"
         ) from None
 
 

@@ -219,7 +219,7 @@ class RateFactors(ParallelSteps):
                 '`config` must have the `order` "keras": files of versions before 0.1.0 have the '
                 "variables of the optimizer in another order. Load the model with `compile=False`, "
                 "and compile it with a new `RateFactors`. "
-                f"Received: order={config.get('order')!r}"
+                f"Received: order={show(config.get('order'))}"
             )
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"], custom_objects)
         factors = config["factors"]

@@ -168,13 +168,14 @@ def _check_without_like(weights: Any, rules: Any) -> None:
     if isinstance(rules, Contract):
         raise TypeError(
             "`rules` must be rules, a recipe or a plan. This is a contract: pass it as `like`. "
-            f"Received: {rules=!r}"
+            f"Received: rules={show(rules)}"
         )
     if is_build_function(weights):
         name = _function_name(weights, "build")
         raise TypeError(
             f"`weights` must be a model or arrays. Call the function: `audit({name}(), ...)`. Only "
-            f"with `like` does `audit` call it, as `contract` does. Received: {weights=!r}"
+            "with `like` does `audit` call it, as `contract` does. "
+            f"Received: weights={show(weights)}"
         )
     if (
         not is_torch_module(rules)
@@ -185,7 +186,7 @@ def _check_without_like(weights: Any, rules: Any) -> None:
         name = _function_name(rules, "build")
         raise TypeError(
             "`rules` must be rules, a recipe or a plan. Pass a function that makes weights as "
-            f"`like`: `audit(..., like={name})`. Received: {rules=!r}"
+            f"`like`: `audit(..., like={name})`. Received: rules={show(rules)}"
         )
     if isinstance(rules, str | os.PathLike) and is_contract_file(os.fspath(rules)):
         raise ValueError(
@@ -201,7 +202,8 @@ def _check_without_like(weights: Any, rules: Any) -> None:
     if isinstance(weights, Contract):
         raise TypeError(
             "`weights` must be a model or arrays, because rules say nothing of a contract. To "
-            f"compare the contract with other weights, pass these as `like`. Received: {weights=!r}"
+            "compare the contract with other weights, pass these as `like`. "
+            f"Received: weights={show(weights)}"
         )
 
 
@@ -363,11 +365,12 @@ def audit_at(
         return _audit_by_rules(weights, rules, seed, alpha)
     if rules is not None:
         raise ValueError(
-            f"Pass either `rules` or `like`, not both. Received: {rules=!r}, {like=!r}"
+            "Pass either `rules` or `like`, not both. "
+            f"Received: rules={show(rules)}, like={show(like)}"
         )
     if seed is not None:
         raise ValueError(
-            f"`seed` must be left out with `like`: only rules need it. Received: {seed=!r}"
+            f"`seed` must be left out with `like`: only rules need it. Received: seed={show(seed)}"
         )
     return _audit_by_like(weights, like, alpha)
 

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeGuard
 import keras
 
 from keras_initx._checks import accepts_arguments, check_count, check_root, truncate
+from keras_initx._received import show
 from keras_initx._signatures import shorten_signature
 from keras_initx._typing import DType
 from keras_initx.backends._current import backend
@@ -235,7 +236,7 @@ def contract(
     if not accepts_arguments(build):
         raise TypeError(
             "`build` must be a function without arguments. Make one with `functools.partial`. "
-            f"Received: {build=!r}"
+            f"Received: build={show(build)}"
         )
     contracts = []
     uncollected = 0

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES, truncate
+from keras_initx._received import show
 from keras_initx._typing import Array, DType
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
@@ -220,7 +221,7 @@ def open_expectations(
             raise ValueError(
                 "`rules` must be a plan if `weights` are arrays, which have no layers. To compare "
                 "them with a contract or with other weights, pass these as `like`. "
-                f"Received: {rules=!r}"
+                f"Received: rules={show(rules)}"
             )
         yield _expect_by_plan(list_subjects(source), rules)
 
@@ -319,7 +320,7 @@ def _expect_by_plan(
     if problems:
         raise ValueError(
             "`rules` must be a plan of these weights. "
-            f"Received: rules={plan!r}; {truncate(problems, '; ')}"
+            f"Received: rules={show(plan)}; {truncate(problems, '; ')}"
         )
     return ExpectedWeights(expected)
 

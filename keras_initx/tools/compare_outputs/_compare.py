@@ -23,6 +23,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_choice, check_number, check_type, truncate
+from keras_initx._received import show
 from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Shape
 from keras_initx.checkpoints._sources import LAYOUTS, LayoutName, TorchModule, is_torch_module
@@ -402,7 +403,8 @@ def record_outputs(
         return _record_module(model, x, y, loss)
     if loss is not None:
         raise ValueError(
-            f"`loss` must be left out for a Keras model: `compile` has it. Received: loss={loss!r}"
+            "`loss` must be left out for a Keras model: `compile` has it. "
+            f"Received: loss={show(loss)}"
         )
     inventory = _check_model(model)
     batch = _prepare_batch(model, x, y)
@@ -516,7 +518,7 @@ def compare_watched(
     if layout is not None and others.framework != "torch":
         raise ValueError(
             "`layout` must be left out unless `like` is recorded from a module of torch. "
-            f"Received: layout={layout!r}, and like of type {type(like).__name__}"
+            f"Received: layout={show(layout)}, and like of type {type(like).__name__}"
         )
     if others.step is None and y is not None:
         raise ValueError(
@@ -696,7 +698,7 @@ def _record_module(module: Any, x: Any, y: Any, loss: ModuleLoss | None) -> Reco
     if y is None:
         if loss is not None:
             raise ValueError(
-                f"`loss` must be left out without targets. Received: loss={loss!r}, y=None"
+                f"`loss` must be left out without targets. Received: loss={show(loss)}, y=None"
             )
         with watch_functions(recorder.add_function):
             call_observed_module(module, args, kwargs, recorder)
@@ -704,7 +706,7 @@ def _record_module(module: Any, x: Any, y: Any, loss: ModuleLoss | None) -> Reco
     if not callable(loss):
         raise TypeError(
             "`loss` must be a function of the outputs of the module and of `y`, as "
-            f"`torch.nn.MSELoss()`. Received: loss={loss!r}"
+            f"`torch.nn.MSELoss()`. Received: loss={show(loss)}"
         )
     targets = _convert_to_tensors(y, module)
     step = ModuleStep(module, args, kwargs, targets, loss)
@@ -817,7 +819,7 @@ def _record_array(name: Any, value: Any, inventory: Inventory) -> RecordedCall:
     if values is None:
         raise TypeError(
             "`like` must be a dict from names to arrays of numbers. "
-            f"Received: {type(value).__name__} for {name!r}"
+            f"Received: {type(value).__name__} for {show(name)}"
         )
     if values.dtype == "float64" and model.compute_dtype != "float64":  # NumPy's default
         values = Values(values.array.astype("float32"), "float32")

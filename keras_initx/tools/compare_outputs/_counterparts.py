@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from keras_initx._checks import suggest_matches, suggest_paths, truncate
+from keras_initx._received import show
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._pairing import Pairs, pair_by_path_or_name
 from keras_initx.inspection._patterns import (
@@ -218,9 +219,10 @@ def match_layer_names(
         elif any(match_weight(pattern, weight) for weight in weights):
             weight_names[pattern] = value
         else:
+            similar = suggest_paths(pattern, list(canonical_paths))
             raise ValueError(
                 "Each of `names` must match a layer, or a weight. Received: "
-                f"{pattern!r}, which matches none{suggest_paths(pattern, list(canonical_paths))}"
+                f"{show(pattern)}, which matches none{similar}"
             )
     by_weights = _match_by_weights(weight_names, weights, others)
     by_patterns = _match_by_patterns(canonical_paths, others, layer_names)
@@ -343,9 +345,10 @@ def _match_by_patterns(
             missing.setdefault(pattern, name)
     for pattern, name in missing.items():
         if pattern not in leading:
+            similar = suggest_matches(name, list(others))
             raise ValueError(
                 "`names` must lead to names that were recorded. "
-                f"Received: {pattern!r} leads to {name!r}{suggest_matches(name, list(others))}"
+                f"Received: {show(pattern)} leads to {show(name)}{similar}"
             )
     if others:
         return {path: name for path, name in name_by_path.items() if name}

@@ -27,6 +27,7 @@ from keras_initx._keras import (
     index_in_optimizer,
     list_layers,
 )
+from keras_initx._received import show
 from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
@@ -99,7 +100,7 @@ def may_take_step(model: keras.Model, batch: Batch, *, is_required: bool) -> boo
     if is_required and not model.compiled:
         raise ValueError(
             "`y` needs a compiled model, with a loss and an optimizer. "
-            f"Received: y, and model={model.name!r}, which is not compiled"
+            f"Received: y, and model={show(model.name)}, which is not compiled"
         )
     if is_required and replicas > 1:
         raise ValueError(

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from keras_initx._checks import EPSILONS
+from keras_initx._received import show
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.inspection._hooks import HOOKS
@@ -214,12 +215,12 @@ class ModuleStep:
             shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise ValueError(
                 "`loss` must return a tensor with a single number, from the outputs and `y`. "
-                f"Received: loss={self._loss!r}, which returns {shape}"
+                f"Received: loss={show(self._loss)}, which returns {shape}"
             )
         if not loss.requires_grad:
             raise ValueError(
                 "`loss` must return a tensor computed from the parameters, with a gradient. "
-                f"Received: loss={self._loss!r}, which returns a tensor without a gradient"
+                f"Received: loss={show(self._loss)}, which returns a tensor without a gradient"
             )
         return recorded_outputs, loss
 

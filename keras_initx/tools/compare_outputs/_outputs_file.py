@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_initx._received import show
 from keras_initx._typing import Array
 from keras_initx.files import _local
 from keras_initx.inspection._environment import Environment
@@ -201,7 +202,7 @@ def save_outputs(path: str | Path, content: FileContent) -> None:
     """
     _local.check_local("path", path)
     if Path(path).suffix != ".npz":
-        raise ValueError(f"`path` must end in `.npz`. Received: path={str(path)!r}")
+        raise ValueError(f"`path` must end in `.npz`. Received: path={show(str(path))}")
     writer = _Writer()
     converted = writer.convert(content)
     head = {"format": _FORMAT, "version": _VERSION}
@@ -226,7 +227,7 @@ def read_outputs(argument: str, path: str | Path) -> FileContent:
         ValueError: If it is none that `save` wrote, is damaged, or has another version.
     """
     whole = Path(path).read_bytes()
-    received = f"Received: {argument}={str(path)!r}"
+    received = f"Received: {argument}={show(str(path))}"
     try:
         version, content = _parse_file(whole)
     except Exception as error:  # of NumPy, of the archive, of JSON: what reading raises is damage

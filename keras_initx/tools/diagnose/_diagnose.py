@@ -7,6 +7,7 @@ import keras
 
 from keras_initx._checks import check_choice, check_count, check_type
 from keras_initx._keras import has_call
+from keras_initx._received import show
 from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
 from keras_initx.inspection._build import run_with_built_layers
 from keras_initx.inspection._inventory import Inventory, check_unshared, check_used
@@ -113,7 +114,7 @@ def diagnose(
     batch = drop_sample_weights(make_batch(model, x, y), level=4)
     if steps and loss is not None and batch.y is None:
         raise ValueError(
-            f"`steps` needs `y`, the targets of `loss`. Received: loss={loss!r} and y=None"
+            f"`steps` needs `y`, the targets of `loss`. Received: loss={show(loss)} and y=None"
         )
     return run_diagnosis(model, batch, loss, batch_size, steps=steps, ignore=ignore)
 

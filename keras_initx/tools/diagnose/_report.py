@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_initx._checks import check_choice, truncate
 from keras_initx._extras import import_optional
+from keras_initx._received import show
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers._as_ours import check_initializer
 from keras_initx.initializers._description import description
@@ -209,7 +210,7 @@ def _check_measured(weights: Sequence[ModelWeight], report: DiagnosisReport) -> 
     if problems:
         raise ValueError(
             "`rules` must be a report of a model with the layers of `model`. "
-            f"Received: rules={report!r}; {truncate(problems, '; ')}"
+            f"Received: rules={show(report)}; {truncate(problems, '; ')}"
         )
 
 

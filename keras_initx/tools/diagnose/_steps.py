@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from keras_initx._keras import is_from_keras, list_layers
+from keras_initx._received import show
 from keras_initx.backends._current import backend
 from keras_initx.inspection._batch import to_array
 from keras_initx.inspection._former_values import FormerValues, preserve_variables
@@ -66,7 +67,7 @@ def check_optimizer(model: keras.Model) -> None:
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         raise ValueError(
             "`steps` needs a model that is compiled with an optimizer of Keras. Received: "
-            f"optimizer={optimizer!r}"
+            f"optimizer={show(optimizer)}"
         )
     # A model of TensorFlow has its strategy outside of the scope of the strategy, too.
     strategy = getattr(model, "distribute_strategy", None)
@@ -320,7 +321,7 @@ def _copy_optimizer(
     except NoCopyError as error:
         raise ValueError(
             f"`steps` needs an optimizer that {error.required}. "
-            f"Received: optimizer={optimizer!r}, {error.received}"
+            f"Received: optimizer={show(optimizer)}, {error.received}"
         ) from error
 
 

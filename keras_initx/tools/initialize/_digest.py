@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_root, check_type
+from keras_initx._received import show
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
@@ -122,7 +123,7 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
             if not has_memory(buffer):
                 raise ValueError(
                     "`model` must have values in all its buffers. "
-                    f"Received: {model.name!r}, whose {buffer.path!r} is on the meta device"
+                    f"Received: {show(model.name)}, whose {show(buffer.path)} is on the meta device"
                 )
             values[buffer.path] = backend.host_view(buffer.variable.value)
             dtypes[buffer.path] = buffer.dtype

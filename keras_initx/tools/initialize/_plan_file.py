@@ -185,7 +185,7 @@ def _deserialize(data: Any) -> keras.initializers.Initializer:
     if not isinstance(data, dict) or not data.keys() >= {"class", "config"}:
         raise ValueError(f"{data!r} has no class and config")
     if not isinstance(data["config"], dict):
-        raise ValueError(f"the config must be an object. Received: {data['config']!r}")
+        raise ValueError(f"the config must be an object. Received: {show(data['config'])}")
     cls = _find_class(data["class"])
     if cls is None:
         raise ValueError(

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_initx._checks import check_flag, quote_names
+from keras_initx._received import show
 from keras_initx._signatures import shorten_signature
 from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import root_seed
@@ -115,7 +116,7 @@ def loading(
     if isinstance(model, Mapping):
         raise TypeError(
             "`model` must be a Keras model, or `None` for the models that are made in the block. "
-            f"Pass rules as `rules=`. Received: model={model!r}"
+            f"Pass rules as `rules=`. Received: model={show(model)}"
         )
     check_flag("strict", strict)
     rules = resolve_rules(rules, seed)

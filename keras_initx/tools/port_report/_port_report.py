@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_initx._received import show
 from keras_initx._signatures import shorten_signature
 from keras_initx.checkpoints._sources import LayoutName, is_torch_module
 from keras_initx.inspection._batch import Data
@@ -129,14 +130,14 @@ def port_report(
     if loaded is not None and (names is not None or layout is not None):
         raise ValueError(
             "Pass either `loaded`, which has names and layout, or `names` and `layout`. "
-            f"Received: loaded={loaded!r}, names={names!r}, layout={layout!r}"
+            f"Received: loaded={show(loaded)}, names={show(names)}, layout={show(layout)}"
         )
     names, layout = resolve_names(names if loaded is None else loaded, layout)
     names = translate_names(names, inventory)
     layout = layout or "torch"
     batch = make_port_batch(x, y)
     if batch.y is None and loss is not None:
-        raise ValueError(f"`loss` needs targets: pass `y`. Received: loss={loss!r}, y=None")
+        raise ValueError(f"`loss` needs targets: pass `y`. Received: loss={show(loss)}, y=None")
     ours, theirs = OutputKeeper(), OutputKeeper()
     with preserve_modules(module):
         of_weights = select_weight_names(names, inventory.weights)

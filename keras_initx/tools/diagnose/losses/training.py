@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import keras
 import numpy as np
 
+from keras_initx._received import show
 from keras_initx._typing import Array, KerasLoss, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments, spread
@@ -174,7 +175,7 @@ def check_loss(loss: LossLike | None) -> None:
         except ValueError:
             raise ValueError(
                 "`loss` must be the name of a loss, a `keras.losses.Loss`, a function of targets "
-                f"and outputs, or a list or dict of them. Received: loss={loss!r}"
+                f"and outputs, or a list or dict of them. Received: loss={show(loss)}"
             ) from None
 
 
