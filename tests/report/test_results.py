@@ -23,8 +23,8 @@ from keras_initx.types import Contract, DiagnosisReport, InitializationPlan
 
 # The first columns of the CSV, by the name of the class.
 COLUMNS = {
-    "AuditReport": "path,shape,dtype,initializer,expected_std,std,ratio,verdict,evidence,cause,reason",
-    "Contract": "path,shape,dtype,kind,reason,value,digest,mean,std",
+    "AuditReport": "path,status,detail,cause,shape,dtype,initializer,expected_std,std,ratio",
+    "Contract": "path,shape,dtype,kind,detail,value,digest,mean,std",
     "CoordinateCheck": "step,path,exponent,size_4,size_8",
     "InitializationPlan": "path,status,shape,dtype,initializer,detail,fan_in,fan_out,expected_std,seed,std",
     "LoadReport": "path,status,detail,shape,dtype,size,changed,sources,source_shape",
@@ -38,7 +38,7 @@ COLUMNS = {
     "PortReport": "path,status,detail,evidence",
     "RecordedOutputs": "path,call,kind,shape,dtype,mean,std",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,muon,tied",
-    "DiagnosisReport": "name,path,level,kind,activation,shape,before_size",
+    "DiagnosisReport": "path,status,detail,name,kind,activation,shape,before_size",
     "RestartStudy": "place,draw,seed,status,epoch,val_loss",
     "Study": "arm,repeat,status,epoch,val_loss",
 }

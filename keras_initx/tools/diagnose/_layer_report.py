@@ -74,6 +74,9 @@ class LayerReport:
     Attributes:
         name: Names of the layer and of those around it, as Keras has them: `"encoder/dense_3"`.
         path: The same as rules and plans have them, counted within the model: `"encoder/dense"`.
+        status: `"error"`, `"warning"` or `"note"`, the highest level of a verdict on the layer;
+            `"ok"` without one.
+        detail: The problems of these verdicts, `"vanishing, saturated"`.
         title: Its path. If Keras' own name differs, it follows in parentheses.
         kind: Name of its class.
         activation: Name of its activation, or `None` if it has none.
@@ -97,6 +100,8 @@ class LayerReport:
 
     name: str
     path: str
+    status: str
+    detail: str
     title: str
     kind: str
     activation: str | None
@@ -109,6 +114,11 @@ class LayerReport:
     gradient: GradientReport | None
     gain: float | None
     weights: list[WeightReport]
+
+    @property
+    def has_problem(self) -> bool:
+        """Whether a verdict on the layer is an error or a warning."""
+        return self.status in ("error", "warning")
 
     def __repr__(self) -> str:
         return f"<LayerReport of {self.name}, {self.kind}: output {self.after or 'not seen'}>"

@@ -1,7 +1,7 @@
 """The plot of a report."""
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -40,18 +40,13 @@ _THRESHOLDS = {
 }
 
 
-def plot_layers(layers: Sequence[LayerReport], marked: Collection[str]) -> Figure:
-    """Plot the deviation and the gradient of each layer, and histograms of those with problems.
-
-    Args:
-        layers: The layers.
-        marked: Names of the layers that have a problem.
-    """
+def plot_layers(layers: Sequence[LayerReport]) -> Figure:
+    """Plot the deviation and the gradient of each layer, and histograms of those with problems."""
     layers = [layer for layer in layers if layer.after is not None]
     panels = [_plot_std]
     if any(layer.gradient is not None for layer in layers):
         panels.append(_plot_gradients)
-    selected = _select_for_histograms(layers, marked)
+    selected = _select_for_histograms(layers)
     rows = math.ceil(len(selected) / _CELLS_IN_A_ROW)
     heights = [_PANEL_HEIGHT * len(panels) + LABELS_HEIGHT]
     if selected:
@@ -68,9 +63,9 @@ def plot_layers(layers: Sequence[LayerReport], marked: Collection[str]) -> Figur
     return figure
 
 
-def _select_for_histograms(layers: Sequence[LayerReport], marked: Collection[str]) -> list[int]:
+def _select_for_histograms(layers: Sequence[LayerReport]) -> list[int]:
     """Return the indices of the layers with problems, at equal distances if they are many."""
-    indices = [index for index, layer in enumerate(layers) if layer.name in marked]
+    indices = [index for index, layer in enumerate(layers) if layer.has_problem]
     if len(indices) > _MOST_CELLS:
         chosen = np.linspace(0, len(indices) - 1, _MOST_CELLS, dtype=int)
         indices = [indices[position] for position in chosen]

@@ -124,36 +124,20 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         }
         return {name: finite(value) for name, value in content.items()}
 
-    def _layer_as_dict(self, layer: LayerReport) -> dict[str, Any]:
-        levels = [verdict.level for verdict in self.verdicts if layer.name in verdict.layers]
-        data: dict[str, Any] = {
-            "name": layer.name,
-            "path": layer.path,
-            "level": min(levels, key=LEVELS.index, default=None),
-        }
-        for name in _MEASURES:
-            data[name] = _convert_to_data(getattr(layer, name))
-        return data
-
     def _json_rows(self) -> list[dict[str, Any]]:
-        return [self._layer_as_dict(layer) for layer in self.rows]
+        rows = []
+        for layer in self.rows:
+            rows.append({name: _convert_to_data(getattr(layer, name)) for name in _MEASURES})
+        return rows
 
     def _records(self) -> list[dict[str, Any]]:
-        return [_flatten_measures(self._layer_as_dict(layer)) for layer in self.rows]
+        return [_flatten_measures(row) for row in self._json_rows()]
 
     def _figure(self) -> "Figure":
         import_optional("matplotlib", "plot")
         from keras_initx.tools.diagnose._plot import plot_layers
 
-        return plot_layers(self.rows, self._marked)
-
-    @property
-    def _marked(self) -> set[str]:
-        """The names of the layers with problems."""
-        names: set[str] = set()
-        for verdict in self.problems:
-            names.update(verdict.layers)
-        return names
+        return plot_layers(self.rows)
 
     @property
     def _finding(self) -> str:
@@ -200,10 +184,8 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         return [f"{mark} {legend(columns_with_values(self._columns(), self.rows))}"]
 
     def _columns(self) -> list[Column[LayerReport]]:
-        marked = self._marked
-
         def marked_title(layer: LayerReport) -> str:
-            mark = "!" if layer.name in marked else " "
+            mark = "!" if layer.has_problem else " "
             return f"{mark} {layer.title}"
 
         return [Column("  layer", marked_title, is_text=True, is_name=True), *_COLUMNS]
@@ -247,17 +229,21 @@ def _describe_rules(rules: Mapping[str, InitializerLike]) -> str:
 
 
 def make_report(diagnosis: Diagnosis, verdicts: list[Verdict]) -> DiagnosisReport:
-    rows = [_make_layer_report(layer) for layer in measured_layers(diagnosis)]
+    rows = [_make_layer_report(layer, verdicts) for layer in measured_layers(diagnosis)]
     taken = steps_taken(diagnosis)
     return DiagnosisReport(
         rows, input_signal(diagnosis), verdicts, [] if taken is None else list(taken.losses)
     )
 
 
-def _make_layer_report(layer: MeasuredLayer) -> LayerReport:
+def _make_layer_report(layer: MeasuredLayer, verdicts: Sequence[Verdict]) -> LayerReport:
+    of_layer = [verdict for verdict in verdicts if layer.name in verdict.layers]
+    levels = [verdict.level for verdict in of_layer]
     return LayerReport(
         name=layer.name,
         path=layer.path,
+        status=min(levels, key=LEVELS.index, default="ok"),
+        detail=", ".join(dict.fromkeys(verdict.problem for verdict in of_layer)),
         title=layer.title,
         kind=layer.kind,
         activation=layer.activation,
@@ -276,6 +262,10 @@ def _make_layer_report(layer: MeasuredLayer) -> LayerReport:
 _STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
 # Attributes of a layer that the JSON has.
 _MEASURES = (
+    "path",
+    "status",
+    "detail",
+    "name",
     "kind",
     "activation",
     "shape",

@@ -271,4 +271,16 @@ def test_data_has_the_levels(noted):
     data = json.loads(noted.to_json())
     assert data["ok"] is True
     assert data["verdicts"][0]["level"] == "note"
-    assert [row["level"] for row in csv.DictReader(io.StringIO(noted.to_csv()))] == ["", "note"]
+    rows = list(csv.DictReader(io.StringIO(noted.to_csv())))
+    assert [(row["status"], row["detail"]) for row in rows] == [("ok", ""), ("note", "equal units")]
+
+
+def test_a_problem_has_the_path_of_its_row():
+    """Keras counts layers on, and rows begin anew: the path is that of the row."""
+    keras.utils.set_random_seed(0)
+    stack = [keras.layers.Dense(16, "relu", bias_initializer=keras.initializers.Constant(-50.0)), keras.layers.Dense(4)]
+    report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), *stack]), INPUTS)
+    (problem,) = report.problems
+    row = report[problem.path]
+    assert (row.status, row.detail, row.has_problem) == ("error", problem.problem, True)
+    assert row.name in problem.layers

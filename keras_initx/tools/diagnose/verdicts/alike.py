@@ -14,11 +14,12 @@ import keras
 
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
+from keras_initx.backends._moments import spread
 from keras_initx.inspection._batch import first_float, list_tensors, to_array
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
 from keras_initx.tools.diagnose._first_inputs import input_differences, last_kernel_differences
-from keras_initx.tools.diagnose._lost_signals import lost_signals
+from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
 from keras_initx.tools.diagnose._measured_layers import (
     MeasuredLayer,
     list_layers_until,
@@ -77,8 +78,9 @@ def alike(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding
     Reported if:
         - The inputs of the last layer differ between examples by at most {INPUTS_DIFFER:g} of their
           size. The inputs of the first layer differ by more than {AT_THE_START:g} times this limit.
-        - A layer gives the same for all examples, although its inputs differ, and so do all outputs
-          of the model. Gradients pass the layer, and none of its weights are zeros.
+        - A layer gives exactly the same for all examples, although its inputs differ. So all
+          outputs of the model are the same, although gradients pass and no weights of the layer
+          are zeros.
 
     Level:
         warning
@@ -100,8 +102,8 @@ def alike(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding
     if constant is not None:
         yield _report_constant(constant, diagnosis)
         return
-    # Signals that are held back or forgotten, and weights that are no random numbers, have verdicts
-    # of their own.
+    # Signals that are held back are *no gradient*, forgotten ones *memory*, and weights that are no
+    # random numbers *equal units*.
     are_unread = any(compute_unread_share(diagnosis, layer) is not None for layer in layers)
     if _is_held_back(diagnosis) or are_unread or _has_no_random_kernel(diagnosis, layers):
         return
@@ -158,15 +160,28 @@ def _has_no_random_kernel(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> 
 
 @dataclass(frozen=True)
 class _Numbers:
-    """The numbers of a tensor: its range, and whether they are the same for all examples."""
+    """The numbers of a tensor.
+
+    Attributes:
+        low: The smallest.
+        high: The largest.
+        are_equal: Whether they are the same for all examples.
+        are_small: Whether they differ so little between examples that the signal has vanished.
+    """
 
     low: float
     high: float
     are_equal: bool
+    are_small: bool
 
 
 def _summarize(values: Array) -> _Numbers:
-    return _Numbers(float(values.min()), float(values.max()), _is_equal_for_all(values))
+    return _Numbers(
+        low=float(values.min()),
+        high=float(values.max()),
+        are_equal=_is_equal_for_all(values),
+        are_small=not spread(values) >= VANISHING,  # also if it is NaN
+    )
 
 
 @dataclass(eq=False)
@@ -241,7 +256,7 @@ def _find_constant(diagnosis: Diagnosis) -> _Constant | None:
     """What makes the outputs the same for all examples, although gradients pass.
 
     It is `None` if no gradient passes, or zeros in weights are the reason: *no gradient*, *dead
-    units*, *saturated* and *equal units* report these.
+    units*, *saturated*, *vanishing* and *equal units* report these.
     """
     if not diagnosis.probe(EqualOutputsProbe).are_equal or has_single_values(diagnosis):
         return None
@@ -249,7 +264,8 @@ def _find_constant(diagnosis: Diagnosis) -> _Constant | None:
     Watch(diagnosis.inventory).observe(diagnosis.x, recorder, training=True)
     calls = recorder.calls
     constant = _find_last_constant(calls, diagnosis) or _find_code(calls, diagnosis)
-    if constant is None:
+    # Numbers that differ too little are the same for all examples by rounding.
+    if constant is None or constant.inputs.are_small or _is_rounded(constant, diagnosis):
         return None
     before = set(recorder.ended)
     if constant.operation is not None:
@@ -269,7 +285,7 @@ def _find_last_constant(calls: Sequence[_RecordedCall], diagnosis: Diagnosis) ->
             differing.add(call.operation)
     for call in reversed(calls):
         operation = call.operation
-        if operation is diagnosis.model:
+        if operation is diagnosis.model or call.inputs is None or call.outputs is None:
             continue
         if call.is_constant and operation not in differing:
             title = f"the operation {type(operation).__name__}"
@@ -289,6 +305,14 @@ def _find_code(calls: Sequence[_RecordedCall], diagnosis: Diagnosis) -> _Constan
             title = f"the code between {paths[last.operation]} and {paths[first.operation]}"
             return _Constant(title, last.outputs, first.inputs)
     return None
+
+
+def _is_rounded(constant: _Constant, diagnosis: Diagnosis) -> bool:
+    """Return whether a layer gives the same by its kernel, not by an activation."""
+    for layer in measured_layers(diagnosis):
+        if layer.layer is constant.operation and layer.has_kernel:
+            return layer.before is None or not layer.before.std >= VANISHING
+    return False
 
 
 def _has_zeros(operation: keras.Operation) -> bool:

@@ -69,31 +69,56 @@ def _are_siblings(group: Sequence[MeasuredWeight]) -> bool:
 
 
 def _propose_separate_draws(weights: Sequence[MeasuredWeight]) -> Remedy:
-    """Propose to draw each weight by itself."""
+    """Propose to draw each weight by itself, by the initializer that its layer has.
+
+    An initializer of a user without a `seed` has no rule: it may give the same values each time.
+    """
     rules: dict[str, InitializerLike] = {}
-    texts = []
+    texts: list[str] = []
+    without_seed: list[str] = []
     for weight in weights:
         present = getattr(weight.own.layer, argument_name(weight.name), None)
-        choice = _choose_without_seed(present) or choose_for_weight(weight)
-        rules[weight.path], text = choice
-        texts.append(text)
-    return Remedy(
-        "make layers one by one, not as copies, and use a separate initializer for each weight, "
-        f"without a seed or with different seeds: write {texts[0]} in each layer",
-        rules,
-    )
+        choice = _choose_without_seed(present)
+        if choice is None and _is_own(present):
+            without_seed.append(getattr(present, "__name__", type(present).__name__))
+            continue
+        choice = choice or choose_for_weight(weight)
+        rules[weight.path] = choice.initializer
+        texts.append(choice.text)
+    text = "make layers one by one, not as copies, and use a separate initializer for each weight"
+    if texts:
+        text += f", without a seed or with different seeds: write {texts[0]} in each layer"
+    if without_seed:
+        text += (
+            f"; let {without_seed[0]} draw by an argument `seed`, and pass another seed to each "
+            "layer"
+        )
+    return Remedy(text, rules)
+
+
+def _is_own(present: Any) -> bool:
+    """Return whether this is an initializer of a user: an object or a function."""
+    return callable(present) and not type(present).__module__.startswith("keras.")
 
 
 def _choose_without_seed(present: Any) -> Choice | None:
-    """Choose the present initializer, of this package or of Keras, without its seeds.
+    """Choose the present initializer without its seeds.
 
-    It is `None` for another one, or if it has arguments that only Keras takes.
+    It is `None` without one, for one of a user that has no `seed` in its config, and for one that
+    has arguments that only Keras takes.
     """
-    if not isinstance(present, Initializer) and adapt_initializer(present).counterpart is None:
-        return None
+    is_known = isinstance(present, Initializer)
     try:
-        return make_choice(_drop_seeds(present))
-    except (TypeError, ValueError):
+        if is_known or adapt_initializer(present).counterpart is not None:
+            return make_choice(_drop_seeds(present))
+        if not isinstance(present, keras.initializers.Initializer) or not _is_own(present):
+            return None
+        config = present.get_config()
+        if "seed" not in config:
+            return None
+        name = type(present).__name__
+        return Choice(type(present).from_config({**config, "seed": None}), f"{name}(seed=None)")
+    except (NotImplementedError, TypeError, ValueError):
         return None
 
 

@@ -158,6 +158,9 @@ def test_a_layer_that_is_the_same_for_all_by_its_values_has_its_own_verdict():
     model = keras.Sequential([keras.Input((16,)), layers.Dense(16), dead, layers.Dense(1)])
     assert [problem for problem, _ in named(model)] == ["dead units"]
     assert named(spiking(1.0, kernel_initializer="zeros")) == []
+    tiny = layers.Dense(16, "tanh", kernel_initializer=keras_initx.RandomNormal(stddev=1e-9))
+    model = keras.Sequential([keras.Input((16,)), tiny, layers.Dense(1, bias_initializer="ones")])
+    assert [problem for problem, _ in named(model)] == ["vanishing"]
 
 
 class Table(layers.Layer):

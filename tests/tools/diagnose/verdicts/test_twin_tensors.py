@@ -25,13 +25,35 @@ class Noise(initializers.Initializer):
         (initializers.RandomNormal(stddev=0.2, seed=1), "RandomNormal(stddev=0.2)"),
         (keras_initx.Orthogonal(gain="tanh", seed=1), 'Orthogonal(gain="tanh")'),
         (keras_initx.Scaled(initializers.HeNormal(seed=1), 0.5), "Scaled(initializer=HeNormal(), factor=0.5)"),
-        (Noise(), "GlorotUniform()"),  # what suits the layer
     ],
 )
 def test_twins_are_drawn_anew_as_their_layers_draw_them(kept, text):
     remedy = found(mlp("tanh", kept, depth=2))["twin tensors"].remedy
     assert f"different seeds: write keras_initx.{text} in each layer" in remedy.text
     assert {repr(rule).replace("'", '"') for rule in remedy.rules.values()} == {text}
+
+
+class Seeded(Noise):
+    """An initializer of a user with a seed."""
+
+    def __init__(self, scale=1.0, seed=None):
+        self.scale, self.seed = scale, seed
+
+    def __call__(self, shape, dtype=None):
+        return self.scale * keras.random.normal(shape, seed=self.seed)
+
+    def get_config(self):
+        return {"scale": self.scale, "seed": self.seed}
+
+
+def test_the_remedy_of_twins_keeps_an_initializer_of_ones_own():
+    remedy = found(mlp("tanh", Seeded(0.5, seed=1), depth=2))["twin tensors"].remedy
+    assert "write Seeded(seed=None) in each layer" in remedy.text
+    assert {(type(rule), rule.scale, rule.seed) for rule in remedy.rules.values()} == {(Seeded, 0.5, None)}
+    # This one gives the same values each time.
+    remedy = found(mlp("tanh", Noise(), depth=2))["twin tensors"].remedy
+    assert "let Noise draw by an argument `seed`, and pass another seed to each layer" in remedy.text
+    assert not remedy.rules
 
 
 def test_identities_are_no_twins():
