@@ -135,6 +135,18 @@ def summed(outputs, y):
     return cross_entropy(outputs, y, reduction="sum")
 
 
+def hard_sigmoid(x):
+    return keras.ops.relu6(x + 3) / 6
+
+
+def hard_swish(x):
+    return x * hard_sigmoid(x)
+
+
+def gelu(x):
+    return x * (1 + keras.ops.erf(x / 2**0.5)) / 2
+
+
 PROBABILITIES = keras.losses.SparseCategoricalCrossentropy()
 
 MISTAKES = {
@@ -369,7 +381,7 @@ RIGHT = {
         ("wider", {**here(width=12), **there(width=12)}),
         ("no dropout in both", {**trained(rate=0.0), **there(rate=0.0)}),
         ("a dropout that is off there alone", {**here(rate=0.0), **there(rate=0.0)}),
-        ("a function for the activation", trained(inner_activation=keras.ops.relu)),
+        ("operations for activations", trained(gate=hard_sigmoid, activation=hard_swish, squeeze=keras.ops.relu)),
     ],
     "modernbert": [
         ("all positions shifted", trained(attention={"shift": 3})),
@@ -378,6 +390,7 @@ RIGHT = {
     ],
     "wav2vec2": [
         ("three layers", {**here(count=3), **there(count=3)}),
+        ("the formula of GELU", here(layer_gelu=gelu)),
         ("frozen in both", {**trained(freezes=True), **there(freezes=True)}),
         ("no dropout", {**trained(rate=0.0, attention_rate=0.0, projection_rate=0.0), **there(rate=0.0)}),
     ],

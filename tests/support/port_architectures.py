@@ -732,9 +732,8 @@ class KerasWindowAttention(layers.Layer):
             bias = ops.take(self.table, _relative_index(), axis=0)
             scores = scores + ops.transpose(bias, (2, 1, 0) if self.turns_bias else (2, 0, 1))
         if seen is not None:
-            pads = np.where(seen, 0.0, -100.0).astype("float32")[None, :, None]
-            scores = ops.reshape(scores, (-1, len(seen), HEADS, length, length))
-            scores = scores + ops.convert_to_tensor(pads)
+            pads = ops.where(seen, 0.0, -100.0)[None, :, None]
+            scores = ops.reshape(scores, (-1, seen.shape[0], HEADS, length, length)) + pads
             scores = ops.reshape(scores, (-1, HEADS, length, length))
         weights = self.drop(ops.softmax(scores, axis=self.softmax_axis))
         return self.proj(ops.reshape(ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3)), (-1, length, width)))
