@@ -25,9 +25,7 @@ def network():
         [
             keras.Input((6,)),
             layers.Dense(8, "relu", kernel_initializer="initx.sparse", name="sparse"),
-            layers.Dense(
-                8, "relu", kernel_initializer="initx.he_normal", bias_initializer="initx.relu_bias", name="he"
-            ),
+            layers.Dense(8, "relu", kernel_initializer="he_normal", bias_initializer="initx.relu_bias", name="he"),
             layers.Dense(8, kernel_initializer=keras_initx.Scaled("initx.orthogonal", 0.5), name="orthogonal"),
             layers.Reshape((2, 4)),
             layers.LSTM(
