@@ -26,6 +26,15 @@ Level: TypeAlias = Literal["error", "warning", "note"]
 # The most serious level first.
 LEVELS: tuple[Level, ...] = get_args(Level)
 
+# Errors of the data and the loss. A loss that misreads its inputs says nothing on weights.
+_MISREADINGS = (
+    "single class:error",
+    "no probabilities:error",
+    "unsuitable labels:error",
+    "unreachable targets:error",
+    "equal inputs:error",
+)
+
 _Item = TypeVar("_Item")
 
 
@@ -89,12 +98,14 @@ class Finding:
         evidence: See `Verdict`.
         remedy: See `Verdict`.
         level: See `Verdict`.
+        reads_loss: See `Rule`, for a finding of a rule that does not always read the loss.
     """
 
     layers: Sequence[MeasuredLayer]
     evidence: str
     remedy: Remedy
     level: Level = "warning"
+    reads_loss: bool = False
 
 
 # A function of a diagnosis, and of the layers that it may report.
@@ -114,6 +125,8 @@ class Rule:
         unless: Causes that hide the problem.
         beside: Causes that hide the problem for the layers that they affect.
         until: Causes that hide the problem from the first layer on that they affect.
+        reads_loss: Whether it reads the loss or its gradients, so that errors of the data and the
+            loss hide the problem.
         probes: The probes of its own file that it reads.
         hides_all: Whether its problem hides all later problems.
         check: The function. The sections `Reported if`, `Level`, `Why`, `Typical causes` and `Fix`
@@ -125,6 +138,7 @@ class Rule:
     unless: Sequence[str]
     beside: Sequence[str]
     until: Sequence[str]
+    reads_loss: bool
     probes: Sequence[type[Probe]]
     hides_all: bool
     check: _Check
@@ -132,7 +146,9 @@ class Rule:
     @property
     def causes(self) -> set[str]:
         """The names of the problems that hide it."""
-        causes = (*self.unless, *self.beside, *self.until)
+        causes = [*self.unless, *self.beside, *self.until]
+        if self.reads_loss:
+            causes += _MISREADINGS
         return {cause.partition(":")[0] for cause in causes}
 
 
@@ -142,6 +158,7 @@ def rule(
     unless: Sequence[str] = (),
     beside: Sequence[str] = (),
     until: Sequence[str] = (),
+    reads_loss: bool = False,
     probes: Sequence[type[Probe]] = (),
     hides_all: bool = False,
 ) -> Callable[[_Check], Rule]:
@@ -153,6 +170,7 @@ def rule(
             unless=unless,
             beside=beside,
             until=until,
+            reads_loss=reads_loss,
             probes=probes,
             hides_all=hides_all,
             check=check,
@@ -166,10 +184,16 @@ def evaluate(diagnosis: Diagnosis, rules: Iterable[Rule]) -> list[Verdict]:
     findings_by_problem: dict[str, list[Finding]] = {}
     verdicts = []
     for rule in rules:
+        is_misread = any(_select_serious(findings_by_problem, cause) for cause in _MISREADINGS)
+        if rule.reads_loss and is_misread:
+            continue
         if any(_select_serious(findings_by_problem, cause) for cause in rule.unless):
             continue
         layers = _select_layers(rule, findings_by_problem, measured_layers(diagnosis))
-        findings = list(rule.check(diagnosis, layers))
+        findings = []
+        for finding in rule.check(diagnosis, layers):
+            if not (finding.reads_loss and is_misread):
+                findings.append(finding)
         findings_by_problem[rule.problem] = findings
         for finding in findings:
             names = tuple(dict.fromkeys(layer.name for layer in finding.layers))

@@ -60,8 +60,9 @@ class Spike(layers.Layer):
         self.threshold = threshold
 
     def call(self, x):
-        smooth = ops.sigmoid(x - self.threshold)
-        return smooth + ops.stop_gradient(ops.cast(x > self.threshold, x.dtype) - smooth)
+        over = x - self.threshold
+        smooth = over / (1 + ops.abs(over))
+        return smooth + ops.stop_gradient(ops.cast(over > 0, x.dtype) - smooth)
 
 
 def spikes(repaired):

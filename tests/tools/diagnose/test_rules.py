@@ -99,7 +99,7 @@ def test_each_probe_sees_the_pass():
 
 def made(problem, check=None, **options):
     """Return a rule."""
-    empty = dataclasses.replace(RULES[-1], unless=(), beside=(), until=())
+    empty = dataclasses.replace(RULES[-1], unless=(), beside=(), until=(), reads_loss=False)
     return dataclasses.replace(empty, problem=problem, check=check, **options)
 
 
@@ -142,6 +142,22 @@ def test_a_cause_hides_effects_on_the_same_layers_or_from_its_first_layer_on():
     until = made("until", check=finding(), until=["cause"])
     expected = {"cause": ("two",), "beside": ("one", "three"), "until": ("one",)}
     assert found(cause, beside, until) == expected
+
+
+@pytest.mark.parametrize(("level", "is_said"), [("warning", True), ("error", False)])
+def test_an_error_of_the_loss_hides_what_reads_the_loss(level, is_said):
+    """Of a rule that does so always, or of a single finding."""
+
+    def check(of, layers):
+        yield Finding(layers, "of signals", Remedy("remedy"))
+        yield Finding(layers, "of gradients", Remedy("remedy"), reads_loss=True)
+
+    cause = made("no probabilities", check=finding(level))
+    rules = cause, made("reading", check=finding(), reads_loss=True), made("partly", check=check)
+    stack = [keras.Input((6,)), layers.Dense(4)]
+    verdicts = asked(lambda of: evaluate(of, rules), keras.Sequential(stack), X)
+    evidence = [verdict.evidence for verdict in verdicts[1:]]
+    assert evidence == (["evidence", "of signals", "of gradients"] if is_said else ["of signals"])
 
 
 def test_after_a_finding_on_data_nothing_else_is_said():

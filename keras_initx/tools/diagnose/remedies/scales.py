@@ -23,7 +23,7 @@ def find_small_scales(
 ) -> list[MeasuredWeight]:
     """Find the scales of normalizations among some layers that begin near 0, and not at 1.
 
-    Such a scale is intended at the end of a residual branch. Zeros have their own verdict.
+    Such a scale is intended at the end of a residual branch. Zeros are *equal units*.
     """
     small = []
     for weight in list_weights(layers):
@@ -52,7 +52,7 @@ def propose_other_scale(layers: Sequence[MeasuredLayer], diagnosis: Diagnosis) -
     far = []
     for weight in list_weights(layers):
         size = compute_scale_size(weight)
-        # Zeros have their own verdict.
+        # Zeros are *equal units*.
         if weight.name in _SCALES and size > 0 and not 1 / _FAR <= size <= _FAR:
             far.append(weight)
     if far:

@@ -122,7 +122,7 @@ def _describe_standardization(inputs: Signal) -> str:
 def _propose_finite_inputs(diagnosis: Diagnosis) -> Remedy:
     """Propose smaller numbers before the layer, or the code in `call`, that makes no finite ones.
 
-    The inputs of the model are finite here: other inputs have their own verdict.
+    The inputs of the model are finite here: other inputs are *not finite*.
     """
     origin = first_lost_output(diagnosis)
     if origin is None:

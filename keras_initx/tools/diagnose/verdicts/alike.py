@@ -102,8 +102,8 @@ def alike(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding
     if constant is not None:
         yield _report_constant(constant, diagnosis)
         return
-    # Signals that are held back or forgotten, and weights that are no random numbers, have verdicts
-    # of their own.
+    # Signals that are held back are *no gradient*, forgotten ones *memory*, and weights that are no
+    # random numbers *equal units*.
     are_unread = any(compute_unread_share(diagnosis, layer) is not None for layer in layers)
     if _is_held_back(diagnosis) or are_unread or _has_no_random_kernel(diagnosis, layers):
         return

@@ -18,6 +18,7 @@ _CHECK_LABELS = "then check that each label belongs to its input"
     "blind guess",
     # These give a reason.
     unless=["no gradient:error", "diverging steps:note"],
+    reads_loss=True,
 )
 def blind_guess(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a loss that is no better than a guess by the shares of the labels.

@@ -92,7 +92,7 @@ def _are_repeated(diagnosis: Diagnosis) -> bool:
 
 def _report_zeros(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report layers that get zeros alone from outside the model."""
-    # A normalization over a single value, which makes zeros, has its own verdict.
+    # A normalization over a single value, which makes zeros, is *no gradient*.
     if diagnosis.probe(SingleValueProbe).paths or not _have_different_targets(diagnosis):
         return
     hit = []

@@ -65,8 +65,8 @@ def exploding(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
 
     Reported if:
         - The standard deviation of a signal is above {EXPLODING:g}, or a value is not finite.
-        - No signal is reported as an error, and the norm of a gradient is above
-          {EXPLODING_GRADIENT:g}, or not finite.
+        - The norm of a gradient is above {EXPLODING_GRADIENT:g}, or not finite, and neither a signal
+          nor the loss is reported as an error.
         - A trained kernel gives arguments to a sine, or another function that repeats, which turns
           around more than {TURNS} times within their standard deviation.
 
@@ -183,7 +183,8 @@ def _report_gradients(diagnosis: Diagnosis) -> Iterator[Finding]:
         f"the gradient norm of {hit[0].title} is {norms[hit[0]]:.3g}{write_count(hit)}; "
         f"the limit is {EXPLODING_GRADIENT:g}"
     )
-    yield Finding(hit, evidence, _propose_smaller_gradients(hit, diagnosis), level)
+    remedy = _propose_smaller_gradients(hit, diagnosis)
+    yield Finding(hit, evidence, remedy, level, reads_loss=True)
 
 
 def _propose_smaller_gradients(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> Remedy:

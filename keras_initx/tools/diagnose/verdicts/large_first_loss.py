@@ -18,7 +18,8 @@ from keras_initx.tools.diagnose.remedies.large_outputs import (
 
 @rule(
     "large first loss",
-    beside=["single class", "no probabilities", "undefined loss", "saturated", "exploding:error"],
+    beside=["undefined loss", "saturated", "exploding:error"],
+    reads_loss=True,
 )
 def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report outputs that are far worse than a blind guess.
@@ -52,7 +53,7 @@ def large_first_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Itera
         if not output.loss or not output.blind_loss:
             continue
         if has_unscaled_inputs and not misses_targets(layer):
-            continue  # an effect of the inputs, which have their own verdict
+            continue  # an effect of *unscaled inputs*
         # Outputs start at about 1, however small the targets are.
         start = max(1.0, _find_unit(layer))
         ratio = output.loss / max(output.blind_loss, start)

@@ -161,7 +161,7 @@ def _report_recurrent_kernels(
         kernel = recurrent_kernels(diagnosis).get(layer)
         if kernel is None or all_steps.get(layer.layer, 0) < REMEMBERED:
             continue
-        # Zeros have their own verdict.
+        # Zeros are *equal units*.
         is_small = 0 < kernel.largest < 1 / RECURRENT_GAIN
         if is_small or kernel.forgets or kernel.grows:
             hit.append(layer)

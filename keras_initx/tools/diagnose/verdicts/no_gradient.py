@@ -42,10 +42,7 @@ from keras_initx.tools.diagnose._unreached_layers import (
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 
 
-@rule(
-    "no gradient",
-    unless=["equal inputs:error", "single class", "no probabilities", "unsuitable labels"],
-)
+@rule("no gradient", reads_loss=True)
 def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report layers that get no gradient, whatever their weights are.
 
@@ -118,7 +115,7 @@ def no_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[F
             zeros.update(pair)
     idle = [layer for layer in layers if layer in unreached.idle and layer.layer not in zeros]
     if any(layer.shape is not None for layer in idle) and _vanishes_later(idle, diagnosis):
-        # Their output is too small to change the loss, which has its own verdict.
+        # Their output is too small to change the loss: *vanishing*.
         idle = [layer for layer in idle if layer.shape is None]
     if idle:
         evidence = (

@@ -135,17 +135,7 @@ def _compute_crossentropy(targets: Array, logits: Array) -> float:
     return float(np.mean(np.logaddexp(0, logits) - targets * logits, dtype="float64"))
 
 
-@rule(
-    "rare labels",
-    beside=[
-        "single class",
-        "no probabilities",
-        "unsuitable labels",
-        "unreachable targets",
-        "saturated",
-        "large first loss",
-    ],
-)
+@rule("rare labels", beside=["saturated", "large first loss"], reads_loss=True)
 def rare_labels(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report labels whose frequency in the bias would lower the first loss.
 

@@ -44,11 +44,7 @@ _BY_OPERATION = {
 }
 
 
-@rule(
-    "undefined loss",
-    # These say already what the loss takes the outputs for.
-    unless=["single class", "no probabilities"],
-)
+@rule("undefined loss", reads_loss=True)
 def undefined_loss(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report a loss or a layer that turns finite numbers into NaN or infinities.
 

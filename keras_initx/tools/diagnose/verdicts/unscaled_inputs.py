@@ -62,7 +62,7 @@ def unscaled_inputs(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterat
     unscaled = []
     for layer in layers:
         record = layer.first_inputs
-        # Infinities and NaN have their own verdict.
+        # Infinities and NaN are *not finite*.
         if record.signal.size < LEAST_VALUES or record.signal.nonfinite:
             continue
         has_offset = 0 < input_differences(diagnosis).get(layer.layer, 0.0) < OFFSET_INPUTS

@@ -86,7 +86,7 @@ def vanishing(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
         cause = None
     harmful_level: Level = "warning"
     norms = [norm for _, norm in trained_layers(diagnosis)]
-    # Zeros have their own verdict.
+    # Zeros are *equal units*.
     if norms and norms[0] == 0 and not any(layer.has_zeros for layer in measured_layers(diagnosis)):
         harmful_level = "error"
     # No gradient is noticeable next to the loss. A last layer that only starts small, or at 0, gets

@@ -26,9 +26,10 @@ VANISHING_GRADIENT = 1e-4
 
 @rule(
     "vanishing gradient",
-    unless=["single class", "no gradient:error", "equal inputs:error", "dead units:error"],
+    unless=["no gradient:error", "dead units:error"],
     # Gates that keep nothing pass no gradient back either.
     beside=["no gradient:note", "memory"],
+    reads_loss=True,
 )
 def vanishing_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding]:
     """Report first layers whose gradients are much smaller than the gradients of later layers.
@@ -62,7 +63,7 @@ def vanishing_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Ite
     if not largest and dead_ends(diagnosis):
         return
     limit = VANISHING_GRADIENT * largest
-    # No gradient passes through zeros, which have their own verdict.
+    # No gradient passes through zeros, which are *equal units*.
     has_zero_weights = any(layer.has_zeros for layer in layers)
     hit = []
     are_reached = any(norm > limit and _is_first(layer) for layer, norm in norms)
@@ -107,7 +108,7 @@ def vanishing_gradient(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Ite
 def _are_large_when_opened(hit: Sequence[MeasuredLayer], diagnosis: Diagnosis) -> bool:
     """Return whether all gradients are large enough if activations at their limits pass them.
 
-    Such activations have their own verdict.
+    Such activations are *saturated*.
     """
     freed = freed_gradients(diagnosis)
     largest = max(freed.values(), default=0.0)
