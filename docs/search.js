@@ -24,6 +24,11 @@ const PHRASES = {
     "sharding",
     "tpu",
   ],
+  initializers: [
+    "export",
+    "onnx",
+    "save",
+  ],
   index: [
     "getting started",
     "install",
@@ -34,11 +39,6 @@ const PHRASES = {
   own_initializer: [
     "custom initializer",
     "subclass",
-  ],
-  saving: [
-    "export",
-    "onnx",
-    "save",
   ],
   load_pretrained: [
     "hugging face",

@@ -15,46 +15,13 @@ import textwrap
 import tomllib
 from pathlib import Path
 
-import keras_initx
-from keras_initx.backends._backend import Backend
 from keras_initx.cli import _catalog
-from keras_initx.files._formats import Contents
-from keras_initx.files._lazy import LazyArray
-from keras_initx.files._resizing import Resizing
-from keras_initx.initializers import Initializer
-from keras_initx.initializers._laws import Law
-from keras_initx.inspection._architecture import Architecture
-from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._pairing import Pairs
-from keras_initx.inspection._watch import Watch, Watcher
-from keras_initx.inspection._weights import ModelWeight
-from keras_initx.recipes import Recipe
 from keras_initx.recipes._frameworks import FLAX, TORCH
-from keras_initx.recipes._layer_recipe import LayerRecipe
 from keras_initx.recipes._named import RECIPES
-from keras_initx.recipes._parts import Part
-from keras_initx.recipes._recipe import describe_entry
 from keras_initx.report._results import Judgement, Result
-from keras_initx.sampling import Stream
 from keras_initx.scaling import CoordinateCheck, MupTable
 from keras_initx.tools import diagnose as diagnostics
-from keras_initx.tools.audit._initializer_expectations import Expectation
-from keras_initx.tools.audit._judgement import Comparison
-from keras_initx.tools.audit._profile import Profile
-from keras_initx.tools.compare_outputs._flow import Flow
-from keras_initx.tools.compare_outputs._recorded import RecordedCall
-from keras_initx.tools.compare_outputs._recorded_step import RecordedStep
-from keras_initx.tools.compare_outputs._samples import RecordedTensor
-from keras_initx.tools.compare_outputs._tolerance import Difference
-from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe
-from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, MeasuredWeight
-from keras_initx.tools.diagnose.losses.heads import OutputHead
-from keras_initx.tools.diagnose.losses.known import Loss
 from keras_initx.tools.diagnose.verdicts import RULES
-from keras_initx.tools.initialize._planned_weight import PlannedWeight
-from keras_initx.tools.initialize._rules import Instructions
-from keras_initx.tools.loading._marks import Marks
-from keras_initx.tools.studies._settings import Settings
 from keras_initx.types import (
     AuditReport,
     Contract,
@@ -66,17 +33,14 @@ from keras_initx.types import (
     OutputsReport,
     PortReport,
     RecordedOutputs,
-    Remedy,
     RestartStudy,
     SaveReport,
     Study,
-    Verdict,
 )
 
 DOCS = Path(__file__).parent
 BENCHMARKS = DOCS.parent / "benchmarks"
 PAGES = (*DOCS.rglob("*.md"), BENCHMARKS / "README.md", DOCS.parent / "README.md")
-INITIALIZERS = DOCS / "initializers.md"
 TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 # The packages of the table of versions, as pinned in the tests.
 TITLES = {
@@ -87,26 +51,6 @@ TITLES = {
     "tensorflow": "TensorFlow",
     "torch": "PyTorch",
 }
-
-
-def catalog():
-    """Return the table of all initializers, from `keras_initx.catalog()`.
-
-    Each id has a link to the section that names the class in bold, if there is one.
-    """
-    sections = {}
-    for section in re.split(r"^##+ ", INITIALIZERS.read_text(), flags=re.MULTILINE):
-        heading, _, text = section.partition("\n")
-        anchor = re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
-        for name in re.findall(r"\*\*`(\w+)`\*\*", text):
-            sections[name] = anchor
-    rows = []
-    for entry in keras_initx.catalog().values():
-        ids = ", ".join(f"`{name}`" for name in entry.ids)
-        if entry.cls.__name__ in sections:
-            ids = f"[{ids}](#{sections[entry.cls.__name__]})"
-        rows.append((ids, entry.use))
-    return _rows(("id", "when to use it"), rows)
 
 
 # What a class of one's own implements, which users do not call.
@@ -199,29 +143,13 @@ def tested_through():
 
 
 def recipes():
-    """Return an entry for each recipe: its model, what weights of each role get, its sources."""
-    entries = []
+    """Return the table of the recipes: for which model, and by which sources."""
+    rows = []
     for name, recipe in sorted(RECIPES.items()):
-        sources = recipe.sources
-        if isinstance(sources, str):
-            lines = [f"source: {sources}"]
-        else:
-            lines = [f'source `"{source}"`: {text}' for source, text in sources.items()]
-        is_by_layers = isinstance(recipe, LayerRecipe)
-        weights = ["[by layers](start_as_in_torch.md)"] if is_by_layers else _by_roles(recipe)
-        items = "\n".join(f"- {line}" for line in [*weights, *lines])
-        entries.append(f"**`{name}`** is for {recipe.kind}.\n\n{items}\n")
-    return "\n".join(entries)
-
-
-def _by_roles(recipe):
-    """Return lines on what the weights of each role get, by the first source of a recipe."""
-    (table, *_) = recipe.tables().values()
-    roles = {}
-    for role, value in table.items():
-        roles.setdefault(describe_entry(value), []).append(role)
-    lines = [f"{', '.join(names)}: {text}" for text, names in roles.items()]
-    return [re.sub(r"\d\.\d{6,}", lambda number: f"{float(number[0]):.4g}", line) for line in lines]
+        is_one = isinstance(recipe.sources, str)
+        sources = "" if is_one else ", ".join(f"`{source}`" for source in recipe.sources)
+        rows.append((f"`{name}`", recipe.kind, sources))
+    return _rows(("recipe", "for", "sources to choose from"), rows)
 
 
 def starts_of_torch():
@@ -249,7 +177,7 @@ def problems():
 
 def _section(rule):
     """Return the section of a problem, with a label before each part."""
-    parts = [f"### {rule.problem}"]
+    parts = [f"## {rule.problem}"]
     for title, text in stated(rule.check).items():
         # A list begins in a line of its own.
         between = "\n\n" if text.startswith("- ") else " "
@@ -277,59 +205,6 @@ def thresholds():
             if name.isupper() and isinstance(value, int | float):
                 found[name] = value
     return found
-
-
-# The classes that a maintainer has to know, in the order of the rooms.
-NOUNS = (
-    Result,
-    Backend,
-    Stream,
-    LazyArray,
-    Contents,
-    Resizing,
-    Initializer,
-    Law,
-    Inventory,
-    ModelWeight,
-    Architecture,
-    Pairs,
-    Watch,
-    Watcher,
-    Part,
-    Recipe,
-    Diagnosis,
-    Probe,
-    MeasuredLayer,
-    MeasuredWeight,
-    Loss,
-    OutputHead,
-    Verdict,
-    Remedy,
-    Instructions,
-    PlannedWeight,
-    InitializationPlan,
-    LoadReport,
-    Marks,
-    Loaded,
-    RecordedTensor,
-    RecordedCall,
-    RecordedStep,
-    Flow,
-    Difference,
-    Profile,
-    Expectation,
-    Comparison,
-    Settings,
-)
-
-
-def nouns():
-    """Return the table of the nouns, from the first lines of what the classes say of themselves."""
-    rows = []
-    for noun in NOUNS:
-        file = noun.__module__.removeprefix("keras_initx.").replace(".", "/")
-        rows.append((f"`{noun.__name__}`", f"`{file}.py`", noun.__doc__.partition("\n")[0]))
-    return _rows(("noun", "file", "what it is"), rows)
 
 
 # What functions return, in the order of the pages.
@@ -381,7 +256,6 @@ def _rows(headers, rows):
 TABLES = {
     table.__name__: table
     for table in (
-        catalog,
         families,
         kinds,
         recipe_names,
@@ -393,7 +267,6 @@ TABLES = {
         starts_of_torch,
         starts_of_flax,
         problems,
-        nouns,
         results,
     )
 } | runpy.run_path(str(BENCHMARKS / "report.py"))["TABLES"]

@@ -24,15 +24,6 @@ FIRST = CatalogEntry(
 ENTRIES = Catalog((FIRST, CatalogEntry(("initx.another",), float, "x | y", "elsewhere")))
 
 
-def test_the_catalog_of_the_page_links_an_id_to_the_section_that_names_its_class(tmp_path, monkeypatch):
-    page = tmp_path / "initializers.md"
-    page.write_text("### He, Glorot\n\n**`HeNormal`** and `Sparse`\n")
-    monkeypatch.setitem(SCRIPT["catalog"].__globals__, "INITIALIZERS", page)
-    table = SCRIPT["catalog"]()
-    assert "| [`initx.he_normal`](#he-glorot) | layers before relu" in table
-    assert "| `initx.sparse` | each unit starts" in table
-
-
 def public_names():
     """Yield what users call, as the package and the room of scaling list it, and the results that it returns."""
     for module in (keras_initx, keras_initx.scaling):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import readme
 from diagnosed import FAULTY
 
 TESTS = Path(__file__).parent
@@ -97,3 +98,11 @@ def test_each_file_has_a_test_by_its_name_or_a_row():
 
 def test_each_row_names_a_test():
     assert [test for test in TESTED_THROUGH.values() if not (TESTS / test).exists()] == []
+
+
+def test_the_table_of_what_tests_share_is_current():
+    assert readme.README.read_text() == readme.make_table(), "run `python tests/support/readme.py`"
+
+
+def test_each_module_that_tests_share_says_what_it_gives():
+    assert [name for name, path in readme.list_modules().items() if not readme.read_first_sentence(path)] == []

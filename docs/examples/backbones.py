@@ -201,7 +201,7 @@ def main(arguments=None):
         for there, report in compared(name, options.records):
             rows = [row for row in report.rows if row.outputs is not None and row.tolerance]
             worst = max(rows, key=lambda row: row.outputs / row.tolerance)
-            same = sum(row.answer == "equal" for row in rows)
+            same = sum(row.status == "equal" for row in rows)
             trained = sum(row.kind == "trained" for row in report.step.rows)
             step = "equal" if report.step.ok else "differs"
             print(
@@ -209,7 +209,7 @@ def main(arguments=None):
                 f"{worst.tolerance:>10.0e} {trained:>8}  {step}"
             )
             count += 1
-            equal += report.first is None and all(row.answer != "differs" for row in report.rows)
+            equal += report.first is None and all(row.status != "differs" for row in report.rows)
             steps += report.step.ok
     print(f"{count} comparisons of {here}: {equal} without a difference, {steps} equal steps.")
 

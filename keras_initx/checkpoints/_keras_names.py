@@ -18,7 +18,6 @@ the weight. Layers with automatic names are paired by their canonical paths, see
 
 import functools
 import itertools
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -103,15 +102,6 @@ def _add_remarks(
             paths[weight.path] = (*paths_by_layer[weight.layer], PathPart(_name_in_layer(weight)))
     shapes = {weight.path: weight.shape for weight in weights}
     return replace(pairs, remarks=note_containers(canonicalize_paths(paths), shapes))
-
-
-def have_equal_sizes(shapes: Iterable[Shape], others: Iterable[Shape]) -> bool:
-    """Return whether both have the same number of arrays of each size, and at least one array.
-
-    If they have no name in common, perhaps only the names differ.
-    """
-    sizes = Counter(math.prod(shape) for shape in shapes)
-    return bool(sizes) and sizes == Counter(math.prod(shape) for shape in others)
 
 
 # The names in files.

@@ -172,7 +172,8 @@ def find_ties(arrays: Mapping[str, Any]) -> dict[str, str]:
     """Find arrays that have several names: `{"lm_head.weight": "wte.weight"}`, later to first name.
 
     For example, the last layer may use the table of words too. The memory decides, because
-    `state_dict()` of torch returns new objects.
+    `state_dict()` of torch returns new objects. A transposed view of a square matrix has the same
+    memory and shape, and other values.
     """
     first_names: dict[Any, str] = {}
     ties = {}
@@ -180,10 +181,23 @@ def find_ties(arrays: Mapping[str, Any]) -> dict[str, str]:
         tensor = value.value if isinstance(value, keras.Variable) else value
         if 0 in getattr(tensor, "shape", (0,)):
             continue  # no array, or an empty one
-        other = first_names.setdefault((_memory_span(tensor), tuple(tensor.shape)), name)
+        dtype = str(getattr(tensor, "dtype", ""))
+        view = (_memory_span(tensor), tuple(tensor.shape), _read_strides(tensor), dtype)
+        other = first_names.setdefault(view, name)
         if other is not name:
             ties[name] = other
     return ties
+
+
+def _read_strides(tensor: Any) -> tuple[int, ...]:
+    """Return the distances of neighbors along each axis that has any, empty if unknown."""
+    try:
+        strides = tensor.stride() if _is_torch(tensor) else tensor.strides
+        return tuple(
+            stride for stride, length in zip(strides, tensor.shape, strict=True) if length > 1
+        )
+    except (AttributeError, RuntimeError, TypeError):
+        return ()
 
 
 def _memory_span(tensor: Any) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import keras
 
@@ -65,7 +65,7 @@ class ModelWeight:
     def dtype(self) -> DType:
         """The name of its dtype. A buffer of torch may have one that Keras lacks."""
         if not isinstance(self.variable, keras.Variable):
-            return self.variable.dtype
+            return str(self.variable.dtype)
         return str(keras.backend.standardize_dtype(self.variable.dtype))
 
     @property
@@ -163,15 +163,50 @@ def computed_weight_name(weight: ModelWeight) -> str | None:
         0.weight_g, 0.weight_v, 0.weight_orig  `0.weight`, by older weight and spectral norms and
                                                pruning, if `weight` is no parameter
     """
-    name = module_weight_name(weight)
+    return _computed_name(weight.layer.module, module_weight_name(weight))
+
+
+def _computed_name(module: Any, name: str) -> str | None:
     prefix, separator, suffix = name.partition("parametrizations.")
     if separator:
         return prefix + suffix.split(".")[0]
     used = re.sub("_(orig|g|v)$", "", name)
-    module, _, attribute = used.rpartition(".")
-    owner = weight.layer.module.get_submodule(module)
-    is_computed = used != name and attribute in vars(owner)
+    owner, _, attribute = used.rpartition(".")
+    is_computed = used != name and attribute in vars(module.get_submodule(owner))
     return used if is_computed else None
+
+
+class ComputedWeight(NamedTuple):
+    """A weight that torch computes from parameters.
+
+    Attributes:
+        name: Its name in the module.
+        path: Its path in the model, which no parameter has.
+        parameters: The paths of the parameters from which it is computed.
+        others: The paths of the other parameters of the layer of torch that has it.
+    """
+
+    name: str
+    path: str
+    parameters: list[str]
+    others: list[str]
+
+
+def find_computed_weight(weight: ModelWeight) -> ComputedWeight | None:
+    """Find the weight that torch computes from a parameter, or `None` if the parameter is used."""
+    used = computed_weight_name(weight)
+    if used is None:
+        return None
+    module = weight.layer.module
+    prefix = weight.shown.removesuffix(module_weight_name(weight))
+    parameters, others = [], []
+    for name, _ in module.named_parameters():
+        computed = _computed_name(module, name)
+        if computed == used:
+            parameters.append(f"{prefix}{name}")
+        elif computed is None and name.rpartition(".")[0] == used.rpartition(".")[0]:
+            others.append(f"{prefix}{name}")
+    return ComputedWeight(used, f"{prefix}{used}", parameters, others)
 
 
 def is_frozen(weight: ModelWeight) -> bool:

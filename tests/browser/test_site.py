@@ -37,7 +37,7 @@ SEARCHED = {
     "fp8": "versions",
     "mixed precision": "versions",
     "tf.keras": "versions",
-    "onnx": "saving",
+    "onnx": "initializers",
     "huggingface": "load_pretrained",
     "seed": "seeds",
     "weight norm": "load_pretrained",

@@ -400,7 +400,7 @@ def test_the_file_of_a_model_has_the_weights_that_are_audited(name, has_names, t
 def test_a_weight_that_is_not_in_the_file_is_new_and_one_that_is_only_there_is_missing(tmp_path):
     dense("first", "second", "third").save_weights(tmp_path / "a.weights.h5")
     report = audit(dense("first", "fourth"), like=tmp_path / "a.weights.h5")
-    verdicts = {row.path: row.verdict for row in report.problems}
+    verdicts = {row.path: row.status for row in report.problems}
     assert verdicts["fourth/kernel"] == verdicts["fourth/bias"] == "new"
     missing = [path for path, verdict in verdicts.items() if verdict == "missing"]
     assert missing == [f"layers/dense_{number}/vars/{key}" for number in (1, 2) for key in (0, 1)]

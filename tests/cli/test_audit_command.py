@@ -60,7 +60,7 @@ def test_the_report_is_written(path, tmp_path, capsys):
     options = ["--json", files["json"], "--html", files["html"]]
     assert _main.main(["audit", path, *options]) == 1
     weights = json.loads((tmp_path / "audit.json").read_text())["rows"]
-    assert [row["verdict"] for row in weights] == ["scale", "", "scale", ""]
+    assert [row["status"] for row in weights] == ["scale", "as expected", "scale", "as expected"]
     assert "<title>Audit of" in (tmp_path / "audit.html").read_text()
 
 

@@ -172,7 +172,7 @@ with scope or contextlib.nullcontext():
     value = keras.ops.copy(large.value)
     # The last column is one of the last process, and so little off that no other test tells.
     large.assign(value * (1 - 2.0**-10 * keras.ops.cast(keras.ops.arange(2048) == 2047, "float32")))
-    found["off"] = [(row.path, row.evidence) for row in keras_initx.audit(model, plan).problems]
+    found["off"] = [(row.path, row.detail) for row in keras_initx.audit(model, plan).problems]
     large.assign(value)
 
     with contextlib.suppress(Interrupted), interrupted_after(2):

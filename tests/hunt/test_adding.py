@@ -67,7 +67,7 @@ def test_an_initializer_is_added_as_the_page_says(copy):
     row = block("text", "HalfNormal").splitlines()[-1]
     edit(copy / "tests" / "support" / "cases.py", "\nCASES = (\n", f"\nCASES = (\n{row},\n")
     run_block(copy, "support/golden.py")
-    assert "initx.half_normal" in (copy / "docs" / "initializers.md").read_text()
+    assert "`HalfNormal`" in (copy / "docs" / "api.md").read_text()
     assert "keras_initx.HalfNormal\n" in (copy / "docs" / "api" / "initializers.md").read_text()
     run_block(copy, "test_contract")
     run(copy, "-m", "keras_initx", "show", "half_normal")
@@ -79,7 +79,7 @@ def test_a_recipe_is_added_as_the_page_says(copy):
     _, row = block("text", "irnn").split("\n", 1)
     edit(copy / "tests" / "support" / "recipe_rows.py", "\nROWS = {\n", f"\nROWS = {{\n{row}")
     run_block(copy, "irnn")
-    assert "**`irnn`** is for" in tables(copy, "recipes.md")
+    assert "| `irnn` | a network with a simple RNN, with ReLU |" in tables(copy, "recipes.md")
 
 
 def test_a_verdict_is_added_as_the_page_says(copy):
@@ -92,7 +92,7 @@ def test_a_verdict_is_added_as_the_page_says(copy):
     _, network = block("text", "bias of nine").split("\n", 1)
     edit(copy / "tests" / "support" / "diagnosed" / "weights.py", "\nFAULTY = {\n", f"\nFAULTY = {{\n{network}")
     run_block(copy, "tests/tools/diagnose")
-    assert "The examples share more than 0.9 of the output of a layer." in tables(copy, "diagnose.md")
+    assert "The examples share more than 0.9 of the output of a layer." in tables(copy, "problems.md")
 
 
 def test_the_sample_of_a_verdict_has_the_order_of_imports_that_the_linter_asks_for():

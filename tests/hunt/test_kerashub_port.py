@@ -105,7 +105,7 @@ def test_a_port_of_kerashub_is_equal(make):
 def test_an_exact_gelu_in_the_module_is_named_with_its_layer():
     report = report_on(bert, activation="gelu")
     assert not report.ok
-    assert "before it, transformer_layer_0/feedforward_intermediate_dense is equal" in report.verdict
+    assert "before it, transformer_layer_0/feedforward_intermediate_dense is equal" in report.summary
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_another_epsilon_is_named_with_its_layer(make, layer):
     report = report_on(make, epsilon=1e-3)
     assert not report.ok
     assert report.outputs.first.path == layer
-    assert layer in report.verdict
+    assert layer in report.summary
 
 
 @pytest.mark.parametrize("make", [bert, gpt2, llama, vit], ids=lambda make: make.__name__)
@@ -134,7 +134,7 @@ def test_the_gradients_of_a_port_are_equal(make):
 
     model.compile("adam", {"sequence_output": "mse"} if make is bert else "mse")
     report = keras_initx.port_report(model, module, inputs, y, names=names, layout=layout, loss=loss)
-    assert report.verdict.startswith("The port is equal: weights, outputs, loss and gradients"), str(report)
+    assert report.summary.startswith("The port is equal: weights, outputs, loss and gradients"), str(report)
 
 
 def gpt2_head():
@@ -172,4 +172,4 @@ def test_so_are_those_of_a_model_with_a_head_for_words(make):
         layout=layout,
         loss=lambda outputs, y: torch.nn.functional.cross_entropy(outputs.logits.flatten(0, 1), y.flatten()),
     )
-    assert report.verdict.startswith("The port is equal: weights, outputs, loss and gradients"), str(report)
+    assert report.summary.startswith("The port is equal: weights, outputs, loss and gradients"), str(report)

@@ -1,4 +1,4 @@
-"""How often each verdict of `diagnose` was right, and how often wrong: the record on `docs/verdicts.md`.
+"""How often each verdict of `diagnose` was right, and how often wrong: the record on `docs/examination.md`.
 
 PYTHONPATH=.:tests/support KERAS_BACKEND=torch python tests/hunt/verdicts.py RECORDS
 
@@ -33,7 +33,7 @@ import keras_initx
 from keras_initx.tools.diagnose.verdicts import RULES
 
 ROOT = pathlib.Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "verdicts.md"
+PAGE = ROOT / "docs" / "examination.md"
 BEGIN, END = "<!-- record -->\n\n", "\n<!-- end of record -->"
 # Where the programs of the six draws are, and in which of its folders.
 COMMIT, UNSEEN = "015473e4", "tests/unseen"

@@ -71,7 +71,7 @@ def test_the_statistics_of_a_layer_of_keras_must_be_finite():
 
 def test_the_row_says_how_many_values_are_not_finite():
     (row,) = keras_initx.audit(decaying()).problems
-    assert (row.evidence, row.initializer) == ("1 of 16 values is -inf", "Logs()")
+    assert (row.detail, row.initializer) == ("1 of 16 values is -inf", "Logs()")
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def assert_left(model, name, expected):
     (note,) = (note for note in plan.notes if note.startswith("Left, "))
     assert note.startswith(f"Left, since {where} has no such layer: ")
     assert {row.path for row in plan.left} == set(expected)
-    reasons = {row.path: row.reason for row in audit(model, name).rows if row.reason}
+    reasons = {row.path: row.detail for row in audit(model, name).rows if row.status == "not compared"}
     assert reasons == dict.fromkeys(expected, f"{where} has no such layer")
 
 

@@ -23,19 +23,19 @@ from keras_initx.types import Contract, DiagnosisReport, InitializationPlan
 
 # The first columns of the CSV, by the name of the class.
 COLUMNS = {
-    "AuditReport": "path,shape,dtype,initializer,expected_std,std,ratio,verdict,evidence,cause,reason",
-    "Contract": "path,shape,dtype,kind,reason,value,digest,mean,std",
+    "AuditReport": "path,status,detail,cause,shape,dtype,initializer,expected_std,std,ratio",
+    "Contract": "path,shape,dtype,kind,detail,value,digest,mean,std",
     "CoordinateCheck": "step,path,exponent,size_4,size_8",
     "InitializationPlan": "path,status,shape,dtype,initializer,detail,fan_in,fan_out,expected_std,seed,std",
     "LoadReport": "path,status,detail,shape,dtype,size,changed,sources,source_shape",
     "Loaded": "path,status,detail,shape,dtype,size,changed,sources,source_shape",
     "LsuvReport": "path,status,detail,before,after",
     "SaveReport": "path,status,detail,shape,dtype,size,saved,arrays,array_shape,array_dtype",
-    "StepReport": "path,kind,like,"
-    "gradient,gradient_how,gradient_norm,gradient_norm_there,gradient_difference,gradient_rounding,gradient_ratio,"
-    "update,update_how,update_norm,update_norm_there,update_difference,update_rounding,update_ratio",
-    "OutputsReport": "path,call,kind,answer,how,like,inputs,outputs,tolerance,compared",
-    "PortReport": "path,answer,text",
+    "StepReport": "path,status,detail,kind,like,"
+    "gradient,gradient_detail,gradient_norm,gradient_norm_there,gradient_difference,gradient_rounding,gradient_ratio,"
+    "update,update_detail,update_norm,update_norm_there,update_difference,update_rounding,update_ratio",
+    "OutputsReport": "path,call,kind,status,detail,like,inputs,outputs,tolerance,compared",
+    "PortReport": "path,status,detail,evidence",
     "RecordedOutputs": "path,call,kind,shape,dtype,mean,std",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,muon,tied",
     "DiagnosisReport": "path,status,detail,name,kind,activation,shape,before_size",

@@ -18,12 +18,12 @@ def test_a_port_is_compared_with_its_module(name):
     port.model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
     inputs = {"model": port.x, "module": port.x_of_module}
     report = keras_initx.port_report(port.model, port.module, inputs, port.y, loss=torch.nn.functional.mse_loss)
-    assert (report["weights"].answer, report["outputs"].answer) == ("equal", "equal")
+    assert (report["weights"].status, report["outputs"].status) == ("equal", "equal")
     assert report.ok, str(report)
     start = "The port is equal: weights, outputs, loss and gradients."
     if name == "convolution":
         start = "The port is equal but for what the frameworks do differently: "
-    assert report.verdict.startswith(start)
+    assert report.summary.startswith(start)
     assert keras.backend.backend() in report.model.environment.versions
     assert report.module.environment.versions == {"torch": torch.__version__}
 
@@ -48,4 +48,4 @@ def test_a_fault_is_named():
     port = Port("block")
     port.model.get_layer("norm2").epsilon = 1e-2
     report = keras_initx.port_report(port.model, port.module, np.asarray(port.x))
-    assert "beginning with norm2 (epsilon: 0.01 here, 1e-05 there)" in report.verdict
+    assert "beginning with norm2 (epsilon: 0.01 here, 1e-05 there)" in report.summary

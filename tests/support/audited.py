@@ -43,13 +43,13 @@ def audit(arrays, rules, *, alpha=ALPHA, **options):
 
 
 def off(report):
-    return {row.path: row.verdict for row in report.problems}
+    return {row.path: row.status for row in report.problems}
 
 
 def sole(report):
     """Return the verdict and the cause of the only weight that is off."""
     (row,) = report.problems
-    return row.verdict, row.cause
+    return row.status, row.cause
 
 
 def deep_network(kernel="glorot_uniform", bias="zeros", depth=3, dtype=None, **options):
@@ -77,7 +77,7 @@ def today(seed, *arguments, **options):
 
 
 def off_with_causes(report):
-    return {row.path: (row.verdict, row.cause) for row in report.problems}
+    return {row.path: (row.status, row.cause) for row in report.problems}
 
 
 class Logs(keras.initializers.Initializer):

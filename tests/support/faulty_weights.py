@@ -410,5 +410,5 @@ def audit_with(fault):
 if __name__ == "__main__":
     for fault in FAULTS:
         off = audit_with(fault).problems
-        said = [f"{row.path}: {row.verdict}, {row.cause or row.evidence}" for row in off]
+        said = [f"{row.path}: {row.status}, {row.cause or row.detail}" for row in off]
         sys.stdout.write(f"{fault.model}, {fault.path}, {fault.name}: {'; '.join(said) or 'nothing'}\n")

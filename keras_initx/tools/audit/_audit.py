@@ -202,7 +202,7 @@ def _check_without_like(weights: Any, rules: Any) -> None:
 def _are_weights(rules: Any) -> bool:
     """Return whether rules are what `like` takes: a model, a module, files, or a dict of arrays."""
     if isinstance(rules, Mapping):
-        return bool(rules) and all(hasattr(value, "dtype") for value in rules.values())
+        return bool(rules) and all(getattr(value, "shape", ()) for value in rules.values())
     if isinstance(rules, str | os.PathLike):
         path = os.fspath(rules)
         return is_weights_path(path) or (os.path.isfile(path) and is_contract_file(path))
@@ -325,7 +325,7 @@ def audit(
         >>> audit(model).ok
         True
         >>> report = audit(model, {"hidden/kernel": "initx.he_normal"})
-        >>> [(weight.path, weight.verdict) for weight in report.problems]
+        >>> [(weight.path, weight.status) for weight in report.problems]
         [('hidden/kernel', 'scale')]
         >>> audit(model, like=keras.models.clone_model(model)).ok
         True
@@ -337,7 +337,7 @@ def audit(
     See Also:
         `contract` measures how weights are drawn, and saves it. `initialize` draws weights by
         rules. `keras_initx.testing` raises in your tests if weights are off. The page "Audit
-        weights" explains each verdict.
+        weights" explains each status.
     """
     return audit_at(ALPHA, weights, rules, like=like, seed=seed)
 

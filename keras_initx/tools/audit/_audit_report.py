@@ -28,6 +28,11 @@ _SAME_RATIO = 1.2
 _MOST_PATTERNS = 4
 
 
+# The statuses of weights without a problem.
+AS_EXPECTED = "as expected"
+NOT_COMPARED = "not compared"
+
+
 @shorten_signature
 @dataclass(frozen=True)
 class WeightAudit:
@@ -35,6 +40,14 @@ class WeightAudit:
 
     Attributes:
         path: Its path in your model, or the name of the array.
+        status: `"as expected"`, `"not compared"`, or the problem, which the page "Audit weights"
+            explains: `"new"`, `"missing"`, `"not finite"`, `"reshaped"`, `"constant"`, `"values"`,
+            `"equal weights"`, `"connections"`, `"zeros"`, `"equal slices"`, `"copies"`,
+            `"orthonormality"`, `"scale"`, `"parts"`, `"bounds"`, `"mean"`, `"shape"`,
+            `"outliers"`, `"precision"`, `"dtype"` or `"bits"`.
+        detail: The problem in words, with its numbers, or why the weight was not compared. It may
+            be empty.
+        cause: The cause of the problem, if a single cause explains it, otherwise empty.
         shape: Its shape.
         dtype: The name of its dtype.
         initializer: The initializer that it should come from, as text, or `None` if it was not
@@ -42,10 +55,6 @@ class WeightAudit:
         expected_std: The expected standard deviation, or `None` if it is not known.
         std: The actual standard deviation, or `None` if it was not read.
         ratio: `std / expected_std`, or `None`.
-        verdict: The problem, e.g. `"scale"`; empty if there is none.
-        evidence: The numbers.
-        cause: The cause of these numbers, if a single cause explains them, otherwise empty.
-        reason: Why it was not compared, otherwise empty.
         resolution: The smallest factor of its scale that the audit would report in 95 of 100 cases,
             if it was compared with a contract or other weights.
         is_unchanged: Whether all values are equal to the expected values bit for bit, or `None` if
@@ -55,25 +64,35 @@ class WeightAudit:
     """
 
     path: str
+    status: str
+    detail: str
+    cause: str
     shape: tuple[int, ...]
     dtype: str
     initializer: str | None
     expected_std: float | None = None
     std: float | None = None
     ratio: float | None = None
-    verdict: str = ""
-    evidence: str = ""
-    cause: str = ""
-    reason: str = ""
     resolution: float | None = None
     is_unchanged: bool | None = None
     rows_unchanged: int | None = None
 
     @property
+    def is_problem(self) -> bool:
+        """Whether it is not as expected."""
+        return self.status not in (AS_EXPECTED, NOT_COMPARED)
+
+    @property
+    def evidence(self) -> dict[str, float]:
+        """The numbers that are known of its scale, by their names."""
+        numbers = {"expected_std": self.expected_std, "std": self.std, "ratio": self.ratio}
+        return {name: number for name, number in numbers.items() if number is not None}
+
+    @property
     def text(self) -> str:
-        """The problem, with the numbers and the cause; empty if there is none."""
-        parts = [f"{self.path}: {self.verdict}", self.evidence, self.cause]
-        return ", ".join(part for part in parts if part) if self.verdict else ""
+        """The outcome in words, with the numbers and the cause."""
+        parts = [f"{self.path}: {self.status}", self.detail, self.cause]
+        return ", ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
@@ -105,14 +124,14 @@ class Group:
 def group_rows(weights: Iterable[WeightAudit]) -> list[Group]:
     """Group weights that differ in the same way, the worst group first.
 
-    Weights whose names differ in numbers only are a group if their verdict and its cause are equal.
+    Weights whose names differ in numbers only are a group if their status and its cause are equal.
     Groups with one cause, one initializer and nearly one ratio are merged. The names of a group are
     in the order of the weights, because chance decides which of them is the worst.
     """
     by_name = group_similar(
         weights,
         lambda weight: weight.path,
-        lambda weight: (weight.verdict, weight.cause, weight.reason),
+        lambda weight: (weight.status, weight.cause, _why_not_compared(weight)),
     )
     groups_by_cause: dict[tuple[str | None, ...], list[Group]] = {}
     for similar in by_name:
@@ -120,15 +139,19 @@ def group_rows(weights: Iterable[WeightAudit]) -> list[Group]:
         group = Group([pattern], sorted(similar, key=_rank_severity))
         worst = group.worst
         cause: tuple[str | None, ...]
-        if worst.reason:
-            cause = (worst.verdict, worst.reason)
+        if worst.status == NOT_COMPARED:
+            cause = (worst.status, worst.detail)
         elif worst.cause:
-            cause = (worst.verdict, worst.cause, worst.initializer)
+            cause = (worst.status, worst.cause, worst.initializer)
         else:
-            cause = (worst.verdict, "", *group.names)
+            cause = (worst.status, "", *group.names)
         groups_by_cause[cause] = _merge_if_similar(groups_by_cause.get(cause, []), group)
     groups = itertools.chain.from_iterable(groups_by_cause.values())
     return sorted(groups, key=lambda group: _rank_severity(group.worst))
+
+
+def _why_not_compared(weight: WeightAudit) -> str:
+    return weight.detail if weight.status == NOT_COMPARED else ""
 
 
 def _merge_if_similar(groups: Sequence[Group], group: Group) -> list[Group]:
@@ -145,9 +168,9 @@ def _merge_if_similar(groups: Sequence[Group], group: Group) -> list[Group]:
 def _rank_severity(weight: WeightAudit) -> tuple[int, float]:
     # In the table, weights whose scale is right come first, then the largest ratios, and last what
     # was not compared.
-    if not weight.verdict:
+    if not weight.is_problem:
         return 2, 0.0
-    if weight.verdict != "scale" or not weight.ratio:
+    if weight.status != "scale" or not weight.ratio:
         return 0, 0.0
     # Chance does not order 2 times and half.
     return 1, -round(abs(math.log(weight.ratio)), 1)
@@ -185,21 +208,17 @@ class AuditReport(Tabular[Group], Judgement):
     @property
     def problems(self) -> list[WeightAudit]:
         """The rows of the weights that are not as expected."""
-        return [weight for weight in self.rows if weight.verdict]
+        return [weight for weight in self.rows if weight.is_problem]
 
     @property
     def _unknown_to_recipe(self) -> list[str]:
         """The paths of weights that a recipe leaves out, because it does not recognize them."""
-        return [weight.path for weight in self.rows if weight.reason == NOT_KNOWN]
+        return [weight.path for weight in self.rows if weight.detail == NOT_KNOWN]
 
     @property
     def not_compared(self) -> list[WeightAudit]:
         """The weights that were not compared, because their expected values are not known."""
-        unknown = []
-        for weight in self.rows:
-            if not weight.verdict and (weight.initializer is None or weight.reason):
-                unknown.append(weight)
-        return unknown
+        return [weight for weight in self.rows if weight.status == NOT_COMPARED]
 
     @property
     def unchanged(self) -> list[str]:
@@ -217,7 +236,7 @@ class AuditReport(Tabular[Group], Judgement):
         off: dict[int, float] = {}
         compared = [weight for weight in self.rows if weight.ratio is not None]
         for index, weight in enumerate(compared):
-            points = off if weight.verdict else as_expected
+            points = off if weight.is_problem else as_expected
             points[index] = weight.ratio or 0.0
         groups = {"as expected": Points(as_expected, BLUE), "off": Points(off, RED)}
         names = [weight.path for weight in compared]
@@ -233,7 +252,11 @@ class AuditReport(Tabular[Group], Judgement):
 
     def _rows(self) -> list[Group]:
         """Return the groups of weights that are off or were not compared, the worst first."""
-        return group_rows(weight for weight in self.rows if weight.verdict or weight.reason)
+        shown = []
+        for weight in self.rows:
+            if weight.is_problem or (weight.status == NOT_COMPARED and weight.detail):
+                shown.append(weight)
+        return group_rows(shown)
 
     def _below(self) -> list[str]:
         lines = ["", self._summary_in_lines()]
@@ -278,7 +301,7 @@ class AuditReport(Tabular[Group], Judgement):
                 is_text=True,
                 is_optional=True,
             ),
-            Column("verdict", _describe_verdict, is_text=True),
+            Column("status", _describe_status, is_text=True),
         ]
 
     @property
@@ -338,18 +361,18 @@ class AuditReport(Tabular[Group], Judgement):
         return f"{text}."
 
 
-def _describe_verdict(group: Group) -> str:
+def _describe_status(group: Group) -> str:
     """Describe the problem of a group of weights, and its cause."""
     worst = group.worst
-    if not worst.verdict:
-        return f"(not compared: {worst.reason})"
+    if worst.status == NOT_COMPARED:
+        return f"(not compared: {worst.detail})"
     explanation = worst.cause
     # The scale stands in other columns.
-    if not explanation and worst.verdict != "scale":
-        explanation = worst.evidence
+    if not explanation and worst.status != "scale":
+        explanation = worst.detail
     if explanation:
-        return f"{worst.verdict}: {explanation}"
-    return worst.verdict
+        return f"{worst.status}: {explanation}"
+    return worst.status
 
 
 def _keep_common(texts: Iterable[str]) -> str:

@@ -160,29 +160,29 @@ def _are_near(expected: tuple[float, ...], actual: tuple[float, ...], dtype: DTy
 
 def _compare_with_constant(value: float | None, actual: Profile, dtype: DType) -> Outcome:
     assert value is not None
-    evidence = f"some values are not {value:.4g}"
+    detail = f"some values are not {value:.4g}"
     if actual.value is not None:
         if abs(actual.value - value) <= 2 * epsilon(dtype) * abs(value):
             return proven("values")
-        evidence = f"all values are {actual.value:.4g}, expected {value:.4g}"
+        detail = f"all values are {actual.value:.4g}, expected {value:.4g}"
     elif actual.std:
-        evidence = f"a standard deviation of {actual.std:.3g}, expected {value:.4g} everywhere"
-    return Outcome("values", evidence)
+        detail = f"a standard deviation of {actual.std:.3g}, expected {value:.4g} everywhere"
+    return Outcome("values", detail)
 
 
 def _compare_constant_with_random(expected: Profile, actual: Profile, dtype: DType) -> Outcome:
     """Compare a constant with values that are drawn, and may all be equal by chance."""
     assert actual.value is not None
-    evidence = f"all values are {actual.value:.4g}, expected random ones"
+    detail = f"all values are {actual.value:.4g}, expected random ones"
     if actual.size < _FEWEST_CONSTANT:
         single = replace(actual, lowest=actual.value, highest=actual.value, total=actual.size)
         beyond_law = compare_with_laws(expected, single)
-        return beyond_law or Outcome("constant", evidence, p=1.0, deviation=0.0)
+        return beyond_law or Outcome("constant", detail, p=1.0, deviation=0.0)
     chance = _compute_chance(actual.value, expected, dtype)
     if expected.law is not None or expected.frames:
-        return Outcome("constant", evidence, chance ** (actual.size - 1))
+        return Outcome("constant", detail, chance ** (actual.size - 1))
     return Outcome(
-        "constant", evidence, compute_chance_of_all(chance, expected.total, actual.size - 1)
+        "constant", detail, compute_chance_of_all(chance, expected.total, actual.size - 1)
     )
 
 

@@ -56,7 +56,6 @@ _LARGE_GARBAGE = 10_000_000
 
 # The columns of a table of all numbers, after those that say what the weight is.
 _COLUMNS = (
-    "reason",
     "value",
     "digest",
     "mean",
@@ -154,6 +153,7 @@ class Contract(WeightTable[WeightContract]):
                 "shape": weight.shape,
                 "dtype": weight.dtype,
                 "kind": weight.kind,
+                "detail": weight.profile.reason or None,
             }
             for name in _COLUMNS:
                 value = getattr(weight.profile, name)
@@ -437,18 +437,18 @@ class ContractExpectation(Expectation):
         if weight.shape != line.shape:
             is_exchanged = sorted(weight.shape) == sorted(line.shape)
             cause = "an axis exchanged" if is_exchanged else ""
-            evidence = f"the shape is {weight.shape}, expected {line.shape}"
-            return [Outcome("reshaped", evidence, cause=cause)], False
+            detail = f"the shape is {weight.shape}, expected {line.shape}"
+            return [Outcome("reshaped", detail, cause=cause)], False
         outcomes = []
         if weight.dtype != line.dtype:
             outcomes.append(Outcome("dtype", f"the dtype is {weight.dtype}, expected {line.dtype}"))
         now, before = weight.profile.reason, line.profile.reason
         if now.startswith(TIED) == before.startswith(TIED):
             return outcomes, True
-        evidence = f"values of its own, expected {before}"
+        detail = f"values of its own, expected {before}"
         if now.startswith(TIED):
-            evidence = f"{now}, expected values of its own"
-        return [*outcomes, Outcome("equal weights", evidence)], False
+            detail = f"{now}, expected values of its own"
+        return [*outcomes, Outcome("equal weights", detail)], False
 
     def _compare_values(self, weight: WeightContract, actual: Profile) -> tuple[list[Outcome], str]:
         """Test the values, and return why they are not compared, empty if they are."""
@@ -460,7 +460,7 @@ class ContractExpectation(Expectation):
         outcomes = []
         less_exact = max(weight.dtype, line.dtype, key=epsilon)
         for outcome in compare_profiles(expected, actual, less_exact):
-            if outcome.verdict != "precision" or weight.dtype == line.dtype:
+            if outcome.status != "precision" or weight.dtype == line.dtype:
                 outcomes.append(outcome)
         reason = describe_variation(expected, actual)
         are_few = min(expected.size, actual.size) < FEWEST

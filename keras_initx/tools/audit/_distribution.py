@@ -259,9 +259,9 @@ def compare_constant_parts(expected: Profile, actual: Profile) -> Outcome | None
     """Test whether parts are constant now, or no longer are, or have another value."""
     for parts in _match_parts(expected, actual):
         if not _may_be_chance(parts, expected, actual):
-            evidence = _describe_constant_part(parts, expected.std)
-            if evidence:
-                return Outcome("parts", evidence)
+            detail = _describe_constant_part(parts, expected.std)
+            if detail:
+                return Outcome("parts", detail)
     return None
 
 

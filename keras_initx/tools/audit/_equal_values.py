@@ -288,11 +288,11 @@ def compare_repeated(expected: Profile, actual: Profile) -> Outcome | None:
         return None
     if expected.repeated is None or actual.repeated is None or expected.repeated == actual.repeated:
         return None
-    verdict, evidence = actual.repeated
-    if verdict:
-        return Outcome(verdict, evidence)
-    verdict, evidence = expected.repeated
-    return Outcome(verdict, f"no longer {evidence}")
+    status, detail = actual.repeated
+    if status:
+        return Outcome(status, detail)
+    status, detail = expected.repeated
+    return Outcome(status, f"no longer {detail}")
 
 
 # Fewer different values may all be there an even number of times by chance.

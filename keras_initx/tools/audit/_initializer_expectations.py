@@ -156,10 +156,8 @@ class FixedValues(InitializerExpectation):
         if (values == values.flat[0]).all():
             difference = f"all are {values.flat[0]:.4g}"
         index = ", ".join(str(int(number)) for number in first)
-        evidence = (
-            f"{difference}: [{index}] is {values[first]:.4g} instead of {expected[first]:.4g}"
-        )
-        return Outcome("values", evidence)
+        detail = f"{difference}: [{index}] is {values[first]:.4g} instead of {expected[first]:.4g}"
+        return Outcome("values", detail)
 
 
 @dataclass(frozen=True)

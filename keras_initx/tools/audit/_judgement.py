@@ -162,9 +162,9 @@ class JudgedWeight:
     resolution: float | None
 
     @property
-    def verdicts(self) -> set[str]:
-        """The verdicts of the tests that failed."""
-        return {outcome.verdict for outcome in self.failed}
+    def statuses(self) -> set[str]:
+        """The statuses of the tests that failed."""
+        return {outcome.status for outcome in self.failed}
 
 
 @dataclass(frozen=True)
@@ -196,23 +196,23 @@ def find_changed_equality(
     equal = set()
     for weight, other, are_together in _find_regrouped(comparisons, actual.equal, expected.equal):
         assert weight.expected is not None
-        evidence = f"no longer equal to {other.path!r}"
+        detail = f"no longer equal to {other.path!r}"
         chance = count * estimate_chance_of_equal_weights(weight.expected) ** ONCE
         if are_together:
             equal.add(weight.path)
-            evidence = f"equal to {other.path!r}"
+            detail = f"equal to {other.path!r}"
             if other.weight.shape != weight.weight.shape:
-                evidence = f"the values of {other.path!r} in another shape"
+                detail = f"the values of {other.path!r} in another shape"
             chance = count * estimate_chance_of_equal_weights(weight.actual)
-        outcomes.setdefault(weight.path, []).append(_equality_outcome(evidence, chance))
+        outcomes.setdefault(weight.path, []).append(_equality_outcome(detail, chance))
     regrouped = _find_regrouped(comparisons, actual.one_draw, expected.one_draw)
     for weight, other, are_together in regrouped:
         if weight.path in equal:
             continue
-        evidence = f"no longer one draw with {other.path!r}"
+        detail = f"no longer one draw with {other.path!r}"
         if are_together:
-            evidence = _describe_one_draw(weight, other)
-        outcome = _equality_outcome(evidence, count * CHANCE)
+            detail = _describe_one_draw(weight, other)
+        outcome = _equality_outcome(detail, count * CHANCE)
         outcomes.setdefault(weight.path, []).append(outcome)
     return outcomes
 
@@ -284,8 +284,8 @@ def _estimate_factor(ours: Profile, theirs: Profile) -> float:
     return ours.spot_values[0] / theirs.spot_values[0]
 
 
-def _equality_outcome(evidence: str, chance: float) -> Outcome:
-    return Outcome("equal weights", evidence, p=min(1.0, chance))
+def _equality_outcome(detail: str, chance: float) -> Outcome:
+    return Outcome("equal weights", detail, p=min(1.0, chance))
 
 
 def judge(

@@ -122,7 +122,7 @@ def epsilon(dtype: DType) -> float:
 
 
 KINDS = ("constant", "fixed", "random", "unknown")
-# What is equal within a weight: a verdict, such as "equal slices", and which ones in words.
+# What is equal within a weight: a status, such as "equal slices", and which ones in words.
 Finding: TypeAlias = tuple[str, str]
 NOTHING: Finding = ("", "")
 # Why the values of a weight are not known.

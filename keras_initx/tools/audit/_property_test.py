@@ -25,8 +25,8 @@ ALPHA = 0.01
 # what they draw, twice as large ones.
 SMALL = 0.01
 _SMALL_IN_16_BITS = 0.02
-# All verdicts: of those of a weight, the first is reported.
-_VERDICTS = (
+# All statuses: of those of a weight, the first is reported.
+_STATUSES = (
     "not finite",
     "reshaped",
     "constant",
@@ -54,8 +54,8 @@ class Outcome:
     """The outcome of a test of one property.
 
     Attributes:
-        verdict: The problem if the test fails, e.g. `"scale"`.
-        evidence: The numbers, in words.
+        status: The problem if the test fails, e.g. `"scale"`.
+        detail: The numbers, in words.
         p: The probability of such values; 0 if they are impossible.
         deviation: Their deviation, relative to the expectation.
         cause: The cause, if the test finds one.
@@ -63,8 +63,8 @@ class Outcome:
             up to rounding; `"bits"`; or the `"digest"` of a plan.
     """
 
-    verdict: str
-    evidence: str
+    status: str
+    detail: str
     p: float = 0.0
     deviation: float = math.inf
     cause: str = ""
@@ -73,7 +73,7 @@ class Outcome:
     @property
     def rank(self) -> tuple[int, float]:
         """The rank among the outcomes of a weight. The first failed outcome is reported."""
-        return _VERDICTS.index(self.verdict), self.p
+        return _STATUSES.index(self.status), self.p
 
 
 def proven(proof: str) -> Outcome:

@@ -27,7 +27,7 @@ from keras_initx.initializers._variance import FanMode, VarianceScaling, stddev_
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.report._text import format_number
 from keras_initx.sampling._conversion import truncated_quantiles
-from keras_initx.tools.audit._audit_report import WeightAudit
+from keras_initx.tools.audit._audit_report import AS_EXPECTED, NOT_COMPARED, WeightAudit
 from keras_initx.tools.audit._contract import Contract
 from keras_initx.tools.audit._contract_lines import WeightContract
 from keras_initx.tools.audit._judgement import JudgedWeight
@@ -57,7 +57,7 @@ def find_causes(
         count_branches: Returns the number of branches of the model by the path of each kernel that
             ends one, as far as it can. It is called if a scale is off.
     """
-    off = [judged for judged in weights if "scale" in judged.verdicts]
+    off = [judged for judged in weights if "scale" in judged.statuses]
     branches = count_branches() if off else {}
     scales = {}
     for judged in weights:
@@ -69,7 +69,7 @@ def find_causes(
     causes = []
     for judged in weights:
         own_causes = []
-        if "scale" in judged.verdicts:
+        if "scale" in judged.statuses:
             depth = branches.get(judged.comparison.path, 0)
             count = depth if branches else group_sizes[_depth_group(judged)]
             own_causes = _find_swapped(judged, off) or _find_own_causes(
@@ -105,7 +105,7 @@ def _depth_group(judged: JudgedWeight) -> object:
 def _has_expected_shape(judged: JudgedWeight) -> bool:
     # If the shape is another, a cause of the scale explains too little.
     outcomes = judged.comparison.outcomes
-    return all(outcome.p > _IMPLAUSIBLE for outcome in outcomes if outcome.verdict == "shape")
+    return all(outcome.p > _IMPLAUSIBLE for outcome in outcomes if outcome.status == "shape")
 
 
 def _explain_by_family(judged: JudgedWeight) -> str:
@@ -116,7 +116,7 @@ def _explain_by_family(judged: JudgedWeight) -> str:
     """
     family = _name_family(judged)
     scale = judged.comparison.scale
-    if not family or scale is None or "scale" not in judged.verdicts:
+    if not family or scale is None or "scale" not in judged.statuses:
         return family
     expected, tolerance = _get_expected(judged).std, _estimate_tolerance(scale)
     fitting = []
@@ -129,7 +129,7 @@ def _explain_by_family(judged: JudgedWeight) -> str:
 
 
 def _name_family(judged: JudgedWeight) -> str:
-    failed = judged.verdicts
+    failed = judged.statuses
     expected, actual = judged.comparison.expected, judged.comparison.actual
     has_other_bounds = "bounds" in failed and "scale" not in failed
     if expected is None or (_has_expected_shape(judged) and not has_other_bounds):
@@ -299,7 +299,7 @@ def make_rows(
         expected = judged.comparison.expected
         is_fixed = expected is not None and expected.kind == "fixed"
         if knows_bits and is_fixed and row.is_unchanged is None:
-            row = replace(row, is_unchanged=not row.verdict)
+            row = replace(row, is_unchanged=not row.is_problem)
         rows.append(row)
     return rows
 
@@ -312,15 +312,18 @@ def _make_row(judged: JudgedWeight, cause: str) -> WeightAudit:
     ratio = None
     if expected_std and std is not None:
         ratio = std / expected_std
+    is_compared = comparison.text is not None and not comparison.reason
     row = WeightAudit(
-        comparison.path,
-        comparison.weight.shape,
-        comparison.weight.dtype,
-        comparison.text,
-        expected_std,
-        std,
-        ratio,
-        reason=comparison.reason,
+        path=comparison.path,
+        status=AS_EXPECTED if is_compared else NOT_COMPARED,
+        detail=comparison.reason,
+        cause="",
+        shape=comparison.weight.shape,
+        dtype=comparison.weight.dtype,
+        initializer=comparison.text,
+        expected_std=expected_std,
+        std=std,
+        ratio=ratio,
         resolution=judged.resolution,
         is_unchanged=comparison.is_unchanged,
         rows_unchanged=comparison.rows_unchanged,
@@ -328,9 +331,9 @@ def _make_row(judged: JudgedWeight, cause: str) -> WeightAudit:
     if not judged.failed:
         return row
     worst = min(judged.failed, key=lambda outcome: outcome.rank)
-    if worst.cause or worst.verdict not in _EXPLAINED:
+    if worst.cause or worst.status not in _EXPLAINED:
         cause = worst.cause
-    return replace(row, verdict=worst.verdict, evidence=worst.evidence, cause=cause, reason="")
+    return replace(row, status=worst.status, detail=worst.detail, cause=cause)
 
 
 def make_all_rows(
@@ -358,45 +361,38 @@ def make_all_rows(
     for weight in actual.rows:
         row = row_by_path.get(weight.path)
         if row is None and weight.path in reasons:
-            row = _unpaired_row(weight, reasons[weight.path])
+            row = _unpaired_row(weight, NOT_COMPARED, reasons[weight.path])
         rows.append(row or _new_row(weight, expected))
     unpaired_shapes = {weight.shape for weight in actual.rows if weight.path in reasons}
     for weight in missing:
         hint = suggest_matches(weight.path, new) if len(missing) <= _MOST_HINTS else ""
-        evidence = f"it is not there any more{hint}"
+        detail = f"it is not there any more{hint}"
         if weight.shape in unpaired_shapes:
-            evidence = "it is not known which weight it is now"
-        rows.append(_missing_row(weight, evidence))
+            detail = "it is not known which weight it is now"
+        rows.append(_missing_row(weight, detail))
     return rows
 
 
-def _missing_row(weight: WeightContract, evidence: str) -> WeightAudit:
-    return WeightAudit(
-        weight.path,
-        weight.shape,
-        weight.dtype,
-        weight.text,
-        weight.profile.std_of_all,
-        verdict="missing",
-        evidence=evidence,
-    )
-
-
-def _unpaired_row(weight: WeightContract, reason: str) -> WeightAudit:
-    std = weight.profile.std_of_all
-    return WeightAudit(weight.path, weight.shape, weight.dtype, None, std=std, reason=reason)
+def _missing_row(weight: WeightContract, detail: str) -> WeightAudit:
+    row = _unpaired_row(weight, "missing", detail)
+    return replace(row, initializer=weight.text, expected_std=row.std, std=None)
 
 
 def _new_row(weight: WeightContract, expected: Contract) -> WeightAudit:
     hint = ""
     if len(expected.rows) <= _MOST_HINTS:
         hint = suggest_matches(weight.path, [candidate.path for candidate in expected.rows])
+    return _unpaired_row(weight, "new", f"it was not there{hint}")
+
+
+def _unpaired_row(weight: WeightContract, status: str, detail: str) -> WeightAudit:
     return WeightAudit(
-        weight.path,
-        weight.shape,
-        weight.dtype,
-        None,
+        path=weight.path,
+        status=status,
+        detail=detail,
+        cause="",
+        shape=weight.shape,
+        dtype=weight.dtype,
+        initializer=None,
         std=weight.profile.std_of_all,
-        verdict="new",
-        evidence=f"it was not there{hint}",
     )

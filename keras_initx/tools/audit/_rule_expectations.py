@@ -122,10 +122,10 @@ class PlannedValues(Expectation):
                 drawn = np.asarray(drawn, values.dtype)
                 cause = "an axis exchanged" if _is_transposed(drawn, values) else ""
                 rows = _count_equal_rows(drawn, values)
-        evidence = self._describe_difference(weight, differing, total, digest)
-        outcome = Outcome("bits", evidence, cause=cause) if evidence else proven(proof)
+        detail = self._describe_difference(weight, differing, total, digest)
+        outcome = Outcome("bits", detail, cause=cause) if detail else proven(proof)
         # Of what is computed by matrix products, the last bits are not known.
-        is_known = evidence or proof == "digest" or is_exact(self.stated.initializer)
+        is_known = detail or proof == "digest" or is_exact(self.stated.initializer)
         std = None if self.stated.law is None else self.stated.law.std
         return Comparison(
             weight,
@@ -133,8 +133,8 @@ class PlannedValues(Expectation):
             Profile("random", std=moments.std),
             Profile("unknown", std=std or 0.0),
             (outcome,),
-            is_unchanged=not evidence if is_known else None,
-            rows_unchanged=rows if evidence else None,
+            is_unchanged=not detail if is_known else None,
+            rows_unchanged=rows if detail else None,
         )
 
     def _describe_difference(self, weight: Subject, differing: int, total: int, digest: str) -> str:

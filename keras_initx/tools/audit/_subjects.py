@@ -287,8 +287,9 @@ class Subject:
     @property
     def obstacle(self) -> str:
         """Why its values are not compared with others, otherwise empty."""
-        is_buffer = self.weight is not None and self.weight.kind == "buffer"
-        if self.reason or _is_readable(self.dtype) or (is_buffer and has_memory(self.weight)):
+        if self.reason or _is_readable(self.dtype):
+            return self.reason
+        if self.weight is not None and self.weight.kind == "buffer" and has_memory(self.weight):
             return self.reason
         return "no array" if self.dtype == "object" else self.dtype
 
@@ -321,9 +322,9 @@ def open_weights(name: str, weights: Any) -> Iterator[Inventory | Mapping[str, A
             _check_not_empty(name, arrays)
             yield arrays
     elif is_torch_module(weights):
-        arrays = weights.state_dict()
-        _check_not_empty(name, arrays)
-        yield arrays
+        state = weights.state_dict()
+        _check_not_empty(name, state)
+        yield state
     elif isinstance(weights, Mapping):
         check_arrays(name, weights)
         _check_not_empty(name, weights)

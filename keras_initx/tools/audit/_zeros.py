@@ -66,8 +66,8 @@ def compare_frames(expected: Profile, actual: Profile) -> Outcome | None:
         return Outcome("orthonormality", "orthonormal, expected not")
     if not actual.frames:
         return Outcome("orthonormality", "not orthonormal, or with other singular values")
-    evidence = f"{_describe_frames(*actual.frames)}, expected {_describe_frames(*expected.frames)}"
-    return Outcome("orthonormality", evidence)
+    detail = f"{_describe_frames(*actual.frames)}, expected {_describe_frames(*expected.frames)}"
+    return Outcome("orthonormality", detail)
 
 
 def _describe_frames(count: int, axis: str) -> str:
@@ -126,9 +126,9 @@ def _compare_connections(expected: Profile, actual: Profile, axis: int) -> Outco
         return None
     name = ("first", "last")[axis]
     count = "a varying number of" if now < 0 else f"{now}"
-    evidence = f"{count} values that are not 0 at each index of the {name} axis"
+    detail = f"{count} values that are not 0 at each index of the {name} axis"
     p = _compute_chance_of_count(before, expected) ** ONCE * _compute_chance_of_count(now, actual)
-    return Outcome("connections", f"{evidence}, expected {before}", p)
+    return Outcome("connections", f"{detail}, expected {before}", p)
 
 
 def _compute_chance_of_count(count: int, profile: Profile) -> float:

@@ -17,14 +17,14 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 
 from keras_initx._checks import check_choice, check_number, check_type, truncate
 from keras_initx._signatures import shorten_signature
-from keras_initx._typing import Array, Shape
+from keras_initx._typing import Shape
 from keras_initx.checkpoints._sources import LAYOUTS, LayoutName, is_torch_module
 from keras_initx.inspection._batch import Batch, Data, first_examples, make_batch
 from keras_initx.inspection._environment import read_environment
@@ -54,11 +54,11 @@ from keras_initx.tools.compare_outputs._flow import (
     find_output_tolerances,
     propagate_tolerances,
 )
-from keras_initx.tools.compare_outputs._mapped_step import MappedWeight, map_step
+from keras_initx.tools.compare_outputs._mapped_step import map_step
 from keras_initx.tools.compare_outputs._module_losses import compare_losses_of_modules
 from keras_initx.tools.compare_outputs._module_step import ModuleLoss, ModuleStep, preserve_modules
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
-from keras_initx.tools.compare_outputs._outputs_report import OutputsReport, Stretch
+from keras_initx.tools.compare_outputs._outputs_report import OutputRow, OutputsReport, Stretch
 from keras_initx.tools.compare_outputs._reading import (
     Values,
     canonicalize_operations,
@@ -106,19 +106,19 @@ def find_first_difference(comparisons: list[CallComparison], flow: Flow) -> int 
         comparisons: All calls, ordered by their ends.
         flow: How the calls depend on each other.
     """
-    answers = [comparison.row.answer for comparison in comparisons]
-    if "differs" not in answers:
+    statuses = [comparison.row.status for comparison in comparisons]
+    if "differs" not in statuses:
         return None
-    index = answers.index("differs")
+    index = statuses.index("differs")
     while True:
         makers = _find_differing_makers(comparisons, flow, index)
         if not makers:
             return index
         index = min(makers)
         comparison = comparisons[index]
-        if comparison.row.answer != "differs":
-            how = join_clauses("above half the tolerance", comparison.row.how)
-            row = replace(comparison.row, answer="differs", how=how)
+        if comparison.row.status != "differs":
+            how = join_clauses("above half the tolerance", comparison.row.detail)
+            row = replace(comparison.row, status="differs", detail=how)
             comparisons[index] = comparison._replace(row=row)
 
 
@@ -166,14 +166,14 @@ def narrow_down_origin(
     equal_indices = []
     matched = set()
     for number, comparison in enumerate(comparisons):
-        if comparison.row.answer == "equal":
+        if comparison.row.status == "equal":
             equal_indices.append(number)
-        if comparison.row.answer in ("equal", "differs"):
+        if comparison.row.status in ("equal", "differs"):
             matched.add(id(comparison.other))
     here = []
     for suspect in _find_suspects(flow, index, equal_indices, is_inside):
         row = comparisons[suspect].row
-        if row.answer != "differs":
+        if row.status != "differs":
             here.append(row.name)
     other_indices = {id(call): number for number, call in enumerate(others)}
     other_index = other_indices[id(first.other)]
@@ -272,7 +272,7 @@ def collect_reasons(
         reasons.append("its activation, before which the outputs are equal")
     for comparison in comparisons[:index]:
         name = comparison.row.name
-        if name in between.after and BEFORE_ACTIVATION in comparison.row.how:
+        if name in between.after and BEFORE_ACTIVATION in comparison.row.detail:
             activation = _name_activation(comparison)
             reasons.append(f"the activation of {name}, {activation}: before it, {name} is equal")
     reasons += _compare_nearby_gelus(comparisons, index, between, others)
@@ -302,7 +302,9 @@ def _compare_nearby_gelus(
             ours += list_activated_between(near.call, first.call)
             if near.other is not None and first.other is not None:
                 theirs += list_activated_between(near.other, first.other)
-        if (is_last_equal and BEFORE_ACTIVATION in near.row.how) or near.row.name in between.here:
+        if (
+            is_last_equal and BEFORE_ACTIVATION in near.row.detail
+        ) or near.row.name in between.here:
             ours += list_activated(near.call)
             theirs += [] if near.other is None else list_activated(near.other)
     for call in others:
@@ -432,7 +434,7 @@ def compare_outputs(
     rows that it depends on.
 
     A row that is all zero, all the same value, or the same for all examples proves nothing. Its
-    answer is `"not known"`. Rows whose outputs differ because they are random have it too.
+    status is `"not known"`. Rows whose outputs differ because they are random have it too.
 
     If outputs only fit with moved axes, such as images of torch, the axes are moved, and the row
     tells you so.
@@ -551,73 +553,129 @@ def compare_watched(
         if model.compiled:
             why = "`y` is missing" if batch.y is None else "the model here is on several replicas"
         return replace(report, step_left_out=why)
-    step = _take_and_compare_step(
-        inventory,
-        batch,
-        others,
-        counterparts,
-        names,
-        layout or "torch",
-        tolerance,
-        (ours.backend, others.backend),
-    )
+    sides = _Sides(inventory, batch, ours, others)
+    if others.framework == "torch":
+        step = _compare_step_of_module(sides, names, layout or "torch", tolerance)
+    else:
+        step = _compare_step_of_model(sides, counterparts, names, tolerance)
     if not step.obstacle:
         step = replace(step, later=[*step.later, *report._describe_settings("training")])
     return replace(report, step=step)
 
 
-def _take_and_compare_step(
-    inventory: Inventory,
-    batch: Batch,
-    others: RecordedOutputs,
+class _Sides(NamedTuple):
+    """The model, and the record that it is compared with.
+
+    Attributes:
+        inventory: The weights and layers of the model.
+        batch: Its batch.
+        ours: The record of its outputs.
+        others: The record of the other model.
+    """
+
+    inventory: Inventory
+    batch: Batch
+    ours: RecordedOutputs
+    others: RecordedOutputs
+
+    @property
+    def backends(self) -> tuple[str, str]:
+        """The backends of both."""
+        return self.ours.backend, self.others.backend
+
+
+class _TakenStep(NamedTuple):
+    """The first step of the model.
+
+    Attributes:
+        recorded: Its record.
+        calls: The calls in training, none if the step could not be taken.
+        tolerances: The tolerances of the outputs, by their labels.
+    """
+
+    recorded: RecordedStep
+    calls: Sequence[RecordedCall]
+    tolerances: Mapping[str, float]
+
+
+def _take_step(
+    step: FirstStep, there: RecordedStep, tolerance: float | None, backends: Sequence[str]
+) -> _TakenStep:
+    recorded = step.record(is_whole=not there.obstacle)
+    if recorded.obstacle:
+        return _TakenStep(recorded, [], {})
+    calls = step.record_calls()
+    return _TakenStep(recorded, calls, find_output_tolerances(calls, tolerance, backends))
+
+
+def _list_output_shapes(step: RecordedStep) -> set[Shape]:
+    return {squeeze_shape(tensor.shape) for tensor in step.outputs.values()}
+
+
+def _compare_step_of_model(
+    sides: _Sides,
     counterparts: Counterparts,
+    names: NamesDict | None,
+    tolerance: float | None,
+) -> StepReport:
+    """Take the first step of the model and compare it with that of another Keras model."""
+    there = sides.others.step or RecordedStep()
+    others_by_path = {weight.path: weight for weight in there.weights}
+
+    def find_counterpart(path: str) -> RecordedWeight | None:
+        other_path = find_counterpart_path(path, counterparts, names)
+        return None if other_path is None else others_by_path.get(other_path)
+
+    step = FirstStep(
+        sides.inventory, sides.batch, other_shapes=_list_output_shapes(there), has_updates=True
+    )
+    taken = _take_step(step, there, tolerance, sides.backends)
+    return compare_steps(
+        taken.recorded, there, find_counterpart, tolerance, taken.tolerances, sides.backends
+    )
+
+
+def _compare_step_of_module(
+    sides: _Sides,
     names: NamesDict | None,
     layout: LayoutName,
     tolerance: float | None,
-    backends: Sequence[str],
 ) -> StepReport:
-    """Take the first step of the model and compare it with the one in `others`.
+    """Take the first step of the model and compare it with that of a module of torch.
 
-    The step of a module of torch is mapped to the weights of the model before.
+    The step of the module is mapped to the weights of the model before.
     """
-    there = others.step or RecordedStep()
-    is_torch = others.framework == "torch"
-    indices_by_path: Mapping[str, Array] = {}
-    weights: Mapping[str, MappedWeight] = {}
-    if is_torch:
-        by_weight = select_weight_names(names, inventory.weights_and_buffers)
-        mapped = map_step(there, inventory, by_weight, layout)
-        indices_by_path = mapped.indices_by_path
-        weights = mapped.weights
-        others_by_path = {path: weight.recorded for path, weight in weights.items()}
-        there = replace(
-            there,
-            weights=[*others_by_path.values(), *mapped.unused],
-            targets=convert_torch_targets(batch.y, there.targets),
-        )
-    else:
-        others_by_path = {weight.path: weight for weight in there.weights}
-
-    def find_counterpart(path: str) -> RecordedWeight | None:
-        other_path = path if is_torch else find_counterpart_path(path, counterparts, names)
-        return None if other_path is None else others_by_path.get(other_path)
-
-    other_shapes = {squeeze_shape(tensor.shape) for tensor in there.outputs.values()}
-    step = FirstStep(inventory, batch, indices_by_path, other_shapes, has_updates=not is_torch)
-    here = step.record(is_whole=not there.obstacle)
-    calls = [] if here.obstacle else step.record_calls()
-    tolerances = find_output_tolerances(calls, tolerance, backends) if calls else {}
-    if not is_torch:
-        return compare_steps(here, there, find_counterpart, tolerance, tolerances, backends)
-    losses = compare_losses_of_modules(here.settings, there.settings)
+    recorded = sides.others.step or RecordedStep()
+    by_weight = select_weight_names(names, sides.inventory.weights_and_buffers)
+    mapped = map_step(recorded, sides.inventory, by_weight, layout)
+    others_by_path = {path: weight.recorded for path, weight in mapped.weights.items()}
+    step = FirstStep(
+        sides.inventory,
+        sides.batch,
+        mapped.indices_by_path,
+        _list_output_shapes(recorded),
+        has_updates=False,
+    )
+    taken = _take_step(step, recorded, tolerance, sides.backends)
+    losses = compare_losses_of_modules(taken.recorded.settings, recorded.settings)
     # Other settings say how the optimizer trains, which is not compared with torch.
-    ours, theirs = (replace(step, settings={}, unread=()) for step in (here, there))
-    report = compare_steps(ours, theirs, find_counterpart, tolerance, tolerances, backends)
-    rows = explain_variances(report.rows, here, weights, inventory, calls, backends)
+    here = replace(taken.recorded, settings={}, unread=())
+    there = replace(
+        recorded,
+        settings={},
+        weights=[*others_by_path.values(), *mapped.unused],
+        targets=convert_torch_targets(sides.batch.y, recorded.targets),
+    )
+    report = compare_steps(
+        here, there, others_by_path.get, tolerance, taken.tolerances, sides.backends
+    )
+    rows = explain_variances(
+        report.rows, here, mapped.weights, sides.inventory, taken.calls, sides.backends
+    )
     loss = report.loss
-    if loss.answer == "differs":
+    if loss.status == "differs":
         loss = replace(loss, cause=join_clauses(*losses.all))
-    later = losses.later if loss.answer == "equal" else ()
+    later = losses.later if loss.status == "equal" else ()
     return replace(report, rows=rows, loss=loss, later=later, has_optimizers=False)
 
 
@@ -792,13 +850,13 @@ def _build_report(
             has_varied=has_varied,
         )
         if call.key in random and comparison.row.outputs is not None:
-            how = "random: two calls of it here differ"
-            row = replace(comparison.row, answer="not known", how=how, is_whole=False)
+            detail = "random: two calls of it here differ"
+            row = replace(comparison.row, status="not known", detail=detail, is_whole=False)
             comparison = comparison._replace(row=row)
         comparisons.append(comparison)
-    if all(comparison.row.answer == "not compared" for comparison in comparisons):
+    if all(comparison.row.status == "not compared" for comparison in comparisons):
         rows = [comparison.row for comparison in comparisons]
-        obstacles = list(dict.fromkeys(row.how for row in rows))
+        obstacles = list(dict.fromkeys(row.detail for row in rows))
         there = [str(call.key) for call in others.calls]
         raise ValueError(
             "`like` must have outputs of layers that the model has, in their shapes and dtypes: "
@@ -808,22 +866,54 @@ def _build_report(
     matched = {id(comparison.other) for comparison in comparisons}
     unmatched = [str(call.key) for call in others.calls if id(call) not in matched]
     index = find_first_difference(comparisons, flow)
-    rows = [comparison.row for comparison in comparisons]
-    report = OutputsReport(
-        rows,
-        None,
-        None,
-        [],
+    origin = _Origin()
+    if index is not None:
+        origin = _find_origin(ours, others, comparisons, index, counterparts, settings, names)
+    return OutputsReport(
+        [comparison.row for comparison in comparisons],
+        origin.first,
+        origin.between,
+        origin.reasons,
         unmatched,
         settings.differences,
         settings.not_compared,
+        is_inside=origin.is_inside,
         environment=ours.environment,
         environment_there=others.environment,
     )
-    if index is None:
-        return report
-    between = narrow_down_origin(comparisons, index, flow, others.calls)
-    first = rows[index]
+
+
+class _Origin(NamedTuple):
+    """Where the first difference arises, and why. See `OutputsReport`."""
+
+    first: OutputRow | None = None
+    between: Stretch | None = None
+    is_inside: bool = False
+    reasons: list[str] = []
+
+
+def _find_origin(
+    ours: RecordedOutputs,
+    others: RecordedOutputs,
+    comparisons: Sequence[CallComparison],
+    index: int,
+    counterparts: Counterparts,
+    settings: ComparedSettings,
+    names: NamesDict | None,
+) -> _Origin:
+    """Find where the first difference arises, and what differs there: weights, then settings.
+
+    Args:
+        ours: The calls of the model.
+        others: The calls of the other model.
+        comparisons: The comparisons of all calls.
+        index: The index of the first call that differs.
+        counterparts: The pairs of calls.
+        settings: The settings of both models.
+        names: See `compare_outputs`.
+    """
+    first = comparisons[index].row
+    between = narrow_down_origin(comparisons, index, Flow(ours.calls), others.calls)
     reasons = []
     for path in dict.fromkeys([first.path, *between.here]):
         other_weights = list_other_weights(
@@ -843,10 +933,4 @@ def _build_report(
         settings,
         is_same_framework=others.framework == "keras",
     )
-    return replace(
-        report,
-        first=first,
-        between=between,
-        is_inside=has_equal_inputs(comparisons[index]),
-        reasons=reasons,
-    )
+    return _Origin(first, between, has_equal_inputs(comparisons[index]), reasons)

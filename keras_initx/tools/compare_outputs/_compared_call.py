@@ -2,11 +2,10 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from keras_initx.report._text import join_clauses
-from keras_initx.tools.compare_outputs._outputs_report import OutputRow
+from keras_initx.tools.compare_outputs._outputs_report import OutputRow, Status
 from keras_initx.tools.compare_outputs._pairs import TensorPair, compare_tensors, pair_tensors
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 
@@ -49,43 +48,49 @@ def compare_call(
         settings: The settings that differ, in words.
         has_varied: Whether the examples of the inputs of the model differ.
     """
-    how = remark or "no counterpart"
-    row = OutputRow(*call.key, call.kind, "not compared", how, is_model=call.is_model)
     if other is None:
+        detail = remark or "no counterpart"
+        row = OutputRow(*call.key, call.kind, "not compared", detail, is_model=call.is_model)
         return CallComparison(call, None, row)
     inputs = pair_tensors(call.inputs, other.inputs, tolerance)
     outputs = pair_tensors(call.outputs, other.outputs, tolerance)
     before = _compare_before_activation(call, other, tolerance)
     if before is not None and not before.differs and any(pair.differs for pair in outputs):
         outputs = [before]
+    compared = [pair for pair in outputs if pair.difference is not None]
+    unproven = [_explain_unproven(pair, has_varied) for pair in compared]
+    worst = max(compared, key=lambda pair: (pair.differs, pair.size), default=None)
+    status = _judge(worst, unproven)
+    remarks = [*_list_remarks(call, other, outputs), remark]
+    if status == "not known":
+        remarks = [*dict.fromkeys(unproven), *remarks]
     is_same_call = call.key.number == other.key.number
-    row = replace(
-        row,
+    row = OutputRow(
+        *call.key,
+        call.kind,
+        status,
+        join_clauses(*remarks),
         like=other.key.name if is_same_call else str(other.key),
-        settings=tuple(settings),
         inputs=_find_largest(inputs),
+        outputs=None if worst is None else worst.size,
+        tolerance=0.0 if worst is None else worst.tolerance,
+        compared=sum(pair.difference.compared for pair in compared if pair.difference),
+        settings=tuple(settings),
+        is_model=call.is_model,
+        is_whole=bool(compared) and len(compared) == len(outputs) and status != "not known",
         inputs_differ=any(pair.differs for pair in inputs),
-        how=join_clauses(*_list_remarks(call, other, outputs), remark),
+        dtype="" if worst is None else worst.tensor.dtype,
     )
-    compared_pairs = [pair for pair in outputs if pair.difference is not None]
-    if compared_pairs:
-        worst = max(compared_pairs, key=lambda pair: (pair.differs, pair.size))
-        unproven = [_explain_unproven(pair, has_varied) for pair in compared_pairs]
-        row = replace(
-            row,
-            answer="equal",
-            outputs=worst.size,
-            tolerance=worst.tolerance,
-            dtype=worst.tensor.dtype,
-            compared=sum(pair.difference.compared for pair in compared_pairs if pair.difference),
-            is_whole=len(compared_pairs) == len(outputs),
-        )
-        if worst.differs:
-            row = replace(row, answer="differs")
-        elif any(unproven):
-            how = join_clauses(*dict.fromkeys(unproven), row.how)
-            row = replace(row, answer="not known", how=how, is_whole=False)
     return CallComparison(call, other, row, inputs)
+
+
+def _judge(worst: TensorPair | None, unproven: Sequence[str]) -> Status:
+    """Judge a call by the pair that differs most, and by why equality proves nothing."""
+    if worst is None:
+        return "not compared"
+    if worst.differs:
+        return "differs"
+    return "not known" if any(unproven) else "equal"
 
 
 def _find_largest(pairs: Sequence[TensorPair]) -> float | None:

@@ -38,7 +38,7 @@ from keras_initx.tools.compare_outputs._recorded_step import (
 )
 from keras_initx.tools.compare_outputs._samples import RecordedTensor, squeeze_shape
 from keras_initx.tools.compare_outputs._step_report import (
-    Answer,
+    Status,
     StepChange,
     StepLoss,
     StepReport,
@@ -139,7 +139,7 @@ def compare_steps(
 
 
 def _report_obstacle(obstacle: str) -> StepReport:
-    return StepReport([], {}, StepLoss("not compared", how=obstacle), [], [], obstacle)
+    return StepReport([], {}, StepLoss("not compared", detail=obstacle), [], [], obstacle)
 
 
 def _compute_sum_factor(here: RecordedStep, backends: Collection[str]) -> float:
@@ -250,8 +250,8 @@ def _compare_gradients(
     weight: RecordedWeight, other: RecordedWeight, sum_tolerance: float
 ) -> StepChange:
     change = _compare_changes(weight, other, "gradient", sum_tolerance, _GRADIENT_LIMITS)
-    if change.answer == "equal" and _is_rounding(change):
-        return replace(change, how="0 up to rounding")
+    if change.status == "equal" and _is_rounding(change):
+        return replace(change, detail="0 up to rounding")
     return change
 
 
@@ -268,18 +268,18 @@ def _compare_updates(
             return StepChange("not compared", _IN_ROWS)
         if obstacle:
             return StepChange("not compared", obstacle)
-        if gradient is not None and gradient.answer == "differs":
+        if gradient is not None and gradient.status == "differs":
             return StepChange("not compared", "the gradient differs")
-        if gradient is not None and gradient.answer == "not compared":
+        if gradient is not None and gradient.status == "not compared":
             return StepChange("not compared", "the gradient was not compared")
-        if gradient is not None and gradient.how:
-            return StepChange("not compared", f"the gradient is {gradient.how}")
+        if gradient is not None and gradient.detail:
+            return StepChange("not compared", f"the gradient is {gradient.detail}")
     if weight.update is None or other.update is None:
         return StepChange("not compared", "no update is known")
     # In all runs, a small step is rounded to the same multiple of the float spacing.
     least = weight.rounding if weight.kind == "trained" else 0.0
     change = _compare_changes(weight, other, "update", sum_tolerance, _UPDATE_LIMITS, least)
-    if change.answer != "equal":
+    if change.status != "equal":
         return change
     if weight.kind == "trained" and not change.norm and gradient is not None and gradient.norm:
         return StepChange("not compared", "the first step makes no update")
@@ -317,8 +317,8 @@ def _compare_changes(
     values, expected = ours.values.astype("float64"), theirs.values.astype("float64")
     if not (np.isfinite(values).all() and np.isfinite(expected).all()):
         is_similar = np.array_equal(np.isfinite(values), np.isfinite(expected))
-        answer: Answer = "not compared" if is_similar else "differs"
-        return StepChange(answer, "not finite", ours.norm, theirs.norm)
+        status: Status = "not compared" if is_similar else "differs"
+        return StepChange(status, "not finite", ours.norm, theirs.norm)
     # Each side has measured what rounding makes of it there.
     rounding = max(ours.rounding, theirs.rounding)
     size = max(compute_rms(values), compute_rms(expected))
@@ -371,13 +371,13 @@ def explain_variances(
     explained = []
     for row in rows:
         weight = weights_by_path.get(row.path)
-        if row.update is not None and row.update.answer == "differs" and weight is not None:
+        if row.update is not None and row.update.status == "differs" and weight is not None:
             tensor = inputs.get(inventory.paths[weight.layer])
-            how = _explain_variance(
+            detail = _explain_variance(
                 weight, recorded[row.path], weights[row.path], tensor, sum_tolerance
             )
-            if how:
-                row = replace(row, update=replace(row.update, answer="explained", how=how))
+            if detail:
+                row = replace(row, update=replace(row.update, status="explained", detail=detail))
         explained.append(row)
     return explained
 
@@ -413,7 +413,7 @@ def _explain_variance(
     there = replace(theirs.recorded, update=replace(theirs.recorded.update, norm=math.nan))
     here = replace(ours, update=replace(expected, rounding=ours.update.rounding))
     change = _compare_changes(here, there, "update", sum_tolerance, _UPDATE_LIMITS, ours.rounding)
-    if change.answer != "equal":
+    if change.status != "equal":
         return ""
     return f"torch divides the variance of a batch by n - 1, and Keras by n, with n = {count}"
 
@@ -452,10 +452,10 @@ def _compare_training_outputs(
             continue
         if pair.tolerance:  # integers have none
             pair = pair._replace(tolerance=tolerances[pair.label])
-        how = f"by {format_number(pair.size)} of their size" if pair.differs else ""
+        detail = f"by {format_number(pair.size)} of their size" if pair.differs else ""
         changes[pair.label] = StepChange(
             "differs" if pair.differs else "equal",
-            how,
+            detail,
             difference=pair.size,
             rounding=pair.tolerance,
         )

@@ -143,12 +143,12 @@ def _map_weight(
     kind = _classify(arrays)
     dtype = arrays[0].dtype if arrays else ""
     if assignment.array is None:
-        how = assignment.row.detail
-        return MappedWeight(RecordedWeight(name, kind, weight.shape, dtype, obstacle=how))
+        obstacle = assignment.row.detail
+        return MappedWeight(RecordedWeight(name, kind, weight.shape, dtype, obstacle=obstacle))
     numbers = _number_values(assignment, [probes[array.name] for array in arrays])
     if numbers is None:
-        how = f"it is computed of {name}"
-        return MappedWeight(RecordedWeight(name, kind, weight.shape, dtype, obstacle=how))
+        obstacle = f"it is computed of {name}"
+        return MappedWeight(RecordedWeight(name, kind, weight.shape, dtype, obstacle=obstacle))
     summands = []
     is_kept = np.any(numbers, axis=0)
     for array, array_numbers in zip(arrays, numbers, strict=True):

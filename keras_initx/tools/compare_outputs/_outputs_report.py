@@ -35,9 +35,9 @@ from keras_initx.tools.compare_outputs._step_report import StepReport
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Answer = Literal["equal", "differs", "not known", "not compared"]
-# How answers are counted.
-_WORDS: dict[Answer, str] = {"equal": "equal", "differs": "different", "not known": "not known"}
+Status = Literal["equal", "differs", "not known", "not compared"]
+# How statuses are counted.
+_WORDS: dict[Status, str] = {"equal": "equal", "differs": "different", "not known": "not known"}
 # What settings that differ change.
 _SCOPES = {"any": "For other inputs these differ", "training": "In training these differ"}
 # If a difference may arise in more calls, they are counted.
@@ -60,9 +60,9 @@ class OutputRow:
         path: The path of the layer, or of the operation of a functional model.
         call: The number of the call, from 1.
         kind: The name of its class.
-        answer: `"equal"`, `"differs"`, `"not known"` if it is equal and proves nothing, or `"not
+        status: `"equal"`, `"differs"`, `"not known"` if it is equal and proves nothing, or `"not
             compared"`.
-        how: How it was compared, the form of the difference, or why it proves nothing or was not
+        detail: How it was compared, the form of the difference, or why it proves nothing or was not
             compared.
         like: The name of its counterpart, empty if there is none.
         inputs: The difference of its inputs, `None` if they were not compared.
@@ -79,8 +79,8 @@ class OutputRow:
     path: str
     call: int
     kind: str
-    answer: Answer
-    how: str = ""
+    status: Status
+    detail: str = ""
     like: str = ""
     inputs: float | None = None
     outputs: float | None = None
@@ -103,15 +103,15 @@ class OutputRow:
         return str(self)
 
     def __str__(self) -> str:
-        text: str = self.answer
+        text: str = self.status
         if self.inputs is not None:
             text = f"inputs differ by {format_number(self.inputs)}"
         if self.outputs is not None:
             size = f"{format_number(self.outputs)} of their size"
             differ = f"outputs differ by {size}"
             text = differ if self.inputs is None else f"{text}, outputs by {size}"
-        how = f" ({self.how})" if self.how else ""
-        return f"{self.name}: {text}{how}"
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.name}: {text}{detail}"
 
 
 class Stretch(NamedTuple):
@@ -177,7 +177,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         """
         problems: list[Any] = []
         for row in self.rows:
-            if row.answer == "differs" or (row.is_model and not row.is_whole):
+            if row.status == "differs" or (row.is_model and not row.is_whole):
                 problems.append(row)
         problems += [Problem(row.name, row.text) for row in self._select_settings("any")]
         if self.step is not None:
@@ -216,7 +216,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         return [f"The first step of `like` was not compared: {self.step_left_out}."]
 
     def _summarize_outputs(self) -> str:
-        text = f"{self._count_answers()}; the outputs of the model {self._describe_model()}. "
+        text = f"{self._count_statuses()}; the outputs of the model {self._describe_model()}. "
         tolerances: dict[str, float] = {}
         for row in self.rows:
             if row.outputs is not None:
@@ -229,15 +229,15 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             text += ". Remedy: compare in float32 to see smaller differences"
         return f"{text}."
 
-    def _count_answers(self) -> str:
-        """Count the calls by their answers."""
-        counts = Counter(row.answer for row in self.rows)
+    def _count_statuses(self) -> str:
+        """Count the calls by their statuses."""
+        counts = Counter(row.status for row in self.rows)
         compared = len(self.rows) - counts["not compared"]
         text = f"{compared} of {format_count(len(self.rows), 'call')} compared"
         if counts["equal"] == compared:
             return f"{text}, all equal"
         counts_in_words = [
-            f"{counts[answer]} {word}" for answer, word in _WORDS.items() if counts[answer]
+            f"{counts[status]} {word}" for status, word in _WORDS.items() if counts[status]
         ]
         return f"{text}: {', '.join(counts_in_words)}"
 
@@ -251,19 +251,19 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             if self.step is not None and not self.step.ok:
                 return self.step.summary
             return f"The outputs of the model {self._describe_model()}."
-        count = sum(row.answer == "differs" for row in self.rows)
+        count = sum(row.status == "differs" for row in self.rows)
         calls = format_count(count, "call")
         return f"The outputs of {calls} differ, beginning with {self.first.name}."
 
     def _describe_model(self) -> str:
         rows = [row for row in self.rows if row.is_model]
-        if any(row.answer == "differs" for row in rows):
+        if any(row.status == "differs" for row in rows):
             return "differ"
         if all(row.is_whole for row in rows):
             return "are equal"
-        if rows[-1].answer == "not compared":
-            return f"were not compared ({rows[-1].how})"
-        return f"are not known to be equal ({rows[-1].how})"
+        if rows[-1].status == "not compared":
+            return f"were not compared ({rows[-1].detail})"
+        return f"are not known to be equal ({rows[-1].detail})"
 
     def _describe_first_difference(self, *, has_reasons: bool = True) -> list[str]:
         """Describe the first difference, where to look for its cause, and what differs there."""
@@ -313,10 +313,10 @@ class OutputsReport(Tabular[OutputRow], Judgement):
     def _list_not_compared(self) -> list[str]:
         """List the calls that were not compared, or prove nothing, by the reasons."""
         statements = []
-        for answer in ("not known", "not compared"):
+        for status in ("not known", "not compared"):
             for row in self.rows:
-                if row.answer == answer:
-                    statements.append((f"{answer.capitalize()}, {row.how}", row.name))
+                if row.status == status:
+                    statements.append((f"{status.capitalize()}, {row.detail}", row.name))
         for name in self.unmatched:
             statements.append(("Not compared, only in the other model", name))
         groups = group_names(statements).items()
@@ -335,7 +335,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             Column("inputs differ", lambda row: format_cell(row.inputs)),
             Column("outputs differ", lambda row: format_cell(row.outputs)),
             Column("tolerance", _format_tolerance),
-            Column("", _format_answer, is_text=True),
+            Column("", _format_status, is_text=True),
         ]
 
     def _below(self) -> list[str]:
@@ -346,8 +346,8 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             *self._list_not_compared(),
         ]
         for row in self.rows:
-            if row.is_model and " with " in row.how:
-                lines.append(f"{row.name} was compared by {row.how}.")
+            if row.is_model and " with " in row.detail:
+                lines.append(f"{row.name} was compared by {row.detail}.")
         lines += [self._summarize_outputs(), *self._explain_missing_step()]
         width = line_width()
         filled = [textwrap.fill(line, width, break_on_hyphens=False) for line in lines]
@@ -383,7 +383,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         groups: dict[str, dict[int, float]] = {name: {} for name in ("tolerance", *_WORDS)}
         for index, row in enumerate(self.rows):
             if row.outputs is not None:
-                groups[row.answer][index] = row.outputs
+                groups[row.status][index] = row.outputs
                 groups["tolerance"][index] = row.tolerance
         colors = {"tolerance": PALE_BLUE, "equal": BLUE, "differs": RED, "not known": COLORS[4]}
         points = {name: Points(values, colors[name]) for name, values in groups.items()}
@@ -412,10 +412,10 @@ def _format_tolerance(row: OutputRow) -> str:
     return "" if row.outputs is None else format_cell(row.tolerance)
 
 
-def _format_answer(row: OutputRow) -> str:
-    if row.how:
-        return f"{row.answer}: {row.how}"
-    return row.answer
+def _format_status(row: OutputRow) -> str:
+    if row.detail:
+        return f"{row.status}: {row.detail}"
+    return row.status
 
 
 def _counterpart_name(row: OutputRow) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from keras_initx._signatures import shorten_signature
 from keras_initx._typing import DType, Shape
 from keras_initx.inspection._environment import Environment
 from keras_initx.report._results import Tabular
@@ -38,6 +39,7 @@ class RecordedOutput:
     std: float | None = None
 
 
+@shorten_signature
 class RecordedOutputs(Tabular[RecordedOutput]):
     """The outputs of all layers of your model for a batch, for `compare_outputs`.
 

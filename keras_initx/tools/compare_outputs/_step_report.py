@@ -32,7 +32,7 @@ from keras_initx.tools.compare_outputs._recorded_step import Kind
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Answer: TypeAlias = Literal["equal", "explained", "differs", "not compared"]
+Status: TypeAlias = Literal["equal", "explained", "differs", "not compared"]
 # How a verdict speaks of explained differences, which are no mistakes of a port.
 DONE_DIFFERENTLY = "what the frameworks do differently"
 WITHOUT_OPTIMIZERS = (
@@ -48,9 +48,9 @@ class StepChange:
     """A gradient, an update or an output compared with its counterpart.
 
     Attributes:
-        answer: `"equal"`, `"explained"` if it is equal but for what torch and Keras do differently,
+        status: `"equal"`, `"explained"` if it is equal but for what torch and Keras do differently,
             `"differs"` or `"not compared"`.
-        how: The form of the difference, its explanation, or why it was not compared.
+        detail: The form of the difference, its explanation, or why it was not compared.
         norm: The norm here, `None` if it is not known.
         norm_there: The norm in the other model.
         difference: The root mean square of the difference, as a share of the larger of both.
@@ -58,8 +58,8 @@ class StepChange:
         ratio: The factor between the values here and there, if it is the same for all.
     """
 
-    answer: Answer
-    how: str = ""
+    status: Status
+    detail: str = ""
     norm: float | None = None
     norm_there: float | None = None
     difference: float | None = None
@@ -70,7 +70,7 @@ class StepChange:
     def norms(self) -> str:
         """Both norms in words."""
         if self.norm is None or self.norm_there is None:
-            return self.how
+            return self.detail
         here, there = format_number(self.norm), format_number(self.norm_there)
         if here == there and self.difference:
             return f"{here} here and there, {format_number(self.difference)} of it apart"
@@ -81,7 +81,7 @@ class StepChange:
         """How it differs, in words."""
         if self.ratio is not None:
             return f"{format_factor(self.ratio)} there"
-        return self.norms if self.norm_there is not None else (self.how or self.answer)
+        return self.norms if self.norm_there is not None else (self.detail or self.status)
 
 
 def format_factor(ratio: float) -> str:
@@ -126,20 +126,25 @@ class StepRow:
         return {name: change for name, change in changes.items() if change is not None}
 
     @property
-    def answer(self) -> Answer:
-        """The worse answer of both, from `"differs"` by `"not compared"` and `"explained"` on."""
-        answers = [change.answer for change in self._changes.values()]
-        worst: tuple[Answer, ...] = ("differs", "not compared", "explained")
-        return next((answer for answer in worst if answer in answers), "equal")
+    def status(self) -> Status:
+        """The worse status of both, from `"differs"` by `"not compared"` and `"explained"` on."""
+        statuses = [change.status for change in self._changes.values()]
+        worst: tuple[Status, ...] = ("differs", "not compared", "explained")
+        return next((status for status in worst if status in statuses), "equal")
+
+    @property
+    def detail(self) -> str:
+        """The explanation of a difference, or why something was not compared."""
+        return join_clauses(*dict.fromkeys(change.detail for change in self._changes.values()))
 
     @property
     def text(self) -> str:
         """The differences, in words."""
         clauses = []
         for name, change in self._changes.items():
-            if change.answer == "differs":
+            if change.status == "differs":
                 clauses.append(f"{name}: {change.text}")
-        return f"{self.path}: {join_clauses(*clauses) or self.answer}"
+        return f"{self.path}: {join_clauses(*clauses) or self.status}"
 
 
 @dataclass(frozen=True)
@@ -147,29 +152,29 @@ class StepLoss:
     """The loss compared with the loss of the other model.
 
     Attributes:
-        answer: `"equal"`, `"differs"` or `"not compared"`.
+        status: `"equal"`, `"differs"` or `"not compared"`.
         here: The loss here.
         there: The loss there.
-        how: The factor between both, and things in the batch with this count; or why it was not
+        detail: The factor between both, and things in the batch with this count; or why it was not
             compared.
         cause: The settings of the losses that differ, in words.
     """
 
-    answer: Answer
+    status: Status
     here: float | None = None
     there: float | None = None
-    how: str = ""
+    detail: str = ""
     cause: str = ""
 
     @property
     def text(self) -> str:
         """The loss in words."""
-        if self.answer == "equal":
+        if self.status == "equal":
             return f"loss: equal, {self.here:.4g}"
         if self.here is None or self.there is None:
-            return f"loss: not compared, {self.how}"
+            return f"loss: not compared, {self.detail}"
         text = f"loss: {self.here:.6g} here, {self.there:.6g} there"
-        reasons = join_clauses(self.how, self.cause)
+        reasons = join_clauses(self.detail, self.cause)
         return f"{text}: {reasons}" if reasons else text
 
 
@@ -223,13 +228,13 @@ class StepReport(Tabular[StepRow], Judgement):
         problems: list[Any] = []
         if self.inputs:
             problems.append(Problem("targets", join_clauses(*self.inputs)))
-        if any(change.answer == "differs" for change in self.outputs.values()):
+        if any(change.status == "differs" for change in self.outputs.values()):
             problems.append(Problem("outputs in training", self._describe_outputs()))
-        if self.loss.answer != "equal":
+        if self.loss.status != "equal":
             problems.append(Problem("loss", self.loss.text))
-        problems += [row for row in self.rows if row.answer == "differs"]
+        problems += [row for row in self.rows if row.status == "differs"]
         gradients = [row.gradient for row in self.rows if row.gradient is not None]
-        if all(change.answer == "not compared" for change in gradients):
+        if all(change.status == "not compared" for change in gradients):
             problems.append(Problem("gradients", "no gradient was compared"))
         return problems
 
@@ -254,7 +259,7 @@ class StepReport(Tabular[StepRow], Judgement):
             text = "The first step was not compared"
         if self.inputs:
             text += f", with {join_clauses(*self.inputs)}"
-        missing = [row for row in self.rows if row.answer == "not compared"]
+        missing = [row for row in self.rows if row.status == "not compared"]
         if missing:
             text += f"; of {format_count(len(missing), 'weight')} not all was compared"
         if self.dropout_off:
@@ -266,16 +271,16 @@ class StepReport(Tabular[StepRow], Judgement):
         """What torch and Keras do differently in this step, each with the weights that show it."""
         statements = []
         for row in self.rows:
-            if row.update is not None and row.update.answer == "explained":
-                statements.append((row.update.how, row.path))
+            if row.update is not None and row.update.status == "explained":
+                statements.append((row.update.detail, row.path))
         groups = group_names(statements).items()
-        return [f"{how} ({truncate(paths)})" for how, paths in groups]
+        return [f"{detail} ({truncate(paths)})" for detail, paths in groups]
 
     def _differing(self) -> Iterator[bool]:
         yield bool(self.inputs)
-        yield from (change.answer == "differs" for change in self.outputs.values())
-        yield self.loss.answer == "differs"
-        yield from (row.answer == "differs" for row in self.rows)
+        yield from (change.status == "differs" for change in self.outputs.values())
+        yield self.loss.status == "differs"
+        yield from (row.status == "differs" for row in self.rows)
 
     def _list_findings(self) -> list[str]:
         """List the findings of the step, in the order of its computation."""
@@ -293,12 +298,12 @@ class StepReport(Tabular[StepRow], Judgement):
             lines.append(f"settings that were not compared: {join_clauses(*self.unread)}")
         return lines
 
-    def describe_shortly(self) -> list[str]:
+    def _describe_shortly(self) -> list[str]:
         """Describe the loss, the gradients and updates that differ, as clauses."""
         clauses = list(self.inputs)
-        if any(change.answer != "equal" for change in self.outputs.values()):
+        if any(change.status != "equal" for change in self.outputs.values()):
             clauses.append(self._describe_outputs())
-        is_equal = self.loss.answer == "equal"
+        is_equal = self.loss.status == "equal"
         clauses.append(f"loss {self.loss.here:.4g}" if is_equal else self.loss.text)
         clauses.append(self._describe_gradients())
         if _select_rows(self.rows, "update", "differs"):
@@ -312,10 +317,10 @@ class StepReport(Tabular[StepRow], Judgement):
     def _describe_outputs(self) -> str:
         clauses = []
         for label, change in self.outputs.items():
-            if change.answer == "equal":
+            if change.status == "equal":
                 continue
             name = f"{label}: " if label else ""
-            clauses.append(f"{name}{change.answer}, {change.how}".rstrip(", "))
+            clauses.append(f"{name}{change.status}, {change.detail}".rstrip(", "))
         return f"outputs in training: {join_clauses(*clauses) or 'equal'}"
 
     def _describe_gradients(self) -> str:
@@ -356,10 +361,10 @@ class StepReport(Tabular[StepRow], Judgement):
         for row in self.rows:
             missing = []
             for name, change in row._changes.items():
-                if change.answer == "not compared":
-                    missing.append((change.how, name))
-            for how, changes in group_names(missing).items():
-                statements.append((f"{join_names(changes)} ({how})", row.path))
+                if change.status == "not compared":
+                    missing.append((change.detail, name))
+            for detail, changes in group_names(missing).items():
+                statements.append((f"{join_names(changes)} ({detail})", row.path))
         for path in self.unmatched:
             statements.append(("weights of the other model alone", path))
         lines = []
@@ -368,7 +373,7 @@ class StepReport(Tabular[StepRow], Judgement):
         return lines
 
     def _rows(self) -> list[StepRow]:
-        return [row for row in self.rows if row.answer == "differs"][:_MOST_ROWS]
+        return [row for row in self.rows if row.status == "differs"][:_MOST_ROWS]
 
     def _columns(self) -> list[Column[StepRow]]:
         return [
@@ -392,11 +397,17 @@ class StepReport(Tabular[StepRow], Judgement):
     def _records(self) -> list[dict[str, Any]]:
         records = []
         for row in self.rows:
-            record: dict[str, Any] = {"path": row.path, "kind": row.kind, "like": row.like}
+            record: dict[str, Any] = {
+                "path": row.path,
+                "status": row.status,
+                "detail": row.detail,
+                "kind": row.kind,
+                "like": row.like,
+            }
             for name, change in (("gradient", row.gradient), ("update", row.update)):
                 shown_change = change or StepChange("not compared", "there is none")
-                record[name] = shown_change.answer
-                record[f"{name}_how"] = shown_change.how
+                record[name] = shown_change.status
+                record[f"{name}_detail"] = shown_change.detail
                 record[f"{name}_norm"] = shown_change.norm
                 record[f"{name}_norm_there"] = shown_change.norm_there
                 record[f"{name}_difference"] = shown_change.difference
@@ -408,14 +419,12 @@ class StepReport(Tabular[StepRow], Judgement):
     def _own_content(self) -> dict[str, Any]:
         return {
             "obstacle": self.obstacle,
-            "outputs": {label: change.answer for label, change in self.outputs.items()},
-            "loss": {
-                "answer": self.loss.answer,
-                "here": self.loss.here,
-                "there": self.loss.there,
-                "how": self.loss.how,
-                "cause": self.loss.cause,
-            },
+            "outputs": {label: change.status for label, change in self.outputs.items()},
+            "loss_status": self.loss.status,
+            "loss": self.loss.here,
+            "loss_there": self.loss.there,
+            "loss_detail": self.loss.detail,
+            "loss_cause": self.loss.cause,
             "targets": list(self.inputs),
             "settings": list(self.settings),
             "later": list(self.later),
@@ -432,9 +441,9 @@ class StepReport(Tabular[StepRow], Judgement):
             groups: dict[str, dict[int, float]] = {group: {} for group in colors}
             for index, row in enumerate(self.rows):
                 change = getattr(row, name)
-                if change is None or change.difference is None or change.answer not in groups:
+                if change is None or change.difference is None or change.status not in groups:
                     continue
-                groups[change.answer][index] = change.difference
+                groups[change.status][index] = change.difference
                 groups["rounding"][index] = change.rounding
             panels[f"difference of the {name}"] = {
                 group: Points(values, colors[group]) for group, values in groups.items()
@@ -442,12 +451,12 @@ class StepReport(Tabular[StepRow], Judgement):
         return plot_in_order([row.path for row in self.rows], panels, of="weight")
 
 
-def _select_rows(rows: Sequence[StepRow], name: str, *answers: Answer) -> list[StepRow]:
-    """Select the rows whose gradient or update, by its name, has one of some answers."""
+def _select_rows(rows: Sequence[StepRow], name: str, *statuses: Status) -> list[StepRow]:
+    """Select the rows whose gradient or update, by its name, has one of some statuses."""
     selected = []
     for row in rows:
         change = getattr(row, name)
-        if change is not None and change.answer in answers:
+        if change is not None and change.status in statuses:
             selected.append(row)
     return selected
 
@@ -477,9 +486,9 @@ def _group_updates(rows: Sequence[StepRow]) -> str:
 def _format_change(change: StepChange | None) -> str:
     if change is None:
         return ""
-    if change.answer == "differs":
+    if change.status == "differs":
         return change.text
-    return f"{change.answer}: {change.how}" if change.how else change.answer
+    return f"{change.status}: {change.detail}" if change.detail else change.status
 
 
 def _counterpart_path(row: StepRow) -> str:

@@ -34,7 +34,11 @@ from keras_initx.initializers._seeds import derived_seed, has_seed, initializers
 from keras_initx.initializers._sparse import Masked, kept_sparse
 from keras_initx.inspection._hooks import LayerInitializer
 from keras_initx.inspection._kernels import KernelAxes
-from keras_initx.inspection._weights import ModelWeight, computed_weight_name, module_weight_name
+from keras_initx.inspection._weights import (
+    ModelWeight,
+    find_computed_weight,
+    module_weight_name,
+)
 
 # Arguments of `VarianceScaling`, `Spectral` and `Scaled`.
 _SCALES = ("scale", "factor")
@@ -258,14 +262,17 @@ def check_suitable(initializer: LayerInitializer | None, weight: ModelWeight) ->
     if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:
         raise unsuitable_error(repr(initializer), weight.path, f" of dtype {weight.dtype}")
     if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
-        used = computed_weight_name(weight)
+        used = find_computed_weight(weight)
         if used is not None:
+            left = ", ".join(f"{path!r}: None" for path in used.parameters)
             problem = (
                 f", the parameter {module_weight_name(weight)!r} from which torch computes "
-                f"{used!r}: the weight in use would have other values. Draw {used!r} before the "
-                "module is parametrized, and leave this parameter as it is: write "
-                f"{{{weight.shown!r}: None}} before other rules"
+                f"{used.name!r}: the weight in use would have other values. Draw {used.name!r} "
+                "before the module is parametrized, and leave its parameters as they are: write "
+                f"{{{left}}} before other rules"
             )
+            if used.others:
+                problem += f". A rule may draw {quote_names(used.others)}"
             raise unsuitable_error(repr(initializer), weight.shown, problem)
         for nested in initializers_within(initializer):
             if isinstance(nested, _IN_KERAS_ORDER) or getattr(nested, "cell", None) == "gru":

@@ -7,6 +7,7 @@ computes the digest of one whole array, which a plan stores.
 
 import hashlib
 import math
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -109,7 +110,11 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
     if isinstance(model, Mapping):
         values.update(model)
     else:
-        check_type("model", model, keras.Model, "a Keras model, or a dict from paths to arrays")
+        required = "a Keras model, or a dict from paths to arrays"
+        if isinstance(model, str | os.PathLike):
+            # Most files have numbers for names: "layers/dense/vars/0".
+            required += ", and not a file: load it, `keras.saving.load_model(path)`"
+        check_type("model", model, keras.Model, required)
         inventory = checked_inventory("model", model)
         for weight in inventory.weights:
             values[weight.path] = weight.variable.value

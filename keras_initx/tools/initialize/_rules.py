@@ -38,7 +38,7 @@ from keras_initx.initializers._seeds import has_seed, initializers_within
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._layer_initializers import find_layer_initializers
 from keras_initx.inspection._patterns import find_first_matches, match_pattern
-from keras_initx.inspection._weights import ModelWeight
+from keras_initx.inspection._weights import ModelWeight, find_computed_weight
 from keras_initx.recipes._named import is_recipe, may_be_name, parse_recipe, unknown_recipe_error
 from keras_initx.recipes._weight_rules import BY_RULE, NOT_KNOWN, Left, WeightRules
 from keras_initx.report._text import choose_verb
@@ -266,7 +266,9 @@ def _apply_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
         for weight in weights:
             if any(type(layer).__name__ == condition for layer in weight.layers):
                 return did_you_mean([f"the class {condition} itself"])
-        return suggest_paths(condition, [weight.shown for weight in weights])
+        return _name_computed(condition, weights) or suggest_paths(
+            condition, [weight.shown for weight in weights]
+        )
 
     weights_by_path = {weight.path: weight for weight in weights}
     matches = find_first_matches("rules", rules, weights_by_path, _is_match, hint=hint)
@@ -281,6 +283,21 @@ def _apply_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
             notes += _note_other_names(condition, paths)
     notes += _note_drawn_vectors(matches, values, weights_by_path)
     return WeightRules(by_path, tuple(notes))
+
+
+def _name_computed(condition: str, weights: Sequence[ModelWeight]) -> str:
+    """Say that torch computes the weight that a pattern names from parameters, if it does so."""
+    for weight in weights:
+        if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
+            used = find_computed_weight(weight)
+            if used is not None and match_pattern(condition, (used.path,)):
+                text = (
+                    f", since torch computes {used.path!r} from {quote_names(used.parameters)}. "
+                    "Draw it before the module is parametrized"
+                )
+                others = f". A rule may draw {quote_names(used.others)}" if used.others else ""
+                return text + others
+    return ""
 
 
 def _note_other_names(condition: str, paths: Sequence[str]) -> list[str]:

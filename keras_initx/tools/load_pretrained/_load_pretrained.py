@@ -16,7 +16,6 @@ from keras_initx._signatures import shorten_signature
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.checkpoints._keras_names import (
-    have_equal_sizes,
     keras_names_by_path,
     source_names_by_path,
 )
@@ -686,7 +685,8 @@ def _suggest_names(report: LoadReport) -> str:
     ours = {row.path: row.shape or () for row in report.rows}
     # torch counts the batches that a normalization has seen.
     theirs = {name: shape for name, shape in report.unused.items() if shape or "." not in name}
-    if not have_equal_sizes(ours.values(), theirs.values()):
+    sizes = sorted(math.prod(shape) for shape in ours.values())
+    if not sizes or sizes != sorted(math.prod(shape) for shape in theirs.values()):
         return ""
     layers, modules = _group_sizes(ours), _group_sizes(theirs)
     if list(layers.values()) != list(modules.values()):

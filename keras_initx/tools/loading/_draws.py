@@ -78,12 +78,14 @@ class Draws:
                 if is_in_scope() or backend.is_tracing():
                     return write()
                 marked = self._marks.find_now(variable_key(variable))
-                drawn_by = drawn.find(value)
                 if marked is None:
                     return write()
-                if drawn_by is None:
-                    return self._load(marked, write)
-                return self._draw(marked, write, drawn_by)
+                drawn_by = drawn.find(value)
+                # Two wrappers of one module of torch have a variable each for one memory.
+                others = self._list_by_memory(variable.value)
+                for weight in dict.fromkeys([marked, *others]):
+                    write = self._watched(weight, write, drawn_by or "", is_load=not drawn_by)
+                return write()
 
             with ASSIGNED_VARIABLES.wrap(assign), backend.changes_in_place(self._change):
                 yield
@@ -94,6 +96,16 @@ class Draws:
         if draw is None or not draw.was_loaded or not draw.gave(marked.variable.value):
             return None
         return draw.drawn_by
+
+    def _watched(
+        self, marked: MarkedWeight, write: Callable[[], Any], drawn_by: str, *, is_load: bool
+    ) -> Callable[[], Any]:
+        """Return a function that writes all values of a weight, and keeps what the write was."""
+        if drawn_by:
+            return lambda: self._draw(marked, write, drawn_by)
+        if is_load:
+            return lambda: self._load(marked, write)
+        return lambda: self._adjust(marked, write)
 
     def _draw(self, marked: MarkedWeight, write: Callable[[], Any], drawn_by: str) -> Any:
         variable = marked.variable
@@ -120,26 +132,26 @@ class Draws:
 
     def _change(self, change: ChangeInPlace, write: Callable[[], Any]) -> Any:
         """Change a tensor of torch, which may be a weight or a part of one."""
-        marked = self._find_by_memory(change.tensor)
-        if marked is None:
-            return write()
-        if tuple(change.tensor.shape) != tuple(marked.variable.shape):
-            # Values for some rows after a draw: the digest tells that they are no longer drawn.
-            return write() if change.is_load else self._adjust(marked, write)
-        if change.drawn_by:
-            return self._draw(marked, write, change.drawn_by)
-        if change.is_load:
-            return self._load(marked, write)
-        return self._adjust(marked, write)
+        for marked in self._list_by_memory(change.tensor):
+            if tuple(change.tensor.shape) == tuple(marked.variable.shape):
+                write = self._watched(marked, write, change.drawn_by, is_load=change.is_load)
+            elif not change.is_load:
+                write = self._watched(marked, write, "", is_load=False)
+            # If a part is loaded after a draw, the digest tells that the values are not as drawn.
+        return write()
 
-    def _find_by_memory(self, tensor: Tensor) -> MarkedWeight | None:
+    def _list_by_memory(self, tensor: Tensor) -> list[MarkedWeight]:
+        """List the weights of which a tensor of torch is a view, or a view of a part."""
+        own_address = backend.memory_address(tensor)
+        if not own_address:
+            return []
         if self._marks.count != self._count:
             self._count = self._marks.count
             self._by_memory = {}
             for marked in self._marks.list_all():
                 address = backend.memory_address(marked.variable.value)
                 self._by_memory.setdefault(address, []).append(marked)
-        for marked in self._by_memory.get(backend.memory_address(tensor), ()):
-            if backend.is_part_of(tensor, marked.variable.value):
-                return marked
-        return None
+        candidates = self._by_memory.get(own_address, ())
+        return [
+            marked for marked in candidates if backend.is_part_of(tensor, marked.variable.value)
+        ]

@@ -89,7 +89,7 @@ def port_report(
             compared.
 
     Returns:
-        A `PortReport`. `report.verdict` tells you in one sentence what to fix next, and
+        A `PortReport`. `report.summary` tells you in one sentence what to fix next, and
         `report.to_markdown()` is for your pull request.
 
     Raises:
@@ -107,7 +107,7 @@ def port_report(
         ...     model, module.state_dict(), names, layout="torch"
         ... )
         >>> report = port_report(model, module, keras.random.normal((4, 3)), loaded=loaded)
-        >>> report.verdict
+        >>> report.summary
         'The port is equal: weights, outputs.'
 
     See Also:

@@ -28,7 +28,7 @@ _CORNER = 8
 # Of weights that are tied, so many have their names in a sentence.
 _MOST_TIED = 3
 
-Answer: TypeAlias = Literal["equal", "differs", "not loaded", "left out", "not compared"]
+Status: TypeAlias = Literal["equal", "differs", "not loaded", "left out", "not compared"]
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class PortedWeight:
 
     Attributes:
         path: The path of the weight, see `ModelWeight`.
-        answer: `"equal"`, `"differs"`, `"not loaded"` if the source has no array that fits, `"left
+        status: `"equal"`, `"differs"`, `"not loaded"` if the source has no array that fits, `"left
             out"` if your `names` skip it or it is no parameter, or `"not compared"`.
-        how: How its arrays become the weight, or why there is no array.
+        detail: How its arrays become the weight, or why there is no array.
         shape: Its shape.
         sources: The names of its arrays.
         difference: The largest absolute difference, `None` if it was not compared.
@@ -47,8 +47,8 @@ class PortedWeight:
     """
 
     path: str
-    answer: Answer
-    how: str = ""
+    status: Status
+    detail: str = ""
     shape: Shape = ()
     sources: tuple[str, ...] = ()
     difference: float | None = None
@@ -57,7 +57,7 @@ class PortedWeight:
     @property
     def text(self) -> str:
         """The difference, in words."""
-        text, reason = f"{self.path}: {self.answer}", self.how
+        text, reason = f"{self.path}: {self.status}", self.detail
         if self.difference:
             text = f"{self.path} differs by up to {format_number(self.difference)}"
             reason = self.cause
@@ -230,20 +230,20 @@ class _Comparison:
 
     def compare(self, step: Assignment, loaded: LoadReport | None) -> PortedWeight:
         """Return the row of a weight."""
-        answer: Answer
+        status: Status
         difference = None
-        how = step.row.detail
+        detail = step.row.detail
         cause = ""
         if step.array is None:
-            answer, how = _explain_missing_array(step, loaded)
+            status, detail = _explain_missing_array(step, loaded)
         else:
             values = _to_float64(backend.host_view(step.weight.variable.value))
             expected = _read_expected(step)
             difference = _find_largest_difference(values, expected)
-            answer = "differs" if difference else "equal"
+            status = "differs" if difference else "equal"
             cause = self._cause(step, values, expected) if difference else ""
         return PortedWeight(
-            step.row.path, answer, how, step.weight.shape, step.row.sources, difference, cause
+            step.row.path, status, detail, step.weight.shape, step.row.sources, difference, cause
         )
 
     def _cause(self, step: Assignment, values: Array, expected: Array) -> str:
@@ -272,16 +272,16 @@ class _Comparison:
         return ""
 
 
-def _explain_missing_array(step: Assignment, loaded: LoadReport | None) -> tuple[Answer, str]:
+def _explain_missing_array(step: Assignment, loaded: LoadReport | None) -> tuple[Status, str]:
     """Say what a weight without an array is, and why it has none."""
-    status, how = step.row.status, step.row.detail
-    if loaded is not None and status == "error":
+    outcome, detail = step.row.status, step.row.detail
+    if loaded is not None and outcome == "error":
         for former in loaded.rows:
             if former.path == step.row.path and former.status == "loaded":
-                return "not compared", former.detail or how
-    if status == "left" and (step.is_skipped or step.weight.kind in ("counter", "state")):
-        return "left out", how
-    return "not loaded", how
+                return "not compared", former.detail or detail
+    if outcome == "left" and (step.is_skipped or step.weight.kind in ("counter", "state")):
+        return "left out", detail
+    return "not loaded", detail
 
 
 def _find_largest_difference(values: Array, expected: Array) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from keras_initx._checks import summarize_names, truncate
+from keras_initx._checks import truncate
 from keras_initx._signatures import shorten_signature
 from keras_initx.inspection._environment import Environment
 from keras_initx.report._export import paragraphs
@@ -33,14 +33,26 @@ class PortCheck:
     Attributes:
         path: The name of the check: `"weights"`, `"outputs"`, `"largest difference"` or `"loss and
             gradients"`.
-        answer: `"equal"`, `"explained"` if it is equal but for what torch and Keras do differently,
-            `"differs"`, `"not known"` or `"not compared"`; or the largest difference.
-        text: The compared things, or why nothing was compared.
+        status: `"equal"`, `"explained"` if it is equal but for what torch and Keras do differently,
+            `"differs"`, `"not known"`, `"not compared"`, or `"measured"`, which does not count.
+        detail: The compared things, or why nothing was compared.
+        evidence: The largest difference, `None` for the other checks.
     """
 
     path: str
-    answer: str
-    text: str
+    status: str
+    detail: str
+    evidence: float | None = None
+
+    @property
+    def _result(self) -> str:
+        """The status, or the number that was measured, in words."""
+        return self.status if self.evidence is None else format_number(self.evidence)
+
+    @property
+    def text(self) -> str:
+        """The check, in words."""
+        return f"{self.path}: {self._result}. {self.detail}"
 
 
 class PortSide(NamedTuple):
@@ -98,33 +110,27 @@ class PortReport(Tabular[PortCheck], Judgement):
         return problems
 
     @property
-    def verdict(self) -> str:
+    def summary(self) -> str:
         """Whether your port is equal to its source. If not, this sentence names the next fix."""
         return f"{self._verdict().removesuffix('.')}."
-
-    @property
-    def summary(self) -> str:
-        """The same as `verdict`."""
-        return self.verdict
 
     def _wrong_weights(self) -> list[PortedWeight]:
         """Return the weights that are not proven to be equal, first those without an array."""
         wrong: list[PortedWeight] = []
-        for answer in ("not loaded", "differs", "not compared"):
-            wrong += [row for row in self.weights.rows if row.answer == answer]
+        for status in ("not loaded", "differs", "not compared"):
+            wrong += [row for row in self.weights.rows if row.status == status]
         return wrong
 
     def _verdict(self) -> str:
         wrong = self._wrong_weights()
         if wrong:
             first = wrong[0]
-            same = sum(row.answer == first.answer for row in wrong)
-            text = (
-                f"{format_count(same, 'weight')} {first.answer}, first {first.path} ({first.how})"
-            )
-            if first.answer == "differs":
+            same = sum(row.status == first.status for row in wrong)
+            reason = f" ({first.detail})" if first.detail else ""
+            text = f"{format_count(same, 'weight')} {first.status}, first {first.path}{reason}"
+            if first.status == "differs":
                 text = f"{format_count(same, 'weight')} with other values, first {first.text}"
-            return _describe_verdict(text, is_known=first.answer != "not compared")
+            return _describe_verdict(text, is_known=first.status != "not compared")
         if self.outputs.first is not None:
             text = self._outputs_without_step().headline.removesuffix(".")
             reasons = f" ({'; '.join(self.outputs.reasons)})" if self.outputs.reasons else ""
@@ -145,13 +151,13 @@ class PortReport(Tabular[PortCheck], Judgement):
             where = "in the first step" if any(step._differing()) else "in later steps"
             text = f"{where}, {step.problems[0].text}"
             masks = self.outputs._describe_settings("loss")
-            if masks and step.loss.answer == "differs":
+            if masks and step.loss.status == "differs":
                 text = f"{text}; {'; '.join(masks)}"
             return _describe_verdict(text, is_known=self._step_differs())
         if step is not None and step.explanations:
             explanations = "; ".join(step.explanations)
             return f"The port is equal but for {DONE_DIFFERENTLY}: {explanations}"
-        equal = [row.path for row in self.rows if row.answer == "equal"]
+        equal = [row.path for row in self.rows if row.status == "equal"]
         return f"The port is equal: {', '.join(equal)}"
 
     def _describe_circumstances(self) -> list[str]:
@@ -167,7 +173,11 @@ class PortReport(Tabular[PortCheck], Judgement):
         if settings:
             clauses.append(f"settings that differ: {'; '.join(settings)}")
         ties = [tie.text for tie in self.weights.ties]
-        in_training = [summarize_names(ties, "; ", shown=1)] if ties else []
+        in_training = ties[:1]
+        if len(ties) > 1:
+            in_training.append(
+                f"the same holds for {format_count(len(ties) - 1, 'parameter')} more"
+            )
         # A step that is equal says which settings make later ones differ.
         if step is None or step.obstacle or any(step._differing()):
             in_training += self.outputs._describe_settings("training")
@@ -179,27 +189,27 @@ class PortReport(Tabular[PortCheck], Judgement):
         return replace(self.outputs, step=None, step_left_out="")
 
     def _check_of_weights(self) -> PortCheck:
-        counts = Counter(row.answer for row in self.weights.rows)
+        counts = Counter(row.status for row in self.weights.rows)
         texts = [f"{counts['equal']} of {format_count(len(self.weights.rows), 'weight')} equal"]
-        for answer in ("differs", "not loaded", "not compared", "left out"):
-            if counts[answer]:
-                texts.append(f"{counts[answer]} {'different' if answer == 'differs' else answer}")
+        for status in ("differs", "not loaded", "not compared", "left out"):
+            if counts[status]:
+                texts.append(f"{counts[status]} {'different' if status == 'differs' else status}")
         if self.weights.unused:
             texts.append(f"{format_count(len(self.weights.unused), 'array')} for no weight")
-        answer = "equal" if counts["equal"] else "not known"
+        status = "equal" if counts["equal"] else "not known"
         if counts["differs"] or counts["not loaded"]:
-            answer = "differs"
+            status = "differs"
         elif counts["not compared"]:
-            answer = "not known"
-        return PortCheck("weights", answer, f"{', '.join(texts)}.")
+            status = "not known"
+        return PortCheck("weights", status, f"{', '.join(texts)}.")
 
     def _check_of_outputs(self) -> PortCheck:
         outputs = self._outputs_without_step()
-        answer = "equal" if outputs.ok else "not known"
-        differs = any(row.answer == "differs" for row in outputs.rows)
+        status = "equal" if outputs.ok else "not known"
+        differs = any(row.status == "differs" for row in outputs.rows)
         if differs or outputs._select_settings("any"):
-            answer = "differs"
-        return PortCheck("outputs", answer, f"{outputs._count_answers()}.")
+            status = "differs"
+        return PortCheck("outputs", status, f"{outputs._count_statuses()}.")
 
     def _check_of_differences(self) -> PortCheck:
         if not self.agreements:
@@ -213,8 +223,9 @@ class PortReport(Tabular[PortCheck], Judgement):
         text = f"Absolute{output}, for values up to {format_number(worst.largest_value)}"
         return PortCheck(
             "largest difference",
-            format_number(worst.largest_difference),
+            "measured",
             f"{text}: {' and '.join(places)}.",
+            worst.largest_difference,
         )
 
     def _check_of_step(self) -> PortCheck:
@@ -227,12 +238,12 @@ class PortReport(Tabular[PortCheck], Judgement):
             )
         if step.obstacle:
             return PortCheck("loss and gradients", "not compared", step.summary)
-        answer = "not known"
+        status = "not known"
         if self._step_differs():
-            answer = "differs"
+            status = "differs"
         elif step.ok:
-            answer = "explained" if step.explanations else "equal"
-        return PortCheck("loss and gradients", answer, f"{'; '.join(step.describe_shortly())}.")
+            status = "explained" if step.explanations else "equal"
+        return PortCheck("loss and gradients", status, f"{'; '.join(step._describe_shortly())}.")
 
     def _step_differs(self) -> bool:
         """Return whether the first step or a later one differs, and not only lacks a comparison."""
@@ -244,13 +255,13 @@ class PortReport(Tabular[PortCheck], Judgement):
     def _columns(self) -> list[Column[PortCheck]]:
         return [
             Column("check", lambda row: row.path, is_text=True),
-            Column("result", lambda row: row.answer, is_text=True),
-            Column("", lambda row: row.text, is_text=True),
+            Column("result", lambda row: row._result, is_text=True),
+            Column("", lambda row: row.detail, is_text=True),
         ]
 
     def __str__(self) -> str:
-        lines = [self.verdict]
-        lines += [f"- {row.path}: {row.answer}. {row.text}" for row in self.rows]
+        lines = [self.summary]
+        lines += [f"- {row.text}" for row in self.rows]
         lines += [*self._list_next_steps(), *self._count_not_compared()]
         return "\n".join(map(_wrap, lines))
 
@@ -274,7 +285,7 @@ class PortReport(Tabular[PortCheck], Judgement):
     def _count_not_compared(self) -> list[str]:
         """Count what was not compared, and say where all of it is listed."""
         step = self.outputs.step
-        calls = [row for row in self.outputs.rows if row.answer in ("not known", "not compared")]
+        calls = [row for row in self.outputs.rows if row.status in ("not known", "not compared")]
         counts = []
         if calls:
             counts.append(format_count(len(calls), "call"))
@@ -283,7 +294,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         if self.outputs.settings_not_compared:
             counts.append("some settings")
         if step is not None and not step.obstacle:
-            weights = [row for row in step.rows if row.answer == "not compared"]
+            weights = [row for row in step.rows if row.status == "not compared"]
             if weights:
                 counts.append(f"gradients of {format_count(len(weights), 'weight')}")
         lines = ["All weights and calls: `report.to_markdown()`."]
@@ -297,12 +308,12 @@ class PortReport(Tabular[PortCheck], Judgement):
         """List what is left out of the text: how weights were loaded, what was not compared."""
         paths: dict[str, list[str]] = {}
         for row in self.weights.rows:
-            if row.answer == "left out":
-                paths.setdefault(f"Left out, {row.how}", []).append(row.path)
-            elif row.answer == "equal" and row.how not in ("", "transposed"):
-                how = f"{row.how[:1].upper()}{row.how[1:]}"
-                paths.setdefault(how, []).append(row.path)
-        lines = [f"{how}: {truncate(names)}." for how, names in paths.items()]
+            if row.status == "left out":
+                paths.setdefault(f"Left out, {row.detail}", []).append(row.path)
+            elif row.status == "equal" and row.detail not in ("", "transposed"):
+                detail = f"{row.detail[:1].upper()}{row.detail[1:]}"
+                paths.setdefault(detail, []).append(row.path)
+        lines = [f"{detail}: {truncate(names)}." for detail, names in paths.items()]
         if self.weights.unused:
             arrays = [f"{name} {shape}" for name, shape in self.weights.unused.items()]
             lines.append(f"Arrays of the module for no weight: {truncate(arrays)}.")
@@ -319,10 +330,10 @@ class PortReport(Tabular[PortCheck], Judgement):
         ]
 
     def _title(self) -> str:
-        return self.verdict
+        return self.summary
 
     def _headline(self) -> str:
-        return f": {self.verdict}"
+        return f": {self.summary}"
 
     def _repr_html_(self) -> str:
         lines = [*self._list_next_steps(), *self._count_not_compared()]
@@ -332,7 +343,7 @@ class PortReport(Tabular[PortCheck], Judgement):
             details.append(self._outputs_without_step()._repr_html_())
         if self.outputs.step is not None:
             details.append(self.outputs.step._repr_html_())
-        return "".join([paragraphs([self.verdict]), table, paragraphs(lines), *details])
+        return "".join([paragraphs([self.summary]), table, paragraphs(lines), *details])
 
     def _markdown_blocks(self) -> list[str]:
         blocks = [self._table_of_sides(), _format_table(self._columns(), self.rows)]
@@ -390,14 +401,14 @@ _COLUMNS_OF_WEIGHTS: list[Column[PortedWeight]] = [
     Column("weight", lambda row: row.path, is_text=True),
     Column("shape", lambda row: row.shape),
     Column("array", lambda row: " + ".join(row.sources), is_text=True),
-    Column("result", lambda row: row.answer, is_text=True),
-    Column("how", lambda row: row.cause or row.how, is_text=True),
+    Column("status", lambda row: row.status, is_text=True),
+    Column("detail", lambda row: row.cause or row.detail, is_text=True),
 ]
 
 
 def _describe_verdict(text: str, *, is_known: bool = True) -> str:
-    how = "differs" if is_known else "is not known to be equal"
-    return f"The port {how}: {text}"
+    outcome = "differs" if is_known else "is not known to be equal"
+    return f"The port {outcome}: {text}"
 
 
 def _format_limit(limit: float) -> str:

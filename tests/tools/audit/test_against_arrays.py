@@ -12,7 +12,7 @@ def audit(found, expected, **options):
 
 
 def verdict(found, expected, **options):
-    return audit(found, expected, **options).rows[0].verdict
+    return audit(found, expected, **options).rows[0].status
 
 
 def contract(make, draws=3):
@@ -72,14 +72,14 @@ def test_copies_within_a_weight(copies):
         found = found.T.copy()
     expected = rng.normal(0, 1, found.shape).astype("float32")
     row = audit(found, expected).rows[0]
-    assert (row.verdict, row.evidence) == ("copies", f"3 equal parts along axis {int(copies == 'columns')}")
+    assert (row.status, row.detail) == ("copies", f"3 equal parts along axis {int(copies == 'columns')}")
 
 
 def test_three_equal_parts_as_of_queries_keys_and_values():
     rng = np.random.default_rng(0)
     third = rng.normal(0, 1, (32, 20)).astype("float32")
     row = audit(np.tile(third, (1, 3)), rng.normal(0, 1, (32, 60)).astype("float32")).rows[0]
-    assert (row.verdict, row.evidence) == ("copies", "3 equal parts along axis 1")
+    assert (row.status, row.detail) == ("copies", "3 equal parts along axis 1")
 
 
 def test_names_joined_by_dots_are_those_joined_by_slashes():
@@ -107,7 +107,7 @@ def test_one_value_of_one_draw():
     """It may have been drawn; of several draws it is constant."""
     one, other = np.float32([0.3712845]), np.float32([0.1184527])
     report = audit(one, other)
-    assert report.rows[0].reason == "one value, of one draw"
+    assert report.rows[0].detail == "one value, of one draw"
     several = keras_initx.contract(lambda: {"a": other})
     assert not keras_initx.audit({"a": one}, like=several).ok
 
@@ -116,7 +116,7 @@ def test_constants_of_other_dtypes():
     for one, other in (("float32", "float16"), ("float16", "float32")):
         assert verdict(np.full(9, 0.1, one), np.full(9, 0.1, other)) == "dtype"
     assert audit(np.full(9, 0.0), np.full(9, -0.0)).ok
-    assert audit(np.full(9, -0.0), np.ones(9)).problems[0].evidence == "all values are 0, expected 1"
+    assert audit(np.full(9, -0.0), np.ones(9)).problems[0].detail == "all values are 0, expected 1"
 
 
 def test_values_that_are_not_finite():
@@ -127,15 +127,15 @@ def test_values_that_are_not_finite():
         for expected in (normal, np.zeros_like(normal)):
             assert verdict(broken, expected) == "not finite"
         (left,) = audit(normal, broken).not_compared
-        assert (left.path, left.reason) == ("a", "not finite" if np.isnan(number) else "infinite")
+        assert (left.path, left.detail) == ("a", "not finite" if np.isnan(number) else "infinite")
         assert audit(broken, broken).ok
     mask = np.triu(np.full((32, 32), -np.inf, "float32"), 1)
     (left,) = audit(mask.T.copy(), mask).not_compared
-    assert (left.path, left.reason) == ("a", "infinite")
+    assert (left.path, left.detail) == ("a", "infinite")
     assert verdict(mask, normal) == "not finite"
     assert audit(mask, mask).ok
 
 
 def test_a_dtype_that_is_reported_is_not_counted_as_not_compared():
     report = audit(np.arange(9), np.random.default_rng(0).normal(size=9))
-    assert report.summary == "1 of 1 weights is not as in the other arrays."
+    assert report.summary == "1 of 1 weights is not as in the other arrays. The same bit for bit: 0 of 1."

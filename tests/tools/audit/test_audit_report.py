@@ -24,7 +24,7 @@ def test_what_cannot_be_compared_is_listed_with_the_reason():
     model.layers[1].quantize("int8")
     report = keras_initx.audit(model)
     assert report.ok
-    reasons = {row.path: row.reason for row in report.not_compared}
+    reasons = {row.path: row.detail for row in report.not_compared}
     assert set(reasons.values()) == {"quantized"}
     assert str(report).splitlines()[-1] == "2 of 5 weights are as their layers say, 3 not compared."
 

@@ -59,11 +59,11 @@ def test_with_a_layer_more_none_is_compared(ours, theirs):
     for like in (model(*theirs), contract(model(*theirs))):
         report = audit(model(*ours), like=like)
         assert not report.ok
-        left = [row for row in report.rows if row.reason]
+        left = [row for row in report.rows if row.status == "not compared"]
         assert len(left) == 2 * len(ours)
-        assert {row.reason for row in left} == {f"{OTHER_NUMBER}`like`"}
+        assert {row.detail for row in left} == {f"{OTHER_NUMBER}`like`"}
         assert all(row.ratio is None for row in left)
-        assert {row.verdict for row in report.problems} == {"missing"}
+        assert {row.status for row in report.problems} == {"missing"}
         assert len(report.problems) == 2 * len(theirs)
 
 
@@ -75,16 +75,16 @@ def test_arrays_are_compared_with_a_contract_by_number_and_a_note_says_so():
     assert any("paired by number: `weights` has no order" in note for note in report.notes)
     fewer = {path: values[path] for path in ("dense/kernel", "dense/bias")}
     rows = audit(fewer, like=contract(model(0, 1))).rows
-    assert {row.reason for row in rows if row.reason} == {f"{OTHER_NUMBER}`like`"}
+    assert {row.detail for row in rows if row.status == "not compared"} == {f"{OTHER_NUMBER}`like`"}
 
 
 def test_a_reason_names_the_argument_that_is_compared_with_a_model():
     arrays = {f"{layer}/kernel": np.ones((64, 64)) for layer in ("dense", "dense_1", "dense_2")}
     rows = audit(model(0, 1), like=arrays).rows
-    assert {row.reason for row in rows if row.verdict != "missing"} == {f"{OTHER_NUMBER}`like`"}
+    assert {row.detail for row in rows if row.status != "missing"} == {f"{OTHER_NUMBER}`like`"}
     saved = dict(zip(("dense/kernel", "dense/bias"), model(0).get_weights(), strict=True))
     report = audit(saved, like=model(0, 1))
-    assert {row.reason for row in report.rows if row.reason} == {f"{OTHER_NUMBER}`weights`"}
+    assert {row.detail for row in report.rows if row.status == "not compared"} == {f"{OTHER_NUMBER}`weights`"}
 
 
 def test_a_plan_is_that_of_the_model_made_in_another_order():

@@ -26,7 +26,7 @@ def network(mean=0.0, table=(1.0, 2.0), *, dtype="float32", affine=True):
 
 
 def problems(report):
-    return [(row.path, row.verdict) for row in report.problems]
+    return [(row.path, row.status) for row in report.problems]
 
 
 def list_arrays(model):
@@ -85,7 +85,7 @@ def test_bits_of_other_dtypes_are_compared(dtype):
     assert "net/table" in audit((1.0, 2.0)).unchanged
     other = audit((1.0, 0.0))
     assert "net/table" not in other.unchanged
-    assert [row.reason for row in other.rows if row.path == "net/table"] == [f"{dtype}, of one draw"]
+    assert [row.detail for row in other.rows if row.path == "net/table"] == [f"{dtype}, of one draw"]
 
 
 def test_statistics_start_as_torch_resets_them():
@@ -93,14 +93,14 @@ def test_statistics_start_as_torch_resets_them():
     report = keras_initx.audit(network(3.0))
     assert problems(report) == [("net/1.running_mean", "values")]
     assert report.problems[0].initializer == "Zeros()"
-    reasons = {row.path: row.reason for row in report.not_compared}
+    reasons = {row.path: row.detail for row in report.not_compared}
     assert reasons["net/table"] == "a buffer of torch"
 
 
 def test_statistics_that_a_rule_leaves_are_not_compared():
     report = keras_initx.audit(network(3.0), {"head/*": "zeros", "net/*": None})
     assert problems(report) == [("head/kernel", "values")]
-    reasons = {row.path: row.reason for row in report.not_compared}
+    reasons = {row.path: row.detail for row in report.not_compared}
     assert reasons["net/1.running_mean"] == "a buffer of torch"
 
 

@@ -44,7 +44,7 @@ def test_an_exchanged_axis_is_named(initializer):
     contract = keras_initx.contract(lambda: {"a": to_numpy(initializer(shape))})
     values = to_numpy(initializer(shape))
     (row,) = keras_initx.audit({"a": values.T.copy()}, like=contract).problems
-    assert (row.verdict, row.cause) == ("reshaped", "an axis exchanged")
+    assert (row.status, row.cause) == ("reshaped", "an axis exchanged")
 
 
 @pytest.mark.rare
@@ -89,7 +89,7 @@ def test_another_fixed_seed_is_named():
 def test_another_gain_is_named(yesterday):
     start = keras.initializers.VarianceScaling(2.0, "fan_avg", "uniform")
     report = keras_initx.audit(today(1, kernel=start), like=yesterday)
-    assert {(row.verdict, row.cause) for row in report.problems} == {("scale", "a gain of sqrt(2)")}
+    assert {(row.status, row.cause) for row in report.problems} == {("scale", "a gain of sqrt(2)")}
     assert len(report.problems) == 3
 
 

@@ -34,7 +34,7 @@ def test_a_weight_that_is_drawn_no_longer_is_named_by_several_draws():
 
     before = keras_initx.contract(build, draws=2)
     (row,) = keras_initx.audit(keras_initx.contract(lambda: build(1), draws=2), like=before).problems
-    assert (row.path, row.verdict) == ("dense/kernel", "constant")
+    assert (row.path, row.status) == ("dense/kernel", "constant")
     assert keras_initx.audit(build(1), like=before).ok
 
 
@@ -48,9 +48,9 @@ def test_nothing_changed():
 
 def test_constants_are_compared_exactly(yesterday):
     report = keras_initx.audit(today(1, bias="ones"), like=yesterday)
-    assert {row.evidence for row in report.problems} == {"all values are 1, expected 0"}
+    assert {row.detail for row in report.problems} == {"all values are 1, expected 0"}
     report = keras_initx.audit(today(1, bias="random_normal"), like=yesterday)
-    assert {row.verdict for row in report.problems} == {"values"}
+    assert {row.status for row in report.problems} == {"values"}
 
 
 def test_equal_weights_of_the_contract_may_be_equal_and_must_be():
@@ -64,7 +64,7 @@ def test_equal_weights_of_the_contract_may_be_equal_and_must_be():
     assert contract.equal == [["hidden_0/kernel", "hidden_1/kernel"]]
     assert keras_initx.audit(build(), like=contract).ok
     report = keras_initx.audit(build(is_shared=False), like=contract)
-    assert [row.evidence for row in report.problems] == ["no longer equal to 'hidden_0/kernel'"]
+    assert [row.detail for row in report.problems] == ["no longer equal to 'hidden_0/kernel'"]
     # Of several draws no digest is known.
     free = keras_initx.contract(lambda: build(is_shared=False), draws=2)
     assert keras_initx.audit(free, like=free).ok
@@ -159,5 +159,5 @@ def test_equal_heads_and_single_values_out_of_bounds_are_found(yesterday):
     second[0, 5] = 3 * np.abs(second).max()
     model.layers[0].kernel.assign(first)
     model.layers[1].kernel.assign(second)
-    verdicts = {row.path: row.verdict for row in keras_initx.audit(model, like=yesterday).problems}
+    verdicts = {row.path: row.status for row in keras_initx.audit(model, like=yesterday).problems}
     assert verdicts == {"hidden_0/kernel": "equal slices", "hidden_1/kernel": "bounds"}

@@ -105,7 +105,7 @@ def test_another_constant_shape_or_dtype_in_a_line_counts(yesterday, tmp_path):
         contract = edited(yesterday, path, number, **changes)
         changed = contract.rows[number].path
         assert off_with_causes(keras_initx.audit(model, like=contract)).keys() == {changed}, changes
-        assert keras_initx.audit(model, like=contract)[changed].verdict == expected
+        assert keras_initx.audit(model, like=contract)[changed].status == expected
 
 
 def test_a_line_without_numbers_and_numbers_without_a_line_are_refused(yesterday, tmp_path):

@@ -26,7 +26,7 @@ def test_what_is_another_in_each_draw_is_not_compared(what, tmp_path):
     for like in (contract, tmp_path / "a.json"):
         report = keras_initx.audit(build(), like=like)
         assert report.ok, report.problems
-        assert {row.path: row.reason for row in report.not_compared} == {"a": "another scale or mean in each draw"}
+        assert {row.path: row.detail for row in report.not_compared} == {"a": "another scale or mean in each draw"}
     # What does not depend on it is compared.
     arrays = build()
     arrays["a"][:, 5] = arrays["a"][:, 6]
@@ -45,7 +45,7 @@ def test_of_few_values_it_is_not_known_whether_each_draw_has_another_scale():
     contract = keras_initx.contract(build)
     assert contract.rows[0].profile.varies is None
     (row,) = keras_initx.audit(build(), like=contract).not_compared
-    assert row.reason == "too few values to know whether each draw has another scale"
+    assert row.detail == "too few values to know whether each draw has another scale"
 
 
 def test_a_value_that_is_zero_in_all_draws_may_be_so_by_chance():

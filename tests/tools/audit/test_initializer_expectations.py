@@ -25,7 +25,7 @@ def test_the_zeros_of_a_constraint_are_no_fault_of_a_rule():
     model = keras.Sequential([keras.Input((48,)), layers.Dense(64, kernel_constraint=keep, name="sparse")])
     rules = {"*kernel": "initx.he_normal"}
     keras_initx.initialize(model, rules, seed=3)
-    assert [row.reason for row in keras_initx.audit(model, rules).not_compared] == ["zeros of a constraint"]
+    assert [row.detail for row in keras_initx.audit(model, rules).not_compared] == ["zeros of a constraint"]
     assert keras_initx.audit(model, rules, seed=3).ok
     model.layers[0].kernel.assign(2 * model.layers[0].kernel)
     assert off(keras_initx.audit(model, rules, seed=3)) == {"sparse/kernel": "bits"}
@@ -84,7 +84,7 @@ class NoCopy(Own):
 def test_an_initializer_that_tells_nothing_is_unknown(initializer, reason):
     report = keras_initx.audit(network(), {"hidden/kernel": initializer})
     (row,) = report.not_compared
-    assert row.reason.startswith(reason)
+    assert row.detail.startswith(reason)
 
 
 def test_draws_with_scales_of_their_own_are_not_compared():
@@ -93,7 +93,7 @@ def test_draws_with_scales_of_their_own_are_not_compared():
         report = keras_initx.audit(network(kernel), rules)
         assert report.ok
         (row,) = report.not_compared
-        assert (row.path, row.reason, row.ratio) == ("hidden/kernel", "another scale or mean in each draw", None)
+        assert (row.path, row.detail, row.ratio) == ("hidden/kernel", "another scale or mean in each draw", None)
     assert off(keras_initx.audit(network("zeros"), rules)) == {"hidden/kernel": "constant"}
 
 

@@ -17,14 +17,14 @@ def test_equal_weights_are_reported_with_the_first():
     keras_initx.initialize(model, seed=0)
     model.get_layer("c").kernel.assign(model.get_layer("a").kernel)
     (row,) = keras_initx.audit(model).problems
-    assert (row.path, row.verdict, row.evidence) == ("c/kernel", "equal weights", "equal to 'a/kernel'")
+    assert (row.path, row.status, row.detail) == ("c/kernel", "equal weights", "equal to 'a/kernel'")
 
 
 def test_the_values_of_another_weight_in_another_shape_are_reported():
     values = RNG.normal(0, 0.02, (20, 30))
     arrays = {"a": values, "b": values.reshape(30, 20)}
     (row,) = audit(arrays, {"*": keras_initx.RandomNormal(stddev=0.02)}).problems
-    assert (row.path, row.evidence) == ("b", "the values of 'a' in another shape")
+    assert (row.path, row.detail) == ("b", "the values of 'a' in another shape")
 
 
 def test_a_small_alpha_needs_more_evidence():

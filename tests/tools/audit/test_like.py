@@ -88,7 +88,7 @@ def test_a_module_is_compared_in_the_order_of_axes_of_keras(is_module_first):
     model.get_layer("norm").moving_mean.assign(np.ones(8))
     model.get_layer("head").kernel.assign(2 * model.get_layer("head").kernel)
     report = keras_initx.audit(sides[0], like=sides[1])
-    assert {row.path: row.verdict for row in report.problems} == {"norm/moving_mean": "values", "head/kernel": "bounds"}
+    assert {row.path: row.status for row in report.problems} == {"norm/moving_mean": "values", "head/kernel": "bounds"}
 
 
 def test_a_module_with_another_shape_or_other_weights_is_told():
@@ -99,7 +99,7 @@ def test_a_module_with_another_shape_or_other_weights_is_told():
     module.more = torch.nn.Linear(2, 2, bias=False)
     del module.norm
     report = keras_initx.audit(model, like=module)
-    verdicts = {row.path: row.verdict for row in report.problems}
+    verdicts = {row.path: row.status for row in report.problems}
     assert verdicts["head/kernel"] == verdicts["head/bias"] == "reshaped"
     assert (verdicts["more.weight"], verdicts["norm/gamma"]) == ("missing", "new")
     assert "conv/kernel" not in verdicts

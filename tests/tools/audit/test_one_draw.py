@@ -37,9 +37,9 @@ def test_one_draw_is_named_by_rules_and_beside_others(form):
         keras_initx.audit(arrays, like={"a": OTHER, "b": np.resize(OTHER.T, values.shape)}),
     ):
         row = report["b"]
-        assert row.verdict == "equal weights", report.source
-        assert row.evidence.startswith(evidence)
-        assert not report["a"].verdict
+        assert row.status == "equal weights", report.source
+        assert row.detail.startswith(evidence)
+        assert report["a"].status == "as expected"
 
 
 @pytest.mark.every_backend
@@ -70,7 +70,7 @@ def test_a_contract_tells_one_draw_that_is_new_from_one_that_was_there(tmp_path)
     assert keras_initx.audit(build(is_one=False), like=free).ok
     assert off(keras_initx.audit(build(), like=free)) == {"b": "equal weights"}
     (row,) = keras_initx.audit(build(is_one=False), like=one).problems
-    assert (row.path, row.evidence) == ("b", "no longer one draw with 'a'")
+    assert (row.path, row.detail) == ("b", "no longer one draw with 'a'")
 
 
 def test_the_scale_of_one_draw_is_no_scale_of_several():

@@ -88,7 +88,7 @@ def test_parts_that_are_as_the_law_raise_no_alarm(initializer, shape, dtype):
 def test_a_part_of_a_concatenation_with_another_scale_is_found():
     for report in reports(HALVES, (256, 13), by_factor(np.s_[:, 6:], 2)):
         (row,) = report.problems
-        assert (row.path, row.verdict, row.cause) == ("own/kernel", "scale", "")
+        assert (row.path, row.status, row.cause) == ("own/kernel", "scale", "")
     by_rule, *_ = reports(NESTED, (64, 64), by_factor(np.s_[:, 20:], 1.5))
     assert off(by_rule) == {"own/kernel": "scale"}
 

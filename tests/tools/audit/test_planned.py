@@ -26,7 +26,7 @@ def test_with_a_seed_each_value_is_compared():
     kernel.assign(values)
     report = keras_initx.audit(model, RULES, seed=3)
     assert off(report) == {"hidden/kernel": "bits"}
-    assert report.problems[0].evidence == "1 of 3072 values differ from the seed"
+    assert report.problems[0].detail == "1 of 3072 values differ from the seed"
     assert set(off(keras_initx.audit(model, RULES, seed=4)).values()) == {"bits"}
     assert keras_initx.audit(model, RULES).ok
 

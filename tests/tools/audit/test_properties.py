@@ -32,7 +32,7 @@ def _same_draws():
 def test_faults_of_a_kind_are_found(verdict, count):
     for which, fault in [*of_kind(verdict).items()][:count]:
         rows = audit_with(fault).problems
-        assert [(row.path, row.verdict) for row in rows] == [(fault.path, fault.verdict)], which
+        assert [(row.path, row.status) for row in rows] == [(fault.path, fault.verdict)], which
         if fault.cause is not None:
             assert rows[0].cause == fault.cause, which
 
@@ -53,7 +53,7 @@ def test_faults_of_a_kind_are_found_by_a_contract(verdict, count):
         values = np.asarray(fault.change(to_numpy(model_of(fault.model)[1][fault.path])), "float32")
         report = keras_initx.audit({fault.path: values}, like=contract_of(fault.model))
         row = next(row for row in report.rows if row.path == fault.path)
-        assert row.verdict, which
+        assert row.status, which
 
 
 @pytest.mark.parametrize("name", often(RULES, ["sparse"]))
@@ -80,8 +80,8 @@ def test_another_number_of_orthonormal_blocks_is_told_of(expected, actual, evide
     contract = keras_initx.contract(lambda: {"kernel": frames(*expected)}, draws=2)
     assert keras_initx.audit({"kernel": frames(*expected)}, like=contract).ok
     (row,) = keras_initx.audit({"kernel": frames(*actual)}, like=contract).problems
-    assert row.verdict == "orthonormality"
-    assert row.evidence.startswith(evidence)
+    assert row.status == "orthonormality"
+    assert row.detail.startswith(evidence)
 
 
 @pytest.mark.parametrize(("units", "is_told"), [(9, False), (14, True)])
@@ -95,7 +95,7 @@ def test_equal_numbers_of_connections_count_if_they_are_no_chance(units, is_told
     contract = keras_initx.contract(sparse, draws=1)
     random = {"kernel": np.where(RNG.random((8, units)) < 0.5, 0, RNG.normal(size=(8, units)))}
     assert keras_initx.audit(sparse(), like=contract).ok
-    verdicts = [row.verdict for row in keras_initx.audit(random, like=contract).problems]
+    verdicts = [row.status for row in keras_initx.audit(random, like=contract).problems]
     assert verdicts == ["connections"] * is_told
 
 
@@ -106,7 +106,7 @@ def test_zeros_that_a_law_does_not_draw_are_counted():
         values.flat[: 65 * count : 65] = 0  # on the diagonal
         model.layers[0].kernel.assign(values)
         report = keras_initx.audit(model, {"*kernel": keras_initx.RandomNormal(stddev=0.125)})
-        assert [row.evidence for row in report.problems] == evidence
+        assert [row.detail for row in report.problems] == evidence
 
 
 def test_a_frame_is_called_orthonormal():

@@ -23,7 +23,7 @@ def test_equal_slices_are_named():
     one_unit = kernel.copy()
     one_unit[:, 2, 3] = kernel[:, 0, 1]
     report = audit({"a": twice, "b": opposite, "c": one_unit}, {"*": "initx.he_normal"})
-    assert [(row.verdict, row.evidence) for row in report.problems] == [
+    assert [(row.status, row.detail) for row in report.problems] == [
         ("equal slices", "2 of 4 slices along axis 1 equal to another: [1] to [0], [3] to [2]"),
         (
             "equal slices",
@@ -59,8 +59,8 @@ def test_equal_parts_of_a_law_by_parts_are_named(kernel):
     assert audit({"a": values}, rules).ok
     values = np.concatenate([values[:, :48], values[:, :16]], axis=1)
     (row,) = audit({"a": values}, rules).problems
-    assert row.verdict == "equal slices"
-    assert row.evidence.startswith("16 of 64 slices along axis 1 equal to another: [48] to [0]")
+    assert row.status == "equal slices"
+    assert row.detail.startswith("16 of 64 slices along axis 1 equal to another: [48] to [0]")
 
 
 @pytest.mark.parametrize("part", ["initx.he_normal", "initx.sparse", "initx.orthogonal"])
@@ -68,8 +68,8 @@ def test_parts_of_any_law_that_are_equal_but_for_the_sign_are_named(part):
     initializer = keras_initx.Concatenated([part] * 2)
     half = to_numpy(initializer((3, 3, 4, 64)))[..., :32]
     (row,) = audit({"a": np.concatenate([half, -half], axis=-1)}, {"a": initializer}).problems
-    assert row.verdict == "equal slices"
-    assert "equal to another but for the sign" in row.evidence
+    assert row.status == "equal slices"
+    assert "equal to another but for the sign" in row.detail
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_slices_that_were_equal_and_no_longer_are_are_named():
     before, now = np.random.default_rng(0).normal(size=(2, 40, 30)).astype("float32")
     before[7] = before[3]
     (row,) = keras_initx.audit({"a": now}, like={"a": before}).problems
-    assert (row.verdict, row.evidence) == (
+    assert (row.status, row.detail) == (
         "equal slices",
         "no longer 1 of 40 slices along axis 0 equal to another: [7] to [3]",
     )

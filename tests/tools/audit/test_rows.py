@@ -15,7 +15,7 @@ def test_weights_that_are_new_missing_or_reshaped(yesterday):
     assert verdicts == {"hidden_2/kernel": ("missing", ""), "hidden_2/bias": ("missing", "")}
     arrays = {"hidden_0/kernel": np.ones((64, 32), "float32")}
     report = keras_initx.audit(arrays, like=yesterday)
-    assert report.problems[0].evidence == "the shape is (64, 32), expected (64, 64)"
+    assert report.problems[0].detail == "the shape is (64, 32), expected (64, 64)"
 
 
 def test_parts_of_a_weight(yesterday):
@@ -25,7 +25,7 @@ def test_parts_of_a_weight(yesterday):
     kernel *= to_numpy(model.layers[0].kernel).std() / kernel.std()  # the scale of the whole is kept
     model.layers[0].kernel.assign(kernel)
     assert off_with_causes(keras_initx.audit(model, like=yesterday)).keys() == {"hidden_0/kernel"}
-    assert keras_initx.audit(model, like=yesterday).problems[0].verdict == "parts"
+    assert keras_initx.audit(model, like=yesterday).problems[0].status == "parts"
 
 
 def test_lost_precision_and_values_that_are_not_finite(yesterday):
@@ -43,7 +43,7 @@ def test_lost_precision_and_values_that_are_not_finite(yesterday):
 
 def test_another_dtype_is_reported(yesterday):
     report = keras_initx.audit(today(1, dtype="bfloat16"), like=yesterday)
-    assert {row.verdict for row in report.problems} == {"dtype"}
+    assert {row.status for row in report.problems} == {"dtype"}
 
 
 def test_of_what_is_said_of_a_weight_the_order_of_verdicts_counts_and_then_the_probability():

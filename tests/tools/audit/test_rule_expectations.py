@@ -35,7 +35,7 @@ def test_layers_with_fans_that_keras_does_not_know_are_right_in_both_ways():
     assert keras_initx.audit(model).ok  # with the fans of the shape, by Keras
     rules = {"*kernel": "initx.he_normal", "*bias": "zeros"}
     problems = keras_initx.audit(model, rules).problems
-    assert {row.path: row.verdict for row in problems} == {"depthwise/kernel": "scale", "up/kernel": "scale"}
+    assert {row.path: row.status for row in problems} == {"depthwise/kernel": "scale", "up/kernel": "scale"}
     assert {row.cause for row in problems} == {"as its layer declares: HeNormal()"}
     keras_initx.initialize(model, seed=0)
     assert keras_initx.audit(model).ok  # with those of the layer
@@ -51,7 +51,7 @@ def test_a_layer_that_ignores_its_initializer_is_found():
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((48,)), Small(64, kernel_initializer="he_normal", name="small")])
     (row,) = keras_initx.audit(model).problems
-    assert (row.path, row.verdict, round(row.ratio, 1)) == ("small/kernel", "scale", 0.1)
+    assert (row.path, row.status, round(row.ratio, 1)) == ("small/kernel", "scale", 0.1)
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
@@ -61,7 +61,7 @@ def test_quantized_weights_are_listed_whatever_rules_say_and_adapters_are_compar
     rules = {"*lora_kernel_a": "initx.he_uniform", "*lora_kernel_b": "zeros", "*": "ones"}
     report = keras_initx.audit(model, {"*": "ones"})
     assert report.ok
-    assert {row.reason for row in report.rows} == {"quantized"}
+    assert {row.detail for row in report.rows} == {"quantized"}
     for layer in model.layers:
         layer.enable_lora(8)
     keras_initx.initialize(model, {**rules, "*": None}, seed=0)
@@ -110,7 +110,7 @@ def test_a_recipe_says_how_a_model_should_be():
 def test_a_weight_that_a_recipe_does_not_know_is_a_note_and_no_fault(left, text):
     report = keras_initx.audit(network(), [{"last/*": None}, WeightRules({path: Left(NOT_KNOWN) for path in left})])
     assert report.ok
-    reasons = [row.reason for row in report.rows if row.path in left]
+    reasons = [row.detail for row in report.rows if row.path in left]
     assert reasons == ["the recipe does not know its role"] * len(left)
     assert text in report.summary
 
@@ -151,7 +151,7 @@ class Drawn(keras.initializers.Initializer):
 def test_an_initializer_of_a_user_that_a_layer_declares_is_a_cause_too():
     model = keras.Sequential([keras.Input((64,)), layers.Dense(64, kernel_initializer=Drawn(), name="own")])
     (row,) = keras_initx.audit(model, {"own/kernel": "initx.glorot_uniform"}).problems
-    assert (row.verdict, row.cause) == ("scale", "as its layer declares: Drawn() or He's scale")
+    assert (row.status, row.cause) == ("scale", "as its layer declares: Drawn() or He's scale")
 
 
 class Experts(layers.Layer):
@@ -171,7 +171,7 @@ def test_fans_that_are_guessed_are_noted_and_no_cause(number):
     for layer in model.layers:
         layer.kernel.assign(rng.uniform(-1, 1, (4, 32, 32)) * (6 / 64) ** 0.5)
     report = keras_initx.audit(model, {"*kernel": "initx.glorot_uniform"})
-    assert {(row.verdict, row.cause) for row in report.problems} == {("scale", "")}
+    assert {(row.status, row.cause) for row in report.problems} == {("scale", "")}
     where = "experts" if number == 1 else "experts* (2)"
     assert report.notes == [
         f"The fans in {where} are guessed from the shape: kernel has 128 inputs and 128 units. Remedy: pass "

@@ -41,7 +41,7 @@ def test_a_sharded_model_is_audited_without_a_copy_that_stays(expected, tmp_path
         if expected == "rules":
             assert row is None
         else:
-            assert row.evidence == f"1 of 3072 values differ from the {expected}"
+            assert row.detail == f"1 of 3072 values differ from the {expected}"
 
 
 def test_a_saved_model_is_loaded(tmp_path):
@@ -77,7 +77,7 @@ def test_arrays_of_a_dict_may_have_any_form(form):
     expected = {name: form(RNG.normal(0, 0.02, (64, 32)).astype("float32")) for name in ("right", "wrong")}
     report = keras_initx.audit({"right": form(values), "wrong": form(2 * twice), **others}, like={**expected, **others})
     assert off(report) == {"wrong": "scale"}
-    assert {row.path: row.reason for row in report.not_compared} == {
+    assert {row.path: row.detail for row in report.not_compared} == {
         "_extra_state": "no array",
         "version": "no array",
     }
@@ -110,6 +110,18 @@ def test_weights_in_all_forms(yesterday, tmp_path):
         report = keras_initx.audit(first, like=second)
         assert report.ok, (type(first), type(second), report.problems)
         assert len(report.rows) == 12
+
+
+@pytest.mark.parametrize("is_torch", [True, False])
+def test_a_transposed_view_of_a_square_matrix_is_not_tied_to_it(is_torch):
+    import torch
+
+    values = np.random.default_rng(0).normal(size=(32, 32)).astype("float32")
+    square = torch.tensor(values) if is_torch else values
+    arrays = {"a": square, "b": square.T, "c": square[:], "d": square[:1].T, "e": square[:1].reshape(32, 1)}
+    contract = keras_initx.contract(arrays)
+    tied = {row.path: row.text for row in contract.rows if "tied" in row.text}
+    assert tied == {"c": "(tied to 'a')", "e": "(tied to 'd')"}
 
 
 def test_tied_weights_of_a_dict():

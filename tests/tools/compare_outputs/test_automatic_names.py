@@ -38,15 +38,15 @@ def test_the_same_model_made_in_another_order_has_equal_outputs(saved, operation
     assert pairs["dense_2"] == "dense_1"
     assert pairs["dense"] == "dense_2"
     inner = [row for row in report.rows if not row.is_model and row.path != "input_layer"]
-    assert {row.answer for row in inner} == {"equal"}
+    assert {row.status for row in inner} == {"equal"}
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [((0, 1, 2), (0, 1)), ((0, 1), (0, 1, 2))])
 def test_with_a_layer_more_none_is_compared(ours, theirs):
     report = compare_outputs(model(*ours), X, model(*theirs))
     dense = [row for row in report.rows if row.path.startswith("dense")]
-    assert [row.answer for row in dense] == ["not compared"] * len(ours)
-    assert {row.how for row in dense} == {OTHER_NUMBER}
+    assert [row.status for row in dense] == ["not compared"] * len(ours)
+    assert {row.detail for row in dense} == {OTHER_NUMBER}
 
 
 def test_operations_are_left_with_an_operation_more():
@@ -55,4 +55,4 @@ def test_operations_are_left_with_an_operation_more():
     two = keras.Model(inputs, keras.ops.sin(keras.ops.sin(x)))
     report = compare_outputs(one, X, two)
     (row,) = [row for row in report.rows if row.path == "sin"]
-    assert (row.answer, row.how) == ("not compared", OTHER_NUMBER)
+    assert (row.status, row.detail) == ("not compared", OTHER_NUMBER)

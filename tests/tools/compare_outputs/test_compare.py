@@ -77,7 +77,7 @@ def test_a_dropout_that_is_on_is_not_known_to_be_equal(source, recorded):
     report = compare_outputs(with_values_of(network(is_noisy=True), source), X, recorded)
     assert not report.ok
     assert report.first is None
-    assert report["drop/dropout"].answer == "not known"
+    assert report["drop/dropout"].status == "not known"
     assert "Not known, random: two calls of it here differ: drop/dropout, drop" in " ".join(str(report).split())
 
 
@@ -86,7 +86,7 @@ def test_equal_models_are_equal(source, recorded):
     report = compare_outputs(with_values_of(network(), source), X, recorded)
     assert report.ok
     assert (report.first, report.between, report.problems, report.unmatched) == (None, None, [], [])
-    assert {row.answer for row in report.rows} == {"equal"}
+    assert {row.status for row in report.rows} == {"equal"}
     assert {row.tolerance for row in report.rows} == {5e-6}
     assert " ".join(str(report).split()) == (
         "20 of 20 calls compared, all equal; the outputs of the model are equal. Tolerance: 5e-6 in float32."
@@ -108,7 +108,7 @@ def test_other_inputs_are_told(source, recorded):
     report = compare_outputs(source, X[::-1], recorded)
     assert report.first.path == "stem"
     assert report.reasons[0].startswith("the inputs of the models differ by 1.4 of their size")
-    assert report.first.how == "the same values in another order"
+    assert report.first.detail == "the same values in another order"
 
 
 def test_an_output_of_the_model_must_be_compared(source):
@@ -130,7 +130,7 @@ def test_what_cannot_be_compared_is_said(source, recorded):
         "norm": np.zeros((4, 36, 16), int),
     }
     report = compare_outputs(source, X, like)
-    how = {row.path: row.how for row in report.rows}
+    how = {row.path: row.detail for row in report.rows}
     assert how["stem"] == "other shape: (4, 6, 6, 16) here, (3,) there"
     assert how["net"] == "other dtype: float32 here, float16 there"
     assert how["norm"] == "other dtype: float32 here, int64 there"
@@ -212,7 +212,7 @@ def test_the_report_is_a_result(source, recorded, tmp_path):
 
 def proof(model, other, x=X):
     report = compare_outputs(model, x, other)
-    return report.ok, {row.path: (row.answer, row.how) for row in report.rows}
+    return report.ok, {row.path: (row.status, row.detail) for row in report.rows}
 
 
 def with_zeros(model):
@@ -228,9 +228,9 @@ def test_what_is_all_zero_or_the_same_for_all_examples_proves_nothing():
     model.get_layer("logits").kernel.assign(np.zeros((16, 5)))
     report = compare_outputs(model, X, with_values_of(network(), model))
     assert not report.ok
-    assert report.rows[-2].answer == report.rows[-1].answer == "not known"
-    assert report.rows[-1].how == "the same for all examples"
-    assert report.rows[-3].answer == "equal"
+    assert report.rows[-2].status == report.rows[-1].status == "not known"
+    assert report.rows[-1].detail == "the same for all examples"
+    assert report.rows[-3].status == "equal"
     assert report.headline == "The outputs of the model are not known to be equal (the same for all examples)."
 
 

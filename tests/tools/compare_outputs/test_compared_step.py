@@ -62,7 +62,7 @@ def test_equal_steps_are_equal(recorded):
     report = compare_outputs(network(), X, recorded, y=Y)
     assert report.ok
     assert report.step.problems == []
-    assert {row.answer for row in report.step.rows} == {"equal"}
+    assert {row.status for row in report.step.rows} == {"equal"}
     assert text_of(report.step) == (
         "dropout was off: 0.1 in drop here and there "
         f"outputs in training: equal loss: equal, {report.step.loss.here:.4g} gradients: equal for 9 weights "
@@ -77,7 +77,7 @@ def test_the_first_weight_back_from_the_loss_is_named_with_what_is_equal_behind_
     assert report.step["norm/gamma"].gradient.norm == 0
     assert [row.path for row in report.step.problems] == ["norm/gamma", "norm/beta", "stem/kernel", "stem/bias"]
     assert "equal after it: head/kernel, head/bias, mid/kernel, mid/bias, gate/scale" in text_of(report.step)
-    assert report.step["norm/gamma"].update.how == "the gradient differs"
+    assert report.step["norm/gamma"].update.detail == "the gradient differs"
     assert report.first is None
 
 
@@ -92,8 +92,8 @@ def test_gradients_that_are_zero_up_to_rounding_are_equal():
     model, x, y = clean("cnn")
     report = compare_outputs(model, x, record_outputs(model, x, y), y=y)
     bias = report.step["conv_1/bias"]
-    assert bias.gradient.how == "0 up to rounding"
-    assert bias.update.answer == "not compared"
+    assert bias.gradient.detail == "0 up to rounding"
+    assert bias.update.status == "not compared"
 
 
 class Block(layers.Layer):
@@ -144,7 +144,7 @@ def step_with(size, rounding=0.0):
 )
 def test_a_gradient_is_rounding_up_to_what_either_side_has_measured(here, there, answer):
     (row,) = compared(here, there, {"torch"}).rows
-    assert row.gradient.answer == answer
+    assert row.gradient.status == answer
 
 
 def test_steps_of_few_units_in_the_last_place_of_a_weight_are_equal():
@@ -155,8 +155,8 @@ def test_steps_of_few_units_in_the_last_place_of_a_weight_are_equal():
     x, y = draws.normal(size=(32, 64)), draws.normal(size=(32, 16))
     report = compare_outputs(model, x, record_outputs(model, x, 1.0005 * y), y=y)
     kernel = report.step["head/kernel"]
-    assert kernel.gradient.answer == "equal"
-    assert kernel.update.answer == "equal"
+    assert kernel.gradient.status == "equal"
+    assert kernel.update.status == "equal"
 
 
 def test_another_compiled_model_is_recorded():
@@ -179,7 +179,7 @@ def test_weights_are_compared_by_names():
     assert report.step.ok
     assert report.step["here_1/kernel"].like == "there_1/kernel"
     report = compare_outputs(model, x, other, y=y, names={"here_*": "there_{0}"})
-    assert report.step["head/kernel"].gradient.how == "no counterpart"
+    assert report.step["head/kernel"].gradient.detail == "no counterpart"
     assert report.step.unmatched == ["head/kernel", "head/bias"]
 
 
@@ -189,7 +189,7 @@ def test_without_a_known_rounding_nothing_is_said_of_updates_that_are_lost_in_it
 
     report = compare_outputs(build(1e-12), X, build(1e-12), y=Y)
     assert report.ok
-    assert {row.update.how for row in report.step.rows if row.kind == "trained"} <= {
+    assert {row.update.detail for row in report.step.rows if row.kind == "trained"} <= {
         "less than rounding",
         "the first step makes no update",
     }
@@ -202,7 +202,7 @@ def test_a_loss_that_is_not_finite_is_not_compared():
 
     report = compare_outputs(build(), X, build(), y=Y)
     assert not report.ok
-    assert (report.step.loss.answer, report.step.loss.how) == ("not compared", "not finite")
+    assert (report.step.loss.status, report.step.loss.detail) == ("not compared", "not finite")
 
 
 def test_the_report_is_a_result(recorded, tmp_path):
@@ -225,7 +225,7 @@ def test_sixteen_bits_are_not_compared():
     finally:
         keras.config.set_dtype_policy(policy)
     assert not report.ok
-    assert report.step.loss.answer == "equal"
+    assert report.step.loss.status == "equal"
     assert "gradient and update (computed in float16: compare in float32)" in text_of(report.step)
     assert np.isfinite(report.step.loss.here)
 
@@ -275,8 +275,8 @@ def test_a_missing_correction_of_the_first_steps_is_in_the_updates():
     there = record_outputs(network(optimizer=keras.optimizers.Adam(1e-3)), X, Y)
     report = compare_outputs(network(optimizer=WithoutCorrection(1e-3)), X, there, y=Y)
     trained = [row for row in report.step.rows if row.kind == "trained"]
-    assert {row.gradient.answer for row in trained} == {"equal"}
-    assert {row.update.answer for row in trained} == {"differs"}
+    assert {row.gradient.status for row in trained} == {"equal"}
+    assert {row.update.status for row in trained} == {"differs"}
     assert report.step.settings == ["optimizer: WithoutCorrection here, Adam there"]
 
 
@@ -298,7 +298,9 @@ def test_a_first_step_without_a_rate_is_not_compared_with_itself():
     recorded = record_outputs(warm(), X, Y)
     report = compare_outputs(warm(), X, recorded, y=Y)
     assert report.ok
-    assert {row.update.how for row in report.step.rows if row.kind == "trained"} == {"the first step makes no update"}
+    assert {row.update.detail for row in report.step.rows if row.kind == "trained"} == {
+        "the first step makes no update"
+    }
     report = compare_outputs(network(optimizer=keras.optimizers.Adam(1e-3)), X, recorded, y=Y)
     assert "updates: 9 of 9 weights differ" in text_of(report.step)
 
@@ -332,14 +334,14 @@ def test_outputs_in_training_have_the_tolerance_of_all_that_they_depend_on():
     (output,) = in_16_bits.step.outputs.values()
     output.own_values[:] *= 1.01  # as another backend rounds 16 bits
     report = compare_outputs(mixed(), X, in_16_bits, y=Y)
-    assert report.step.outputs[""].answer == "equal"
+    assert report.step.outputs[""].status == "equal"
     assert report.step.outputs[""].rounding == 0.1
     output.own_values[:] *= 1.5
-    assert compare_outputs(mixed(), X, in_16_bits, y=Y).step.outputs[""].answer == "differs"
+    assert compare_outputs(mixed(), X, in_16_bits, y=Y).step.outputs[""].status == "differs"
     changed = record_outputs(network(), X, Y)
     (output,) = changed.step.outputs.values()
     output.own_values[:] *= 1.01
-    assert compare_outputs(network(), X, changed, y=Y).step.outputs[""].answer == "differs"
+    assert compare_outputs(network(), X, changed, y=Y).step.outputs[""].status == "differs"
 
 
 @pytest.mark.parametrize(
@@ -411,7 +413,7 @@ def test_a_gradient_may_differ_by_its_norm_alone_which_is_no_factor(factor):
         weights.append(weight)
     changed.step = replace(changed.step, weights=weights)
     report = compare_outputs(network(), X, changed, y=Y)
-    assert {row.gradient.answer for row in report.step.rows if row.kind == "trained"} == {"differs"}
+    assert {row.gradient.status for row in report.step.rows if row.kind == "trained"} == {"differs"}
     assert {row.gradient.ratio for row in report.step.rows if row.kind == "trained"} == {None}
     assert "times those" not in text_of(report.step)
     assert "gradients: 9 of 9 weights differ" in text_of(report.step)
@@ -426,7 +428,7 @@ def test_float64_beside_float32_is_not_compared():
 
     x, y = X[:, 0], Y[:, 0]
     report = compare_outputs(made("float32"), x, record_outputs(made("float64"), x, y), y=y)
-    assert report.step["hidden/kernel"].gradient.how == "computed in float32 here, in float64 there"
+    assert report.step["hidden/kernel"].gradient.detail == "computed in float32 here, in float64 there"
     assert "of 2 weights not all was compared" in text_of(report.step)
 
 
@@ -435,15 +437,15 @@ def test_a_given_tolerance_is_that_of_the_loss_too():
         return network(loss_weights=weight, decay=0)
 
     recorded = record_outputs(weighted(1.0), X, Y)
-    assert compare_outputs(weighted(1.02), X, recorded, y=Y).step.loss.answer == "differs"
-    assert compare_outputs(weighted(1.02), X, recorded, y=Y, tolerance=0.05).step.loss.answer == "equal"
+    assert compare_outputs(weighted(1.02), X, recorded, y=Y).step.loss.status == "differs"
+    assert compare_outputs(weighted(1.02), X, recorded, y=Y, tolerance=0.05).step.loss.status == "equal"
 
 
 def test_a_weight_that_is_trained_on_one_side_alone_has_the_name_of_its_counterpart():
     here, there = step_with(1.0), step_with(1.0)
     there = replace(there, weights=[replace(there.weights[0], path="other/bias", kind="frozen")])
     (row,) = compare_steps(here, there, lambda path: there.weights[0], None, {}, {"torch"}).rows
-    assert (row.gradient.how, row.like) == ("trained here only", "other/bias")
+    assert (row.gradient.detail, row.like) == ("trained here only", "other/bias")
 
 
 @pytest.mark.parametrize("is_here", [True, False])
@@ -452,8 +454,8 @@ def test_gradients_that_one_side_lacks_are_not_compared(is_here):
     weight = replace(whole.weights[0], gradient=None, update=None)
     without = replace(whole, weights=[weight], without_gradients="computed in float16", without_updates="none")
     (row,) = compared(*((without, whole) if is_here else (whole, without)), {"torch"}).rows
-    assert (row.gradient.answer, row.gradient.how) == ("not compared", "computed in float16")
-    assert row.update.how == "none"
+    assert (row.gradient.status, row.gradient.detail) == ("not compared", "computed in float16")
+    assert row.update.detail == "none"
 
 
 def state_with(size, rounding, kind="state"):
@@ -464,13 +466,13 @@ def state_with(size, rounding, kind="state"):
 
 def test_a_state_that_is_frozen_on_one_side_is_not_compared():
     (row,) = compared(state_with(1.0, 0.0), state_with(1.0, 0.0, "frozen"), {"torch"}).rows
-    assert (row.update.answer, row.update.how) == ("not compared", "no update is known")
+    assert (row.update.status, row.update.detail) == ("not compared", "no update is known")
 
 
 def test_changes_of_a_state_that_are_rounding_are_not_compared():
-    assert compared(state_with(1.0, 1e-3), state_with(1.0, 1e-3), {"torch"}).rows[0].answer == "equal"
+    assert compared(state_with(1.0, 1e-3), state_with(1.0, 1e-3), {"torch"}).rows[0].status == "equal"
     report = compared(state_with(1.0, 1.0), state_with(1.0, 1.0), {"torch"})
-    assert report.rows[0].answer == "not compared"
+    assert report.rows[0].status == "not compared"
     assert "not compared, update (less than rounding): norm/moving_mean" in text_of(report)
 
 
@@ -498,9 +500,9 @@ def test_the_norm_of_an_array_of_which_a_part_is_known_is_estimated():
 )
 def test_what_regularizers_add_is_told_of_if_it_differs(here, there, text):
     report = compared(RecordedStep(loss=1.0, added=here), RecordedStep(loss=1.5, added=there), {"torch"})
-    assert report.loss.answer == "differs"
-    assert text in report.loss.how
-    assert ("of it" in report.loss.how) == bool(text)
+    assert report.loss.status == "differs"
+    assert text in report.loss.detail
+    assert ("of it" in report.loss.detail) == bool(text)
 
 
 @pytest.mark.parametrize(("values", "ratio"), [((2, 4, 6, 8), 2.0), ((1, 2, 3, 8), None), ((2, 4, 6, 8.1), None)])
@@ -510,7 +512,7 @@ def test_a_factor_is_that_of_all_values(values, ratio):
         return RecordedStep(loss=1.0, weights=[RecordedWeight("a/bias", "trained", (4,), "float32", change, change)])
 
     report = compared(step(values), step((1, 2, 3, 4)), {"torch"})
-    assert report.rows[0].gradient.answer == "differs"
+    assert report.rows[0].gradient.status == "differs"
     assert report.rows[0].gradient.ratio == (None if ratio is None else pytest.approx(ratio))
     assert ("all are 2 times those there" in text_of(report)) == bool(ratio)
     assert "not compared, update (the gradient differs): a/bias" in text_of(report)
@@ -520,18 +522,18 @@ def test_outputs_in_float64_have_their_own_tolerance_in_training():
     model = keras.Sequential([keras.Input((8,), dtype="float64"), layers.Dense(3, dtype="float64", name="head")])
     drawn(model).compile("sgd", "mse")
     recorded = record_outputs(model, X[:, 0], Y[:, 0])
-    assert compare_outputs(model, X[:, 0], recorded, y=Y[:, 0]).step.outputs[""].answer == "equal"
+    assert compare_outputs(model, X[:, 0], recorded, y=Y[:, 0]).step.outputs[""].status == "equal"
     (output,) = recorded.step.outputs.values()
     assert output.dtype == "float64"
     output.own_values[:] *= 1 + 1e-6
-    assert compare_outputs(model, X[:, 0], recorded, y=Y[:, 0]).step.outputs[""].answer == "differs"
+    assert compare_outputs(model, X[:, 0], recorded, y=Y[:, 0]).step.outputs[""].status == "differs"
 
 
 @pytest.mark.parametrize(("here", "there", "text"), [(2.0, 1.0, "2 times that there"), (1.0, 2.0, "1/2 of that there")])
 def test_a_sum_against_a_mean_is_named_in_a_batch_of_two(here, there, text):
     counts = {2: "examples"}
     report = compared(RecordedStep(loss=here, counts=counts), RecordedStep(loss=there, counts=counts), {"torch"})
-    assert report.loss.how == f"{text}, the number of examples: a sum against a mean"
+    assert report.loss.detail == f"{text}, the number of examples: a sum against a mean"
 
 
 def test_a_weight_of_another_shape_is_shown_with_its_counterpart():
@@ -540,7 +542,7 @@ def test_a_weight_of_another_shape_is_shown_with_its_counterpart():
     (row,) = compare_steps(here, there, lambda path: there.weights[0], None, {}, {"torch"}).rows
     assert row.like == "other/bias"
     for change in (row.gradient, row.update):
-        assert (change.answer, change.how) == ("not compared", "other shape: (4,) here, (5,) there")
+        assert (change.status, change.detail) == ("not compared", "other shape: (4,) here, (5,) there")
 
 
 class Magnified(layers.Layer):
@@ -565,7 +567,7 @@ def test_a_loss_that_magnifies_rounding_is_compared_up_to_what_was_measured():
     here, there = small_network(), small_network()
     here.layers[-1].one.assign(1 + np.finfo("float32").eps)
     loss = compare_outputs(here, X, record_outputs(there, X, Y), y=Y).step.loss
-    assert loss.answer == "equal"
+    assert loss.status == "equal"
     assert abs(loss.here - loss.there) > 1e-4 * loss.there
 
 
@@ -573,5 +575,5 @@ def test_a_difference_of_the_loss_that_is_no_rounding_differs():
     here, there = network(), network()
     there.layers[-1].kernel.assign(there.layers[-1].kernel * 1.001)
     loss = compare_outputs(here, X, record_outputs(there, X, Y), y=Y).step.loss
-    assert loss.answer == "differs"
+    assert loss.status == "differs"
     assert abs(loss.here - loss.there) > 1e-4 * loss.there

@@ -18,7 +18,7 @@ def network(prefix, separator="_"):
 
 def compared(names):
     report = compare_outputs(network("a"), X, network("b"), names=names)
-    return {row.path: row.like for row in report.rows if row.answer == "equal"}
+    return {row.path: row.like for row in report.rows if row.status == "equal"}
 
 
 def test_a_pattern_leads_to_a_name():
@@ -36,14 +36,14 @@ def test_a_pattern_covers_what_is_inside_a_layer():
     other.set_weights(outer.get_weights())
     outputs = record_outputs(other, X)
     report = compare_outputs(outer, X, outputs, names={"a": "a"})
-    assert [row.answer for row in report.rows] == ["equal"] * 5
+    assert [row.status for row in report.rows] == ["equal"] * 5
 
 
 def test_dots_are_slashes():
     array = keras.ops.convert_to_numpy(network("a").layers[0](X))
     outer = keras.Sequential([keras.Input((6,)), network("a")], name="outer")
     report = compare_outputs(outer, X, {"a.a_0": array})
-    assert [row.path for row in report.rows if row.answer == "equal"] == ["a/a_0"]
+    assert [row.path for row in report.rows if row.status == "equal"] == ["a/a_0"]
 
 
 class Scaled(layers.Layer):
@@ -57,7 +57,7 @@ def test_of_several_calls_with_equal_inputs_that_of_the_same_number_is_compared(
         return keras.Model(inputs, scaled(inputs + shift, factor=1.0) + scaled(inputs, factor=2.0), name="net")
 
     report = compare_outputs(called_twice(1.0), X, called_twice(0.0))
-    assert [row.answer for row in report.rows if row.path == "scaled"] == ["differs", "equal"]
+    assert [row.status for row in report.rows if row.path == "scaled"] == ["differs", "equal"]
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_draws_without_an_effect_are_no_obstacle_until_the_step_differs():
     report = compare_outputs(finished(Own(without_effect), loss="mae"), X, recorded, y=Y)
     assert report.step.obstacle == "it differs, and random numbers are drawn here"
     assert "differs, with" not in report.step.summary
-    assert compare_outputs(finished(), X, finished(loss="mae"), y=Y).step.loss.answer == "differs"
+    assert compare_outputs(finished(), X, finished(loss="mae"), y=Y).step.loss.status == "differs"
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -198,4 +198,4 @@ def test_what_is_random_in_inference_is_no_fault_of_a_layer(function):
     assert not report.ok
     assert report.first is None
     assert "random: two calls of it here differ" in report.summary
-    assert [row.path for row in report.rows if row.answer == "not known"] == ["own", "head", "net"]
+    assert [row.path for row in report.rows if row.status == "not known"] == ["own", "head", "net"]

@@ -100,7 +100,7 @@ def test_sample_weights_count():
     recorded = record_outputs(network(), (X, Y, weights))
     assert compare_outputs(network(), (X, Y, weights), recorded).step.ok
     report = compare_outputs(network(), X, recorded, y=Y)
-    assert report.step.loss.answer == "differs"
+    assert report.step.loss.status == "differs"
 
 
 def test_a_dataset_has_its_own_targets():
@@ -127,13 +127,13 @@ def test_frozen_weights_are_not_compared():
     assert step["stem/kernel"].kind == "frozen"
     assert step["stem/kernel"].gradient is None
     report = compare_outputs(network(), X, network(is_frozen=True), y=Y)
-    assert report.step["stem/kernel"].gradient.how == "trained here only"
+    assert report.step["stem/kernel"].gradient.detail == "trained here only"
 
 
 def test_without_an_update_nothing_is_said_of_it():
     model, x, y = clean("accumulated")
     step = assert_compared(model, x, y)
-    assert {row.update.how for row in step.rows} == {"the first step makes no update"}
+    assert {row.update.detail for row in step.rows} == {"the first step makes no update"}
     model.compile("adam", "mse")
     report = compare_outputs(model, x, clean("accumulated")[0], y=y)
     assert not report.ok
@@ -150,7 +150,7 @@ def test_the_weights_of_an_adapter_are_compared():
     model, x, y = clean("adapted")
     step = assert_compared(model, x, y)
     assert step["hidden/kernel"].kind == "frozen"
-    assert step["hidden/lora_kernel_b"].gradient.answer == "equal"
+    assert step["hidden/lora_kernel_b"].gradient.status == "equal"
 
 
 @pytest.mark.parametrize("is_compiled", [True, False])
@@ -166,7 +166,7 @@ def test_a_loss_scale_is_taken_out():
     plain = network(optimizer=keras.optimizers.SGD(0.1))
     scaled = network(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
     report = compare_outputs(scaled, X, plain, y=Y)
-    assert all(row.answer == "equal" for row in report.step.rows)
+    assert all(row.status == "equal" for row in report.step.rows)
     assert report.step.settings == ["optimizer: scales the loss: True here, False there"]
 
 
@@ -184,7 +184,7 @@ def test_an_optimizer_without_a_copy_leaves_updates_out():
 
     model = network(optimizer=Halving(0.25))
     step = assert_compared(model, X, Y)
-    reasons = {row.update.how for row in step.rows if row.kind == "trained"}
+    reasons = {row.update.detail for row in step.rows if row.kind == "trained"}
     assert reasons == {"there is no copy of the optimizer, whose config lacks share"}
 
 
@@ -273,8 +273,8 @@ def test_a_loss_of_its_own_counts():
     other = of_dense(loss="mae")
     other.set_weights(own.get_weights())
     report = compare_outputs(own, X, other, y=Y)
-    assert report.step.loss.answer == "equal"
-    assert all(row.answer == "equal" for row in report.step.rows)
+    assert report.step.loss.status == "equal"
+    assert all(row.status == "equal" for row in report.step.rows)
 
 
 def test_y_needs_a_compiled_model_and_a_recorded_step():
@@ -309,8 +309,8 @@ def test_one_random_output_of_two_is_enough():
 
 def test_a_model_without_an_optimizer_has_gradients_alone():
     step = assert_compared(of_dense(optimizer=None), X, Y)
-    assert {row.gradient.answer for row in step.rows} == {"equal"}
-    assert {row.update.how for row in step.rows} == {"the model has no optimizer"}
+    assert {row.gradient.status for row in step.rows} == {"equal"}
+    assert {row.update.detail for row in step.rows} == {"the model has no optimizer"}
 
 
 def test_an_update_of_one_spacing_of_a_float_more_differs():
@@ -323,7 +323,7 @@ def test_an_update_of_one_spacing_of_a_float_more_differs():
     x = np.ones((2, 1), "float32")
     for spacings, answer in ((1, "equal"), (2, "differs")):
         report = compare_outputs(stepping(1), x, stepping(spacings), y=x)
-        assert report.step["dense/kernel"].update.answer == answer
+        assert report.step["dense/kernel"].update.status == answer
 
 
 @pytest.mark.every_backend
@@ -334,14 +334,16 @@ def test_rows_that_tensorflow_adds_after_the_optimizer_are_not_compared_elsewher
     x, y = np.array([[0, 0, 1, 2], [2, 3, 4, 5]]), np.random.default_rng(1).normal(size=(2, 4)).astype("float32")
     recorded = record_outputs(model, x, y)
     recorded.save(tmp_path / "step.npz")
-    assert compare_outputs(model, x, tmp_path / "step.npz", y=y).step["table/embeddings"].update.answer == "equal"
+    assert compare_outputs(model, x, tmp_path / "step.npz", y=y).step["table/embeddings"].update.status == "equal"
     (weight,) = recorded.step.weights
     assert weight.has_row_gradients == (BACKEND == "tensorflow")
     elsewhere = dataclasses.replace(weight, has_row_gradients=not weight.has_row_gradients)
     recorded.step = dataclasses.replace(recorded.step, weights=[elsewhere])
     report = compare_outputs(model, x, recorded, y=y)
     row = report.step["table/embeddings"]
-    assert (row.gradient.answer, row.update.answer) == ("equal", "not compared")
-    assert row.update.how.startswith("rows are added after the optimizer on TensorFlow: docs/first_step.md#embeddings")
+    assert (row.gradient.status, row.update.status) == ("equal", "not compared")
+    assert row.update.detail.startswith(
+        "rows are added after the optimizer on TensorFlow: docs/first_step.md#embeddings"
+    )
     assert report.ok
     assert "of 1 weight not all was compared" in report.summary

@@ -151,7 +151,7 @@ def test_the_maker_of_inputs_that_differ_by_half_the_tolerance_is_named():
     other = changed(changed(gated(), "gate", 4e-6), "down", 4e-6)
     report = compare_outputs(gated(), X, other)
     assert report.first.path == "gate"
-    assert report.first.how == "above half the tolerance"
+    assert report.first.detail == "above half the tolerance"
     assert report.problems[0] is report.first
 
 

@@ -153,5 +153,5 @@ def test_the_empty_name_is_a_model_with_weights_of_its_own():
         one.compile("sgd", "mse")
     report = compare_outputs(model, x, other, y=y, names={"dense": ""})
     assert report.ok, str(report)
-    assert report["dense"].answer == "equal"
-    assert report.step["dense/kernel"].gradient.answer == "equal"
+    assert report["dense"].status == "equal"
+    assert report.step["dense/kernel"].gradient.status == "equal"

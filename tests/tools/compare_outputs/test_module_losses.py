@@ -110,6 +110,6 @@ def test_equal_losses_have_no_cause(loss, loss_there, y):
 def test_a_setting_that_this_batch_does_not_show_makes_later_steps_differ():
     # No error reaches either delta.
     step = compare(losses.Huber(100.0), NN.HuberLoss(delta=50.0), ONE_HOT)
-    assert step.loss.answer == "equal"
+    assert step.loss.status == "equal"
     assert not step.ok
     assert step.summary.startswith("The first step is equal, later ones are not: delta of the loss: 100 here, 50 there")

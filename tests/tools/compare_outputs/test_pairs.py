@@ -61,8 +61,8 @@ def heads(names, changes=()):
 def test_outputs_of_other_names_are_compared_by_the_least_difference():
     report = compare_outputs(heads(["scores", "boxes"]), X, heads(["cls", "box"]))
     assert report.ok
-    assert sorted(report.rows[-1].how.split(", ")) == ["boxes with box", "scores with cls"]
-    assert f"net was compared by {report.rows[-1].how}." in " ".join(str(report).split())
+    assert sorted(report.rows[-1].detail.split(", ")) == ["boxes with box", "scores with cls"]
+    assert f"net was compared by {report.rows[-1].detail}." in " ".join(str(report).split())
     report = compare_outputs(heads(["scores", "boxes"]), X, heads(None))
     assert report.ok
     report = compare_outputs(heads(["cls", "box"]), X, heads(["box", "cls"]))
@@ -75,10 +75,10 @@ def test_an_output_without_a_partner_is_named():
     part = keras.Model(whole.inputs, {"scores": whole.get_layer("cls").output}, name="net")
     report = compare_outputs(part, X, whole)
     assert report.ok
-    assert report.rows[-1].how == "only there: box"
+    assert report.rows[-1].detail == "only there: box"
     report = compare_outputs(whole, X, record_outputs(part, X))
     assert not report.ok
-    assert "box: no output there, (5, 3) here" in report.rows[-1].how
+    assert "box: no output there, (5, 3) here" in report.rows[-1].detail
 
 
 def test_int32_and_int64_are_compared():

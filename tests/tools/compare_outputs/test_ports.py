@@ -254,7 +254,7 @@ def test_a_pooling_of_another_shape_is_a_suspect():
     report = ported(parts, IMAGES)
     assert report.first.path == "mean"
     assert report.between == (("conv",), ("pool",), ("pool",))
-    assert report["pool"].how == "other shape: (3, 7, 7, 8) here, (3, 8, 8, 8) there"
+    assert report["pool"].detail == "other shape: (3, 7, 7, 8) here, (3, 8, 8, 8) there"
 
 
 @pytest.mark.parametrize("is_turned", [True, False])

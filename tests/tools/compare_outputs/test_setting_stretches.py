@@ -595,11 +595,11 @@ def test_settings_of_training_count_if_the_first_step_was_compared():
     report = keras_initx.port_report(model, module, inputs, names=names)
     setting = "kernel_constraint: MaxNorm(max_value=50.0, axis=0) here, None there (between)"
     assert report.ok
-    assert report.verdict == f"The port is equal: weights, outputs; in training these differ: {setting}."
+    assert report.summary == f"The port is equal: weights, outputs; in training these differ: {setting}."
     y = np.zeros((4, 6, 3), "float32")
     report = keras_initx.port_report(model, module, inputs, y, names=names, loss=nn.MSELoss())
     assert not report.ok
-    assert report.verdict == f"The port differs: in later steps, {setting}."
+    assert report.summary == f"The port differs: in later steps, {setting}."
 
 
 def test_a_setting_that_changes_other_outputs_makes_a_port_differ():
@@ -607,15 +607,15 @@ def test_a_setting_that_changes_other_outputs_makes_a_port_differ():
     report = keras_initx.port_report(model, module, {"model": STEPS, "module": torch.as_tensor(STEPS)}, names=names)
     assert report.outputs.first is None
     assert not report.ok
-    assert report["outputs"].answer == "differs"
-    assert report.verdict == "The port differs: max_value: None here, 6 there (between)."
+    assert report["outputs"].status == "differs"
+    assert report.summary == "The port differs: max_value: None here, 6 there (between)."
 
 
 def test_what_one_framework_has_is_told_once_and_is_no_difference():
     model, module, names = port(layers.Embedding(20, 8, name="between"), nn.Embedding(20, 8, padding_idx=0), WORDS)
     report = keras_initx.port_report(model, module, WORDS, names=names)
     assert report.ok
-    assert report.verdict == "The port is equal: weights, outputs."
+    assert report.summary == "The port is equal: weights, outputs."
     assert str(report).count("padding_idx=0 there: torch never trains this row") == 1
 
 
@@ -642,6 +642,6 @@ LABELS = DRAWS.integers(0, 3, (4, 6))
 def test_a_mask_in_the_loss_is_a_reason_of_another_loss():
     model, module = tagger(is_masked=True)
     report = keras_initx.port_report(model, module, PADDED, LABELS, loss=cross_entropy)
-    assert "losses of Keras leave out 8 of 24 positions, losses of torch count them" in report.verdict
+    assert "losses of Keras leave out 8 of 24 positions, losses of torch count them" in report.summary
     model, module = tagger(is_masked=False)
     assert keras_initx.port_report(model, module, PADDED, LABELS, loss=cross_entropy).ok

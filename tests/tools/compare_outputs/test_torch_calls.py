@@ -100,7 +100,7 @@ def recorded(module):
 def test_a_network_is_compared_with_its_axes_moved(module, recorded):
     report = compare_outputs(loaded(resnet(), module), IMAGES, recorded, names=NAMES)
     assert report.ok
-    how = {row.path: row.how for row in report.rows if row.answer == "equal"}
+    how = {row.path: row.detail for row in report.rows if row.status == "equal"}
     assert how == {
         **dict.fromkeys(["stem", "pool", "block_0_conv_1", "block_0_norm_1"], "axes moved: channels first"),
         **dict.fromkeys(["block_0_conv_2", "block_0_norm_2", "block_0_relu_2"], "axes moved: channels first"),
@@ -202,7 +202,7 @@ def test_an_encoder_leaves_its_fused_path_and_is_compared():
     recorded = record_outputs(module, {"src": tokens, "src_key_padding_mask": ~is_word})
     report = compare_outputs(model, [tokens, is_word], recorded, names=names)
     assert report.ok
-    assert [row.answer for row in report.rows if row.path in ("attention_1", "norm_1_2")] == ["equal", "equal"]
+    assert [row.status for row in report.rows if row.path in ("attention_1", "norm_1_2")] == ["equal", "equal"]
     unmasked = record_outputs(module, {"src": tokens})
     report = compare_outputs(model, [tokens, is_word], unmasked, names=names)
     assert report.first.path == "attention_0"
@@ -222,7 +222,7 @@ def test_time_may_be_before_the_batch():
     recorded = record_outputs(module, np.swapaxes(tokens, 0, 1))
     report = compare_outputs(model, [tokens, np.ones((3, 6), bool)], recorded, names=names)
     assert report.ok
-    assert report.rows[-1].how == "axes moved: time before the batch"
+    assert report.rows[-1].detail == "axes moved: time before the batch"
 
 
 def test_a_module_in_16_bits_is_compared_with_one_of_keras():
@@ -259,7 +259,7 @@ def test_layers_that_a_module_computes_together_are_not_compared_with_it():
     x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
     report = compare_outputs(model, x, record_outputs(module, x), names=names)
     assert report.ok, str(report)
-    assert report["first"].how == "rnn there computes it together with second"
+    assert report["first"].detail == "rnn there computes it together with second"
     model.get_layer("first").cell.bias.assign(np.ones((2, 12)))
     assert not compare_outputs(model, x, record_outputs(module, x), names=names).ok
 
@@ -297,11 +297,11 @@ def test_the_empty_name_is_the_module_itself(name, tmp_path):
     inputs = {"model": x, "module": move(x)}
     report = keras_initx.port_report(model, module, inputs, names=names)
     assert report.ok, str(report)
-    assert report.outputs["layer"].answer == "equal"
+    assert report.outputs["layer"].status == "equal"
     weight = model.get_layer("layer").weights[0]
     weight.assign(2 * weight.value)
     report = keras_initx.port_report(model, module, inputs, names=names)
-    assert report["weights"].answer == "differs"
+    assert report["weights"].status == "differs"
     assert report.outputs.first.path == "layer"
 
 
@@ -316,5 +316,5 @@ def test_the_empty_name_begins_the_names_of_what_is_recorded_inside():
     # The module has more layers than the body, so they are not compared with each other.
     report = compare_outputs(model, x, record_outputs(module, x), names=names)
     assert report.ok, str(report)
-    assert report["body"].answer == "not compared"
-    assert report["body/0"].answer == "equal"
+    assert report["body"].status == "not compared"
+    assert report["body/0"].status == "equal"

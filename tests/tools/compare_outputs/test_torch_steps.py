@@ -56,9 +56,9 @@ def test_a_step_of_a_right_port_is_equal_whatever_the_optimizer_is(name, tmp_pat
     report = port.compared(tmp_path / "step.npz", keras.optimizers.Adam(0.1, clipnorm=1e-3))
     assert report.ok, str(report)
     step = report.step
-    assert {row.gradient.answer for row in step.rows if row.kind == "trained"} == {"equal"}
+    assert {row.gradient.status for row in step.rows if row.kind == "trained"} == {"equal"}
     assert {row.update for row in step.rows if row.kind == "trained"} == {None}
-    explained = [row.path for row in step.rows if row.answer == "explained"]
+    explained = [row.path for row in step.rows if row.status == "explained"]
     assert explained == (["bn/moving_variance"] if name == "convolution" else [])
     reason = f" but for what the frameworks do differently: {VARIANCE}" if explained else ""
     assert step.summary == f"The first step is equal{reason}."
@@ -78,8 +78,8 @@ def test_a_variance_that_differs_in_more_is_not_explained(momentum):
     if momentum == 0.1:
         port.module.bn.register_forward_hook(shrink_variance)
     step = port.compared(port.recorded()).step
-    assert step["bn/moving_variance"].answer == "differs"
-    assert (step["bn/moving_mean"].answer == "differs") == (momentum != 0.1)
+    assert step["bn/moving_variance"].status == "differs"
+    assert (step["bn/moving_mean"].status == "differs") == (momentum != 0.1)
     assert not step.ok
 
 
@@ -106,7 +106,7 @@ def test_weights_that_only_the_module_trains_differ():
     port = Port("block")
     port.model.get_layer("norm2").trainable = False
     step = port.compared(port.recorded()).step
-    assert step["norm2/gamma"].gradient.how == "trained there only"
+    assert step["norm2/gamma"].gradient.detail == "trained there only"
     assert not step.ok
 
 
@@ -239,8 +239,8 @@ def test_names_may_be_those_of_weights_with_parts_of_arrays():
     recorded = record_outputs(module, x, y, loss=nn.MSELoss())
     report = compare_outputs(model, x, recorded, y=y, names={**names, "tanh": "act"})
     assert report.step.ok, str(report.step)
-    assert [row.gradient.answer for row in report.step.rows] == ["equal"] * 3
-    like = {row.path: row.like for row in report.rows if row.answer == "equal"}
+    assert [row.gradient.status for row in report.step.rows] == ["equal"] * 3
+    like = {row.path: row.like for row in report.rows if row.status == "equal"}
     assert like == {"tanh": "act", "out": "head", "net": "Fused"}
 
 
@@ -248,16 +248,16 @@ def test_a_function_that_computes_values_has_no_gradients():
     port = Port("dense")
     names = {"fc1/kernel": ("fc1.weight", lambda array: 2 * array.T), "fc1/bias": "fc1.bias", "fc2": "fc2"}
     step = port.compared(port.recorded(), names=names).step
-    assert step["fc1/kernel"].gradient.how == "it is computed of fc1.weight"
-    assert step["fc2/kernel"].gradient.answer == "equal"
+    assert step["fc1/kernel"].gradient.detail == "it is computed of fc1.weight"
+    assert step["fc2/kernel"].gradient.status == "equal"
 
 
 def test_weights_that_torch_computes_are_not_compared():
     port = Port("dense")
     nn.utils.parametrizations.weight_norm(port.module.fc1)
     step = port.compared(port.recorded()).step
-    assert step["fc1/kernel"].gradient.how.startswith("it is computed of fc1.parametrizations")
-    assert step["fc1/bias"].gradient.answer == "equal"
+    assert step["fc1/kernel"].gradient.detail.startswith("it is computed of fc1.parametrizations")
+    assert step["fc1/bias"].gradient.status == "equal"
 
 
 @pytest.mark.parametrize("name", often(["block", "embedded", "lstm"], ["embedded"]))
@@ -268,8 +268,8 @@ def test_of_large_modules_some_values_are_compared(monkeypatch, name):
     recorded = port.recorded()
     assert not recorded.step.is_whole
     step = port.compared(recorded).step
-    assert step.loss.answer == "equal"
-    assert all(row.gradient.answer == "equal" for row in step.rows)
+    assert step.loss.status == "equal"
+    assert all(row.gradient.status == "equal" for row in step.rows)
     assert step.ok
     port.model.get_layer("fc2" if name == "block" else "fc").trainable = False
     assert not port.compared(recorded).step.ok
@@ -350,7 +350,7 @@ def test_a_module_inside_of_a_model_has_the_names_of_the_module():
     recorded = record_outputs(nn.ModuleDict({"inner": module}).inner, port.x, port.y, loss=nn.MSELoss())
     step = compare_outputs(model, port.x, recorded, y=port.y, names={"inner/*": "{0}"}).step
     assert step.ok, str(step)
-    assert {row.gradient.answer for row in step.rows if row.kind == "trained"} == {"equal"}
+    assert {row.gradient.status for row in step.rows if row.kind == "trained"} == {"equal"}
 
 
 @pytest.mark.rare
@@ -431,7 +431,7 @@ def test_a_file_of_torch_is_compared_on_every_backend(tmp_path, factor):
     )
     RecordedOutputs(here.calls, "torch", "", there).save(tmp_path / "torch.npz")
     step = compare_outputs(model, x, tmp_path / "torch.npz", y=y).step
-    assert {row.gradient.answer for row in step.rows} == {"equal" if factor == 1 else "differs"}
+    assert {row.gradient.status for row in step.rows} == {"equal" if factor == 1 else "differs"}
     assert [row.like for row in step.rows] == ["fc.weight", "fc.bias"]
     assert step.ok is (factor == 1)
 
@@ -458,7 +458,7 @@ def test_arrays_with_the_axes_of_keras_have_a_first_step_too():
     recorded = record_outputs(module, x, y, loss=nn.MSELoss())
     report = compare_outputs(model, x, recorded, y=y, layout="keras")
     assert report.ok, str(report)
-    assert [row.gradient.answer for row in report.step.rows] == ["equal"] * 2
+    assert [row.gradient.status for row in report.step.rows] == ["equal"] * 2
     # With the axes of torch, the array does not fit.
     assert "not all was compared" in str(compare_outputs(model, x, recorded, y=y).step)
     assert keras_initx.port_report(model, module, x, y, loaded=loaded, loss=nn.MSELoss()).ok

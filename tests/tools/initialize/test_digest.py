@@ -152,3 +152,11 @@ def test_equal_seeds_of_two_weights_are_refused():
     with pytest.raises(ValueError, match=re.escape(message)):
         initialize(model, seed=0)
     assert len(initialize(model, seed=1).rows) == 4
+
+
+def test_a_file_has_other_names_and_is_loaded_first(tmp_path):
+    path = tmp_path / "model.keras"
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(path)
+    for given in (path, str(path)):
+        with pytest.raises(TypeError, match=r"load it, `keras\.saving\.load_model\(path\)`"):
+            weights_digest(given)

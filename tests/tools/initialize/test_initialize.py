@@ -345,9 +345,15 @@ def test_what_torch_computes_a_weight_from_is_refused_with_the_weight_in_use(kin
     with pytest.raises(ValueError, match=r"from which torch computes '0\.weight'") as error:
         initialize(model, {"*": "zeros"}, seed=0)
     (left,) = re.findall(r"write (\{.*: None\}) before other rules", str(error.value))
-    (path,) = ast.literal_eval(left)
-    assert f" for {path!r}, the parameter" in str(error.value)
-    initialize(model, {path: None}, seed=0, dry_run=True)
+    rules = ast.literal_eval(left)
+    assert f" for {next(iter(rules))!r}, the parameter" in str(error.value)
+    assert str(error.value).endswith(". A rule may draw 'net/0.bias'")
+    drawn = initialize(model, {**rules, "*": "zeros"}, seed=0, dry_run=True)
+    assert len(drawn.left) == len(rules) == len(drawn.rows) - 1
+    with pytest.raises(
+        ValueError, match=r"matches none, since torch computes 'net/0\.weight' from 'net/0\..*'net/0\.bias'"
+    ):
+        initialize(model, {"net/0.weight": "he_normal"}, seed=0)
     assert all(torch.equal(module.state_dict()[name], value) for name, value in before.items())
     plan = initialize(model, {"net/0.bias": "ones"}, seed=0)
     assert module[0].bias.tolist() == [1, 1, 1]

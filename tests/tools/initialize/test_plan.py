@@ -168,7 +168,7 @@ def test_a_seed_is_refused_with_a_plan(path):
 
 
 def off(weights, plan):
-    return {row.path: (row.verdict, row.evidence) for row in keras_initx.audit(weights, plan).problems}
+    return {row.path: (row.status, row.detail) for row in keras_initx.audit(weights, plan).problems}
 
 
 def change_one_value(model, path):
@@ -198,7 +198,7 @@ def test_an_audit_finds_a_line_that_was_edited(path):
     model = network()
     saved(path, model, {"grouped/kernel": "initx.random_normal"}, seed=4)
     changed(path, lambda plan: plan["weights"][2]["initializer"]["config"].update(stddev=0.5))
-    assert [(row.path, row.verdict) for row in keras_initx.audit(model, path).problems] == [("grouped/kernel", "scale")]
+    assert [(row.path, row.status) for row in keras_initx.audit(model, path).problems] == [("grouped/kernel", "scale")]
     saved(path, model, seed=4)
     changed(path, lambda plan: plan["weights"][2].update(digest="0" * 32))
     assert off(model, path)["grouped/kernel"][1].endswith(f", and {'0' * 32} in the plan")
@@ -226,7 +226,7 @@ def test_arrays_are_compared_with_the_lines_of_their_names(tmp_path, path, mark)
     found[f"hidden{mark}kernel"] = found[f"hidden{mark}kernel"].astype("float16")
     assert off(found, path) == {f"hidden{mark}kernel": ("bits", "float16, and float32 in the plan")}
     (row,) = keras_initx.audit(found, path).not_compared
-    assert (row.path, row.reason) == ("step", "not in the plan")
+    assert (row.path, row.detail) == ("step", "not in the plan")
 
 
 def test_an_audit_refuses_a_plan_of_other_weights(path):

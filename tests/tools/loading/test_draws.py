@@ -212,3 +212,20 @@ def test_values_that_are_loaded_where_nobody_sees_it_are_no_draw():
         module.head.weight.detach().numpy()[:] = 2
         module.head.bias.data[:] = module.head.bias.new_ones(4)
     assert loaded.ok
+
+
+@pytest.mark.parametrize("by", ["torch", "keras"])
+def test_a_module_in_two_wrappers_is_drawn_in_both(by):
+    from torch import nn
+
+    module = nn.Linear(4, 4)
+    model = keras.Sequential([layers.TorchModuleWrapper(module, name=name) for name in "ab"])
+    model(keras.ops.ones((2, 4)))
+    kernel = model.layers[0].weights[0]
+    with keras_initx.loading(model) as loaded:
+        module.load_state_dict(nn.Linear(4, 4).state_dict())
+        if by == "torch":
+            nn.init.xavier_uniform_(module.weight)
+        else:
+            kernel.assign(keras.initializers.HeNormal()((4, 4)))
+    assert loaded.missed == ["a/weight", "b/weight"]

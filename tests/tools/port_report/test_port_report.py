@@ -32,9 +32,9 @@ def equal():
 
 def test_a_port_that_is_right_is_equal(equal):
     assert equal.ok
-    assert equal.verdict == "The port is equal: weights, outputs."
-    assert equal.to_markdown().splitlines()[0] == f"**{equal.verdict}**"
-    assert str(equal).splitlines()[0] == equal.verdict
+    assert equal.summary == "The port is equal: weights, outputs."
+    assert equal.to_markdown().splitlines()[0] == f"**{equal.summary}**"
+    assert str(equal).splitlines()[0] == equal.summary
 
 
 def test_the_text_of_a_right_port_is_short(equal, monkeypatch):
@@ -75,7 +75,7 @@ def test_numbers_are_those_that_reviewers_compare_with(equal):
     (agreement,) = equal.agreements
     assert agreement.largest_difference < 1e-5
     assert equal["largest difference"].text.endswith("below 1e-4.")
-    assert equal["loss and gradients"].answer == "not compared"
+    assert equal["loss and gradients"].status == "not compared"
 
 
 def test_both_sides_say_what_has_computed_them(equal):
@@ -90,7 +90,7 @@ def test_both_sides_say_what_has_computed_them(equal):
 def test_json_has_everything(equal):
     content = json.loads(equal.to_json())
     assert content["ok"] is True
-    assert content["summary"] == equal.verdict
+    assert content["summary"] == equal.summary
     assert [row["path"] for row in content["rows"]][:2] == ["weights", "outputs"]
     assert {row["path"] for row in content["weights"]} == {row.path for row in equal.weights.rows}
     assert content["outputs"]["rows"][-1]["is_model"]
@@ -143,7 +143,7 @@ def test_a_weight_with_other_values_is_named_with_the_cause(plant, weight, cause
     assert "**The port differs: " in first
     assert f"first {weight}" in first
     assert cause in first
-    assert report["outputs"].answer == "differs"
+    assert report["outputs"].status == "differs"
     assert not report.ok
 
 
@@ -163,7 +163,7 @@ def test_code_that_computes_something_else_is_named_with_the_layer(options, said
     first, *_ = report.to_markdown().splitlines()
     assert first.startswith("**The port differs: the outputs of ")
     assert said in first.replace("\\", "")
-    assert report["weights"].answer == "equal"
+    assert report["weights"].status == "equal"
     if "scale" in options or "residual" in options:
         place = "It arises between query, key (equal) and norm (its inputs differ): in attention here."
         assert place in report.to_markdown()
@@ -187,7 +187,7 @@ def test_a_setting_that_this_batch_does_not_show_is_named(options, setting):
         names={**NAMES, "dropout": "dropout"},
     )
     assert report.ok
-    assert setting in report.verdict
+    assert setting in report.summary
     assert setting in report.to_markdown().replace("\\", "")
 
 
@@ -285,7 +285,7 @@ def test_names_may_be_those_that_a_user_has_given(first):
     loaded = keras_initx.load_pretrained(model, source.state_dict(), names, layout="torch")
     for options in ({"loaded": loaded}, {"names": names}):
         report = keras_initx.port_report(model, source, {"model": x, "module": torch.as_tensor(x)}, **options)
-        assert report.verdict == "The port is equal: weights, outputs."
+        assert report.summary == "The port is equal: weights, outputs."
     with pytest.raises(ValueError, match=r"Each of `names` must match .* Received: 'lstm_7', which matches none"):
         keras_initx.port_report(model, source, x, names={**names, "lstm_7": "lstm"})
 
@@ -298,8 +298,8 @@ def test_a_resized_weight_is_not_compared():
     report = keras_initx.load_pretrained(model, source.state_dict(), **options)
     tokens = {"model": TOKENS % 6, "module": torch.as_tensor(TOKENS % 6)}
     report = keras_initx.port_report(model, source, tokens, loaded=report)
-    assert report.weights.rows[0].answer == "not compared"
-    assert report.verdict.startswith("The port is not known to be equal: 1 weight not compared, first words/embeddings")
+    assert report.weights.rows[0].status == "not compared"
+    assert report.summary.startswith("The port is not known to be equal: 1 weight not compared, first words/embeddings")
 
 
 @rare
@@ -324,5 +324,5 @@ def test_in_16_bits_weights_are_compared_as_they_are_rounded():
         {"model": TOKENS, "module": torch.as_tensor(TOKENS)},
         names=NAMES,
     ).weights
-    assert {row.answer for row in weights.rows} == {"equal"}
+    assert {row.status for row in weights.rows} == {"equal"}
     assert keras.backend.standardize_dtype(model.weights[0].dtype) == "bfloat16"

@@ -29,7 +29,7 @@ def test_a_right_port_is_equal_whatever_its_optimizer_is(name):
             "The port is equal but for what the frameworks do differently: torch divides the variance of a batch by "
             "n - 1, and Keras by n, with n = 200 (bn/moving_variance)."
         )
-    assert (report["loss and gradients"].answer, report.verdict) == (answer, verdict)
+    assert (report["loss and gradients"].status, report.summary) == (answer, verdict)
     assert len(str(report).splitlines()) <= 10
     last = " ".join(str(report).splitlines()[-3:])
     assert "The optimizers were not compared." in last
@@ -42,8 +42,8 @@ def test_a_wrong_momentum_is_named():
     port.model.compile("sgd", "mse")
     report = report_on(port)
     assert not report.ok
-    assert report.verdict.startswith("The port differs: in the first step, bn/moving_mean: update: 1/10 of those there")
-    assert report.verdict.endswith("; in training these differ: momentum: 0.99 here, 0.9 there (bn).")
+    assert report.summary.startswith("The port differs: in the first step, bn/moving_mean: update: 1/10 of those there")
+    assert report.summary.endswith("; in training these differ: momentum: 0.99 here, 0.9 there (bn).")
 
 
 def freeze(port):
@@ -69,7 +69,7 @@ def test_a_fault_of_training_is_named(loss, plant, said):
     port.model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
     report = report_on(port, loss=loss)
     assert not report.ok
-    assert report["outputs"].answer == "equal"
+    assert report["outputs"].status == "equal"
     text = report.to_markdown().replace("\\", "")
     assert text.startswith("**The port differs: in the first step")
     assert said in text, text
@@ -119,8 +119,8 @@ def test_a_module_that_draws_is_not_compared():
         names={"fc*": "0.fc{0}"},
         loss=torch.nn.functional.mse_loss,
     )
-    assert report["loss and gradients"].answer == "not compared"
-    assert report.verdict.startswith(
+    assert report["loss and gradients"].status == "not compared"
+    assert report.summary.startswith(
         "The port is not known to be equal: the first step was not compared: the module draws"
     )
     assert np.isfinite(report.agreements[0].largest_difference)
@@ -140,7 +140,7 @@ def test_a_step_without_dropout_is_said_to_be_one_and_its_rates_are_compared(nam
         keras_initx.load_pretrained(port.model, module.state_dict(), layout="torch")
         port.model.compile("sgd", "mse")
         port.module = module
-        verdicts.append(report_on(port).verdict)
+        verdicts.append(report_on(port).summary)
     right = "The port is equal: weights, outputs, loss and gradients; dropout was off"
     assert verdicts[0] == f"{right}."
     names = "drop" if name == "drop" else "dropout and drop"

@@ -75,7 +75,7 @@ TIED_HERE = (
 def test_a_table_that_is_tied_on_one_side_alone_is_told(is_tied, make, end):
     report = report_on(make(), WordModel(is_tied=is_tied))
     assert report.ok  # its outputs are equal
-    assert report.verdict == f"The port is equal: weights, outputs; {end}"
+    assert report.summary == f"The port is equal: weights, outputs; {end}"
     (tie,) = report.weights.ties
     assert tie.sources == ("embed.weight", "head.weight")
 
@@ -86,10 +86,10 @@ def test_a_table_that_is_tied_on_one_side_alone_is_told(is_tied, make, end):
 )
 def test_nothing_is_told_if_both_sides_have_as_many(is_tied, make):
     report = report_on(make(), WordModel(is_tied=is_tied))
-    assert report.verdict == "The port is equal: weights, outputs."
+    assert report.summary == "The port is equal: weights, outputs."
     assert report.weights.ties == []
     assert report.weights.unused == {}  # `head.weight` is another name of the table
-    assert report["weights"].text.startswith(f"{len(report.weights.rows)} of ")
+    assert report["weights"].detail.startswith(f"{len(report.weights.rows)} of ")
     (count,) = [count for count in report.weights.counts if count.kind == "trained parameters"]
     assert count.model == count.module
 
@@ -103,8 +103,8 @@ def test_with_targets_a_tie_on_one_side_counts():
 
     report = report_on(model, WordModel(is_tied=True), TOKENS, loss=loss)
     assert not report.ok
-    assert report.verdict.startswith("The port differs: in the first step, head/kernel: gradient")
-    assert report.verdict.endswith(TIED_THERE)
+    assert report.summary.startswith("The port differs: in the first step, head/kernel: gradient")
+    assert report.summary.endswith(TIED_THERE)
     assert report.weights.ties[0].text in [problem.text for problem in report.problems]
 
 
@@ -128,12 +128,13 @@ def test_a_layer_that_is_used_twice_there_and_two_layers_here_are_told(count):
     texts = [tie.text for tie in report.weights.ties]
     if count == 1:
         assert texts == []
-        assert report.verdict == "The port is equal: weights, outputs."
+        assert report.summary == "The port is equal: weights, outputs."
     else:
         assert texts[0] == (
             "fc.weight is one parameter there and 2 weights here, fc/kernel and fc_b/kernel, which part at the first "
             "update"
         )
+        assert report.summary.endswith("at the first update; the same holds for 1 parameter more.")
 
 
 def test_parts_of_one_parameter_are_no_tie():
@@ -153,5 +154,5 @@ def test_parts_of_one_parameter_are_no_tie():
     for name, part in (("q", np.s_[:WIDTH]), ("k", np.s_[WIDTH:])):
         names |= {f"{name}/kernel": ("qkv.weight", part), f"{name}/bias": ("qkv.bias", part)}
     report = report_on(model, Fused(), x=X, names=names)
-    assert report.verdict == "The port is equal: weights, outputs."
+    assert report.summary == "The port is equal: weights, outputs."
     assert report.weights.ties == []

@@ -285,7 +285,7 @@ def _find_last_constant(calls: Sequence[_RecordedCall], diagnosis: Diagnosis) ->
             differing.add(call.operation)
     for call in reversed(calls):
         operation = call.operation
-        if operation is diagnosis.model:
+        if operation is diagnosis.model or call.inputs is None or call.outputs is None:
             continue
         if call.is_constant and operation not in differing:
             title = f"the operation {type(operation).__name__}"

@@ -65,8 +65,8 @@ def exploding(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
 
     Reported if:
         - The standard deviation of a signal is above {EXPLODING:g}, or a value is not finite.
-        - The norm of a gradient is above {EXPLODING_GRADIENT:g}, or not finite, and neither a signal
-          nor the loss is reported as an error.
+        - The norm of a gradient is above {EXPLODING_GRADIENT:g}, or not finite, and no signal and no
+          loss is reported as an error.
         - A trained kernel gives arguments to a sine, or another function that repeats, which turns
           around more than {TURNS} times within their standard deviation.
 
