@@ -5,6 +5,10 @@
 
 /** What people search for and headings do not have, by the page that answers. */
 const PHRASES = {
+  ci: [
+    "ci",
+    "github actions",
+  ],
   coming_from: [
     "kaiming",
     "kaiming_normal",
@@ -24,10 +28,9 @@ const PHRASES = {
     "sharding",
     "tpu",
   ],
-  initializers: [
-    "export",
-    "onnx",
-    "save",
+  fine_tuning: [
+    "fine-tuning",
+    "transfer learning",
   ],
   index: [
     "getting started",
@@ -36,21 +39,77 @@ const PHRASES = {
     "quickstart",
     "tutorial",
   ],
-  own_initializer: [
-    "custom initializer",
-    "subclass",
+  initializers: [
+    "ema",
+    "export",
+    "lstm forget gate",
+    "onnx",
+    "orthogonal",
+    "save",
+    "sparse",
   ],
   load_pretrained: [
     "hugging face",
     "huggingface",
     "load weights",
+    "lora",
+    "pretrained",
+    "safetensors",
+    "torch weights",
     "weight norm",
     "weight normalization",
   ],
+  mup: [
+    "learning rate transfer",
+    "mup",
+    "µp",
+  ],
+  own_initializer: [
+    "custom initializer",
+    "subclass",
+  ],
+  port_from_torch: [
+    "notebook",
+  ],
+  problems: [
+    "dead relu",
+    "dead units",
+    "nan",
+  ],
+  random_restarts: [
+    "restart",
+    "restarts",
+  ],
+  results: [
+    "csv",
+    "dataframe",
+    "json",
+    "pandas",
+  ],
+  save_pretrained: [
+    "torch weights",
+  ],
   seeds: [
     "random seed",
+    "reproducibility",
+    "reproducible",
     "seed",
     "seeds",
+  ],
+  symptoms: [
+    "freeze",
+    "freezing",
+    "frozen",
+    "nan",
+  ],
+  training: [
+    "dropout",
+    "weight decay",
+  ],
+  trouble: [
+    "freeze",
+    "freezing",
+    "frozen",
   ],
   versions: [
     "bf16",
@@ -64,16 +123,6 @@ const PHRASES = {
     "keras 2",
     "mixed precision",
     "tf.keras",
-  ],
-  symptoms: [
-    "freeze",
-    "freezing",
-    "frozen",
-  ],
-  trouble: [
-    "freeze",
-    "freezing",
-    "frozen",
   ],
 };
 

@@ -114,32 +114,10 @@ def versions():
     return _rows(("", "oldest", "newest tested"), rows)
 
 
-def sessions():
-    """Return the table of the sessions that plain `nox` leaves out."""
-    rows = [
-        (f"`nox -s {name}`", ast.get_docstring(function).splitlines()[0])
-        for name, function in _sessions().items()
-        if any("release" in ast.unparse(decorator) for decorator in function.decorator_list)
-    ]
-    return _rows(("session", "what it does"), rows)
-
-
 def _sessions():
     """Return the functions of `noxfile.py` by name."""
     body = ast.parse((DOCS.parent / "noxfile.py").read_text()).body
     return {part.name: part for part in body if isinstance(part, ast.FunctionDef)}
-
-
-def tested_through():
-    """Return the table of the files that have no test by their names."""
-    body = ast.parse((DOCS.parent / "tests" / "test_tested_files.py").read_text()).body
-    (rows,) = (
-        ast.literal_eval(part.value)
-        for part in body
-        if isinstance(part, ast.Assign) and ast.unparse(part.targets) == "TESTED_THROUGH"
-    )
-    cells = [(f"`keras_initx/{file}`", f"`tests/{test}`") for file, test in rows.items()]
-    return _rows(("file", "tested through"), cells)
 
 
 def recipes():
@@ -261,8 +239,6 @@ TABLES = {
         recipe_names,
         reference,
         versions,
-        sessions,
-        tested_through,
         recipes,
         starts_of_torch,
         starts_of_flax,

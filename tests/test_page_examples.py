@@ -36,7 +36,7 @@ def examples_of(page):
 # A page with a program in JAX runs under JAX, all others under torch, which compiles nothing.
 IN_JAX = ("coming_from",)
 # Before a release: these train for seconds.
-LONG = ("compare_initializers", "symptoms")
+LONG = ("compare_initializers", "random_restarts", "symptoms")
 PAGES = [page for page in sorted(DOCS.glob("*.md")) if examples_of(page)]
 
 

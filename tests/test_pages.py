@@ -97,11 +97,58 @@ def test_a_heading_has_the_words_that_people_search_for(words):
     assert any(words in heading.lower() for heading in headings)
 
 
-def test_each_page_that_the_search_names_exists():
+def phrases():
+    """Return what the search finds by phrase: the phrases of `search.js` by the name of the page that answers."""
     table = (ROOT / "docs" / "search.js").read_text().partition("const PHRASES = {")[2].partition("};")[0]
-    named = re.findall(r"^  \"?([\w/]+)\"?: \[", table, re.MULTILINE)
+    pages = re.findall(r"^  \"?([\w/]+)\"?: \[\n(.*?)^  \]", table, re.DOTALL | re.MULTILINE)
+    return {page: re.findall(r'"(.*?)"', listed) for page, listed in pages}
+
+
+def test_each_page_that_the_search_names_exists():
+    named = phrases()
     assert named
-    assert [page for page in named if not (ROOT / "docs" / f"{page}.md").exists()] == []
+    paths = [[ROOT / "docs" / f"{page}.{suffix}" for suffix in ("md", "ipynb")] for page in named]
+    assert [pair[0].stem for pair in paths if not any(path.exists() for path in pair)] == []
+
+
+# What people type into the search, by the page that must be among the first three.
+FOUND = {
+    "bf16": "versions",
+    "ci": "ci",
+    "csv": "results",
+    "custom initializer": "own_initializer",
+    "dead relu": "problems",
+    "dropout": "training",
+    "ema": "initializers",
+    "fp8": "versions",
+    "freeze": "trouble",
+    "huggingface": "load_pretrained",
+    "kaiming": "coming_from",
+    "lora": "load_pretrained",
+    "lstm forget gate": "initializers",
+    "multi gpu": "devices",
+    "mup": "mup",
+    "nan": "symptoms",
+    "notebook": "port_from_torch",
+    "onnx": "initializers",
+    "orthogonal": "initializers",
+    "pretrained": "load_pretrained",
+    "quickstart": "index",
+    "reproducible": "seeds",
+    "safetensors": "load_pretrained",
+    "seed": "seeds",
+    "sparse": "initializers",
+    "torch weights": "load_pretrained",
+    "tpu": "devices",
+    "transfer learning": "fine_tuning",
+}
+
+
+@pytest.mark.parametrize("words", FOUND)
+def test_the_search_knows_the_page_of_what_people_type(words):
+    pages = [page for page, listed in phrases().items() if words in listed]
+    assert FOUND[words] in pages
+    assert len(pages) <= 3  # all of them are shown before other results
 
 
 SHOWN = re.compile(r"^ *```(\{?[\w-]+\}?)([^\n]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)

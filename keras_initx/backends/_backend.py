@@ -85,6 +85,7 @@ class Backend:
             results.
         block: Number of elements that a device makes at a time: enough to amortize two calls.
         worth_a_device: The least number of values that an accelerator makes. The host makes fewer.
+        has_views: Whether tensors can share memory and change in place.
         householder_product: Function that multiplies reflections on a device as LAPACK's `orgqr`
             does, if the backend has one.
     """
@@ -93,6 +94,7 @@ class Backend:
     compiles_shapes: bool = False
     block: int = 1 << 22
     worth_a_device: int = 1 << 22
+    has_views: bool = False
     householder_product: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def is_tracing(self) -> bool:

@@ -37,6 +37,7 @@ class Implementation(Backend):
     # Nothing is compiled for a shape: an H100 takes half a millisecond, the host two. Smaller
     # arrays are left to the host, because compiling the kernel takes seconds on a new machine.
     worth_a_device = 1 << 19
+    has_views = True
     householder_product = staticmethod(torch.linalg.householder_product)
 
     def is_abstract(self) -> bool:
@@ -97,7 +98,7 @@ class Implementation(Backend):
         return _ChangesInPlace(observe)
 
     def memory_address(self, tensor: Tensor) -> int:
-        if not isinstance(tensor, torch.Tensor) or not self.is_concrete(tensor):
+        if not hasattr(tensor, "untyped_storage") or not self.is_concrete(tensor):
             return 0
         if _is_distributed(tensor):
             tensor = tensor.to_local()

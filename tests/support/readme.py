@@ -12,8 +12,8 @@ TESTS = SUPPORT.parent
 README = SUPPORT / "README.md"
 _HEAD = """# What tests share
 
-A module here is used by several test files, or is a script that stays beside them. What one test file uses alone stands in that file.
-`python tests/support/readme.py` writes this table.
+A module here is used by several test files, or is a script that stays beside them. What one test file uses alone stands
+in that file. `python tests/support/readme.py` writes this table.
 
 | module | what it gives | used by |
 | --- | --- | --- |

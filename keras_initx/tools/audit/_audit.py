@@ -187,6 +187,12 @@ def _check_without_like(weights: Any, rules: Any) -> None:
             "`rules` must be rules, a recipe or a plan. Pass a function that makes weights as "
             f"`like`: `audit(..., like={name})`. Received: {rules=!r}"
         )
+    if isinstance(rules, str | os.PathLike) and is_contract_file(os.fspath(rules)):
+        raise ValueError(
+            '`rules` must be rules, a recipe or a plan. This file has the "format": "keras_initx '
+            'contract". Pass it as `like`: `audit(..., like=...)`. '
+            f"Received: rules={show(rules)}"
+        )
     if _are_weights(rules):
         raise TypeError(
             "`rules` must be rules, a recipe or a plan. Pass other weights as `like`: "
@@ -204,8 +210,7 @@ def _are_weights(rules: Any) -> bool:
     if isinstance(rules, Mapping):
         return bool(rules) and all(getattr(value, "shape", ()) for value in rules.values())
     if isinstance(rules, str | os.PathLike):
-        path = os.fspath(rules)
-        return is_weights_path(path) or (os.path.isfile(path) and is_contract_file(path))
+        return is_weights_path(os.fspath(rules))
     if isinstance(rules, list | tuple):
         return bool(rules) and all(
             isinstance(path, str | os.PathLike) and is_weights_path(os.fspath(path))

@@ -290,7 +290,7 @@ class Subject:
         if self.reason or _is_readable(self.dtype):
             return self.reason
         if self.weight is not None and self.weight.kind == "buffer" and has_memory(self.weight):
-            return self.reason
+            return ""
         return "no array" if self.dtype == "object" else self.dtype
 
 

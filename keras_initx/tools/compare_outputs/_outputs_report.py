@@ -369,6 +369,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
             between = dict(zip(("after", "here", "there"), self.between, strict=True))
         return {
             "between": between,
+            "is_inside": self.is_inside,
             "reasons": self.reasons,
             "unmatched": self.unmatched,
             "settings": [vars(difference) for difference in self.settings],

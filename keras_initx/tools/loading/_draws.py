@@ -82,7 +82,7 @@ class Draws:
                     return write()
                 drawn_by = drawn.find(value)
                 # Two wrappers of one module of torch have a variable each for one memory.
-                others = self._list_by_memory(variable.value)
+                others = self._list_by_memory(variable.value) if backend.has_views else []
                 for weight in dict.fromkeys([marked, *others]):
                     write = self._watched(weight, write, drawn_by or "", is_load=not drawn_by)
                 return write()
@@ -142,16 +142,13 @@ class Draws:
 
     def _list_by_memory(self, tensor: Tensor) -> list[MarkedWeight]:
         """List the weights of which a tensor of torch is a view, or a view of a part."""
-        own_address = backend.memory_address(tensor)
-        if not own_address:
-            return []
         if self._marks.count != self._count:
             self._count = self._marks.count
             self._by_memory = {}
             for marked in self._marks.list_all():
                 address = backend.memory_address(marked.variable.value)
                 self._by_memory.setdefault(address, []).append(marked)
-        candidates = self._by_memory.get(own_address, ())
+        candidates = self._by_memory.get(backend.memory_address(tensor), ())
         return [
             marked for marked in candidates if backend.is_part_of(tensor, marked.variable.value)
         ]

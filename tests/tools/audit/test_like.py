@@ -42,9 +42,8 @@ def others(folder):
     model.save(folder / "model.keras")
     model.save_weights(folder / "model.weights.h5")
     np.savez(folder / "arrays.npz", ones=np.ones(3))
-    keras_initx.contract(model).save(folder / "contract.json")
     module = torch.nn.Linear(2, 2)
-    names = ("model.keras", "model.weights.h5", "arrays.npz", "contract.json")
+    names = ("model.keras", "model.weights.h5", "arrays.npz")
     files = [*(str(folder / name) for name in names), folder / "model.keras", [folder / "arrays.npz"]]
     return [model, module, module.state_dict(), {"ones": np.ones(3)}, *files]
 
@@ -54,6 +53,9 @@ def test_other_weights_by_position_are_refused_with_the_name_of_the_argument(tmp
     for other in others(tmp_path):
         with pytest.raises(TypeError, match=r"Pass other weights as `like`: `audit\(\.\.\., like=\.\.\.\)`"):
             keras_initx.audit(model, other)
+    keras_initx.contract(model).save(tmp_path / "contract.json")
+    with pytest.raises(ValueError, match=r"\"keras_initx contract\"\. Pass it as `like`"):
+        keras_initx.audit(model, tmp_path / "contract.json")
 
 
 def ported():

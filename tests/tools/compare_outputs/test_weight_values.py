@@ -56,6 +56,7 @@ def test_a_weight_with_other_values_is_named(change, layer, weight):
     assert report.reasons == [f"its weights have other values: {weight}"]
 
 
+@pytest.mark.every_backend
 def test_it_comes_before_settings(tmp_path):
     source = build(epsilon=0.1)
     change_variance(source)
@@ -68,6 +69,7 @@ def test_it_comes_before_settings(tmp_path):
     ]
 
 
+@pytest.mark.every_backend
 def test_equal_weights_are_no_reason():
     report = keras_initx.compare_outputs(build(), X, build(epsilon=0.1))
     assert report.reasons == ["epsilon: 0.001 here, 0.1 there"]
