@@ -14,7 +14,7 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -236,11 +236,23 @@ def identify_activation(inputs: Array, outputs: Array) -> str | None:
 _STEP = np.float32(1e-3)
 
 
-def activation_slope(activation: Callable[..., Tensor], values: Array) -> float | None:
-    """Measure the largest slope of an activation at `values`.
+class Slopes(NamedTuple):
+    """The slopes of an activation at some values.
 
-    The steepest hundredth does not count, because the steps of a step function are there. The
-    result is `None` unless the function computes each output from one value.
+    Attributes:
+        largest: The largest slope. The steepest hundredth does not count, because the steps of a
+            step function are there.
+        median: The median of the slopes.
+    """
+
+    largest: float
+    median: float
+
+
+def measure_slopes(activation: Callable[..., Tensor], values: Array) -> Slopes | None:
+    """Measure the slopes of an activation at `values`.
+
+    The result is `None` unless the function computes each output from one value.
     """
     # Half of the values, so that it shows where an output depends on another.
     is_moved = np.random.default_rng(0).random(values.shape) < 0.5
@@ -262,7 +274,7 @@ def activation_slope(activation: Callable[..., Tensor], values: Array) -> float 
     gentle = slopes[: math.ceil(0.99 * len(slopes))]
     if not gentle.size or not np.isfinite(gentle).all():
         return None
-    return float(gentle[-1])
+    return Slopes(float(gentle[-1]), float(np.median(gentle)))
 
 
 def is_bounded(activation: str | None) -> bool:

@@ -12,8 +12,8 @@ from keras_initx.backends._current import backend
 from keras_initx.initializers._activations import activation_facts
 from keras_initx.inspection._batch import first_float, list_tensors, to_array
 from keras_initx.inspection._hooks import (
-    activation_slope,
     identify_activation,
+    measure_slopes,
     read_activation,
     unit_axis,
 )
@@ -83,8 +83,7 @@ class SignalProbe(Probe):
         slopes: Dict from a layer with an activation that Keras does not have to its largest slope,
             `None` if the activation is no function of single values.
         turns: Dict from such a layer to the number of times that the activation could go through
-            all of its outputs within a standard deviation of its inputs, if it were always as
-            steep.
+            all of its outputs within a standard deviation of its inputs, with its median slope.
     """
 
     def __init__(self, diagnosis: Diagnosis) -> None:
@@ -165,11 +164,12 @@ class SignalProbe(Probe):
         inputs, outputs = to_array(values[:8]), to_array(outputs[:8])
         # Random numbers, counts and losses of these calls are no part of the pass.
         with self.diagnosis.watch.paused(), backend.preserve_state([layer]):
-            slope = activation_slope(activation, inputs)
-        self.slopes[layer] = slope
+            slopes = measure_slopes(activation, inputs)
+        self.slopes[layer] = None if slopes is None else slopes.largest
         height = float(np.ptp(outputs)) if outputs.size else 0.0
-        if slope is not None and height > 0:
-            self.turns[layer] = slope * float(inputs.std()) / height
+        if slopes is not None and height > 0:
+            # The median: steps, and functions that are steep in few places, do not turn.
+            self.turns[layer] = slopes.median * float(inputs.std()) / height
 
 
 def _choose_margin(activation: str) -> float:

@@ -54,8 +54,8 @@ EXPLODING_GRADIENT = 1e5
 # Gain of a recurrent kernel above which gradients explode over many steps.
 _GROWING = 1.1
 # A function that turns around as often within a standard deviation of its inputs gives unrelated
-# outputs for neighbors. A sine of arguments of this size does so half as often; those of published
-# networks, up to 30, 15 times. Steep functions that keep the order of sizes stay below 100.
+# outputs for neighbors. A sine does so a third as often as its arguments are large: those of
+# published networks, up to 30, 10 times. Functions that keep the order of sizes do so once or less.
 TURNS = 150
 
 
@@ -65,8 +65,8 @@ def exploding(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Fin
 
     Reported if:
         - The standard deviation of a signal is above {EXPLODING:g}, or a value is not finite.
-        - The norm of a gradient is above {EXPLODING_GRADIENT:g}, or not finite, and neither a
-          signal nor the loss is reported as an error.
+        - The norm of a gradient is above {EXPLODING_GRADIENT:g}, or not finite, and no signal and
+          no loss is reported as an error.
         - A trained kernel gives arguments to a sine, or another function that repeats, which turns
           around more than {TURNS} times within their standard deviation.
 
