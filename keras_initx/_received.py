@@ -23,8 +23,9 @@ def show(value: Any) -> str:
         return f"a {kind} of {len(value)}, the first {_begin(key)}: {_begin(first)}"
     if isinstance(value, list | tuple | set | frozenset):
         return f"a {kind} of {len(value)}, the first {_begin(next(iter(value)))}"
-    if isinstance(value, str | bytes):
-        return f"{value[:_LONGEST_PART]!r}... with {len(value)} characters"
+    if isinstance(value, str):
+        # Both ends: a path begins with its disk, and ends with its file.
+        return repr(f"{value[:_LONGEST_PART]}...{value[-_LONGEST_PART:]}")
     return f"{text[:_LONGEST]}..."
 
 

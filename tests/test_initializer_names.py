@@ -53,7 +53,7 @@ def test_an_argument_that_a_named_class_fixes_is_refused_with_what_to_write_inst
 
 
 def test_a_misspelled_argument_of_a_named_class_is_refused_without_a_class_that_would_not_take_it_either():
-    with pytest.raises(TypeError, match=r"unexpected keyword argument 'random_seed'$"):
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'random_seed'; did you mean 'seed'\?$"):
         keras_initx.HeNormal(random_seed=0)
 
 

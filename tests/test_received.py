@@ -15,7 +15,7 @@ LONG = {
     "array": np.ones((64, 64)),
     "arrays": [np.ones((64, 64))] * 12,
     "dict": {f"layer_{index}/kernel": np.ones((64, 64)) for index in range(50)},
-    "text": "path/" * 200,
+    "text": "/disk/" + "folder/" * 200 + "weights.safetensors",
     "set": set(range(1000)),
     "variable": keras.Sequential([keras.Input((4,)), *[keras.layers.Dense(4) for _ in range(9)]]).weights[0],
     "nested": {"name" * 100: {"key": ["value"] * 500}},
@@ -24,7 +24,7 @@ SHOWN = {
     "array": "<ndarray of shape (64, 64), float64>",
     "arrays": "a list of 12, the first <ndarray of shape (64, 64), float64>",
     "dict": "a dict of 50, the first 'layer_0/kernel': <ndarray of shape (64, 64), float64>",
-    "text": "'path/path/",
+    "text": "'/disk/folder/",
     "set": "a set of 1000, the first 0",
     "variable": "<Variable",
     "nested": "a dict of 1, the first 'namename",
@@ -36,6 +36,7 @@ def test_what_is_long_is_shown_by_its_kind_and_size(name):
     text = show(LONG[name])
     assert len(text) <= 200
     assert text.startswith(SHOWN[name])
+    assert name != "text" or text.endswith("/weights.safetensors'")
 
 
 def test_what_is_short_is_shown_whole():

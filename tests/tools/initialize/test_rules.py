@@ -55,7 +55,7 @@ def test_the_first_rule_that_matches_decides():
         ({layers.LSTM: "zeros"}, ValueError, r"Each of `rules` must match a weight"),
         ({"*": keras_initx.HeNormal(seed=1)}, ValueError, r"`rules` must have initializers without seeds"),
         ({"*": "nothing"}, ValueError, r"must be an initializer"),
-        ({int: "zeros"}, TypeError, r"`rules` must have patterns, layer types or functions as keys"),
+        ({int: "zeros"}, TypeError, r"`rules` must have patterns, layers, layer types or functions as keys"),
         (["zeros"], ValueError, r"`rules` must be a dict"),
         ({"*/bias": "initx.orthogonal"}, ValueError, r"`rules` must suit the weights.*'conv/bias'.*at least 2 dim"),
         ({"*/bias": lambda shape, dtype: keras.ops.ones((3,))}, TypeError, r"must be an initializer"),
