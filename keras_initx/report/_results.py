@@ -127,9 +127,6 @@ class Result(abc.ABC):
             return NotImplemented
         return other is self or self._json() == other._json()
 
-    # Results hold lists, which may be changed.
-    __hash__ = None  # type: ignore[assignment]
-
     @property
     @abc.abstractmethod
     def summary(self) -> str:

@@ -95,8 +95,6 @@ class InitializationPlan(WeightTable[PlannedWeight]):
         # Without the digests of the file, for which all weights would be drawn.
         return self._content() == other._content()
 
-    __hash__ = None  # type: ignore[assignment]
-
     def _records(self) -> list[dict[str, Any]]:
         records = []
         for row in self.rows:
