@@ -152,6 +152,15 @@ def test_results_with_equal_contents_are_equal(result):
         hash(result)
 
 
+def test_a_row_with_a_status_says_it_in_a_sentence(result):
+    if isinstance(result, StudyResult):
+        pytest.skip("its rows are dicts of numbers")
+    for row in result:
+        if hasattr(row, "status"):
+            assert isinstance(row.detail, str)
+            assert row.text
+
+
 def test_a_result_says_what_it_is_in_a_sentence(result):
     assert result.summary.endswith(".")
     assert "\n" not in result.summary

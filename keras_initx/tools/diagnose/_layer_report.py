@@ -120,5 +120,11 @@ class LayerReport:
         """Whether a verdict on the layer is an error or a warning."""
         return self.status in ("error", "warning")
 
+    @property
+    def text(self) -> str:
+        """The outcome, in words."""
+        text = f"{self.path!r}: {self.status}"
+        return f"{text}: {self.detail}" if self.detail else text
+
     def __repr__(self) -> str:
         return f"<LayerReport of {self.name}, {self.kind}: output {self.after or 'not seen'}>"
