@@ -297,8 +297,8 @@ MISTAKES = {
         cause("recurrent dropout", "lstm", "recurrent_dropout: 0.2 here, 0 there", here(recurrent_dropout=0.2)),
         cause("masked words", "norm", "mask_zero=True here: Keras masks 0", here(mask_zero=True)),
         cause("masked words, trained", "norm", "mask_zero=True here: Keras masks 0", trained(mask_zero=True)),
-        wrong("backward first", "norm", here(backward="first"), "merge_mode: None here"),
-        wrong("backward not turned", "norm", here(reverses_back=False), "merge_mode: None here"),
+        place("backward first", "norm", here(backward="first")),
+        place("backward not turned", "norm", here(reverses_back=False)),
         cause(
             "hard sigmoid",
             "lstm",
@@ -401,7 +401,6 @@ RIGHT = {
 
 # The right ports that are said to differ today, with what is said.
 ALARMS = {
-    "both directions put together by hand": "merge_mode: None here, concat there",
     "a padded word there": "gradient of words/embeddings, of whose row `padding_idx` torch computes none",
 }
 

@@ -260,6 +260,8 @@ def _is_void(word: str, here: Mapping[str, Any], there: Mapping[str, Any]) -> bo
         return here.get("interpolation") == there.get("interpolation") == "nearest"
     if word == "noise_shape":
         return 0 in (here.get("rate"), there.get("rate"))
+    if word == "merge_mode":  # code behind the layer may merge the two, which its values show
+        return None in (here.get("merge_mode"), there.get("merge_mode"))
     return False
 
 

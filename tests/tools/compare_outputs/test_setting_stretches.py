@@ -382,6 +382,19 @@ def test_counterparts_with_the_same_settings_are_silent(name):
     assert_silent(report_on(here(), there(), x))
 
 
+def concatenate_directions(*, places):
+    layer = layers.Bidirectional(layers.GRU(4, return_sequences=True), merge_mode=None, name="between")
+    return lambda x: ops.concatenate([layer(x)[place] for place in places], axis=-1)
+
+
+def test_directions_that_a_port_merges_itself_are_no_difference():
+    both = First(nn.GRU(8, 4, batch_first=True, bidirectional=True))
+    assert_silent(report_on(concatenate_directions(places=(0, 1)), both, STEPS))
+    report = report_on(concatenate_directions(places=(1, 0)), both, STEPS)
+    assert report.first.name == "head"
+    assert said(report) == []
+
+
 def test_a_setting_that_the_shapes_make_void_is_none():
     assert_silent(report_on(layers.MaxPooling2D(2, name="between"), nn.MaxPool2d(2, ceil_mode=True), IMAGES))
 
