@@ -399,11 +399,6 @@ RIGHT = {
     ],
 }
 
-# The right ports that are said to differ today, with what is said.
-ALARMS = {
-    "a padded word there": "gradient of words/embeddings, of whose row `padding_idx` torch computes none",
-}
-
 
 def list_mistakes():
     return [replace(mistake, port=port) for port, mistakes in MISTAKES.items() for mistake in mistakes]
@@ -453,15 +448,10 @@ def test_a_mistake_is_named(mistake):
     assert found == mistake.found, text
 
 
-def list_cases():
-    cases = []
-    for port, label, options in list_right_ports():
-        marks = [pytest.mark.xfail(strict=True, reason=ALARMS[label])] if label in ALARMS else []
-        cases.append(pytest.param(port, options, marks=marks, id=f"{port}, {label}"))
-    return cases
-
-
-@pytest.mark.parametrize(("port", "options"), list_cases())
+@pytest.mark.parametrize(
+    ("port", "options"),
+    [pytest.param(port, options, id=f"{port}, {label}") for port, label, options in list_right_ports()],
+)
 def test_nothing_is_said_of_a_right_port(port, options):
     report = report_on_port(port, **options)
     assert is_silent(report), str(report)

@@ -38,7 +38,11 @@ from keras_initx.tools.compare_outputs._compared_call import (
     find_flattening_order,
     is_equal_before_activation,
 )
-from keras_initx.tools.compare_outputs._compared_step import compare_steps, explain_variances
+from keras_initx.tools.compare_outputs._compared_step import (
+    compare_steps,
+    explain_padding,
+    explain_variances,
+)
 from keras_initx.tools.compare_outputs._components import watch_functions
 from keras_initx.tools.compare_outputs._counterparts import (
     Counterparts,
@@ -674,6 +678,7 @@ def _compare_step_of_module(
     rows = explain_variances(
         report.rows, here, mapped.weights, sides.inventory, taken.calls, sides.backends
     )
+    rows = explain_padding(rows, here, mapped.weights, sides.others.calls, sides.backends)
     loss = report.loss
     if loss.status == "differs":
         loss = replace(loss, cause=join_clauses(*losses.all))
