@@ -28,7 +28,11 @@ from keras_initx.tools.compare_outputs._settings_table import (
     find_settings,
     find_shared_scope,
 )
-from keras_initx.tools.compare_outputs._tolerance import choose_tolerance, find_least_difference
+from keras_initx.tools.compare_outputs._tolerance import (
+    Difference,
+    choose_tolerance,
+    find_least_difference,
+)
 from keras_initx.tools.compare_outputs._windows import WINDOW_WORDS, compare_cuts, compare_windows
 
 _WINDOWS = ("convolution", "max pooling", "average pooling")
@@ -42,6 +46,9 @@ _RATES = {
 }
 # Words of rates, of which 0 is off.
 _RATE_WORDS = ("rate", "dropout", "recurrent_dropout", "stddev")
+# The order of axes is found by the values of an input that differ by at most so much of their size.
+# Those of two tensors that have nothing in common differ by more than 1.
+_MOST_DIFFERENT = 0.1
 
 
 @dataclass(frozen=True)
@@ -159,6 +166,8 @@ def compare_components(
             other = _map_axes(other, ours.call, theirs.call)
             value = _map_axes(value, ours.call, ours.call)
             if value is None or other is None:
+                if _find_order(ours.call, theirs.call) is None:
+                    unknown.append("axis, because the inputs are not known to be equal")
                 continue  # the axes of both cannot be compared
             if other != counted:
                 shown = "axis, counted as here"
@@ -283,12 +292,19 @@ def _map_axes(axes: Any, ours: RecordedCall, theirs: RecordedCall) -> list[int] 
 
 
 def _find_order(ours: RecordedCall, theirs: RecordedCall) -> Order | None:
+    """Find the order of the input there, `None` if its values do not show it."""
+    difference = _compare_inputs(ours, theirs)
+    if difference is None or difference.size > _MOST_DIFFERENT:
+        return None
+    return difference.order
+
+
+def _compare_inputs(ours: RecordedCall, theirs: RecordedCall) -> Difference | None:
     tensor = next(iter(ours.inputs.values()), None)
     other = next(iter(theirs.inputs.values()), None)
     if tensor is None or other is None or tensor.units is None:
         return None
-    difference = find_least_difference(tensor, other, choose_tolerance(tensor.dtype) or 0.0)
-    return None if difference is None else difference.order
+    return find_least_difference(tensor, other, choose_tolerance(tensor.dtype) or 0.0)
 
 
 def _are_same(here: Any, there: Any) -> bool:

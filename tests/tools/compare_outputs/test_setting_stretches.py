@@ -395,6 +395,20 @@ def test_directions_that_a_port_merges_itself_are_no_difference():
     assert said(report) == []
 
 
+def test_axes_are_compared_if_the_inputs_show_their_order():
+    options = {"epsilon": 1e-5, "name": "between"}
+    report = report_on(layers.BatchNormalization(**options), nn.BatchNorm2d(4), IMAGES, is_loaded=False)
+    assert not any("axis" in text for text in said(report))
+    assert report.settings_not_compared == ["axis, because the inputs are not known to be equal (between)"]
+    # As wide as high as it has channels, so that a wrong axis fits.
+    images = DRAWS.normal(size=(4, 4, 4, 4)).astype("float32")
+    report = report_on(layers.BatchNormalization(**options), nn.BatchNorm2d(4), images)
+    assert report.settings_not_compared == []
+    assert not any("axis" in text for text in said(report))
+    report = report_on(layers.BatchNormalization(axis=1, **options), nn.BatchNorm2d(4), images)
+    assert "axis, counted as here: 1 here, 3 there" in said(report)
+
+
 def test_a_setting_that_the_shapes_make_void_is_none():
     assert_silent(report_on(layers.MaxPooling2D(2, name="between"), nn.MaxPool2d(2, ceil_mode=True), IMAGES))
 
