@@ -289,8 +289,8 @@ MISTAKES = {
         ),
     ],
     "tagger": [
-        wrong("rate", "drop)", here(rate=0.5), "(dropout and lstm)", should_say="rate: 0.5 here, 0.3 there"),
-        wrong("rate, trained", "drop)", trained(rate=0.5), "(dropout and lstm)", should_say="rate: 0.5 here, 0.3"),
+        cause("rate", "drop)", "rate: 0.5 here, 0.3 there (dropout and drop)", here(rate=0.5)),
+        cause("rate, trained", "drop)", "rate: 0.5 here, 0.3 there (dropout and drop)", trained(rate=0.5)),
         silent("no dropout of words", "drop", trained(rate=0.0), should_say="Dropout"),
         silent("no dropout between", "lstm", trained(between=0.0), should_say="dropout of LSTM"),
         cause("dropout between", "lstm", "dropout: 0.5 here, 0.3 there", here(between=0.5)),

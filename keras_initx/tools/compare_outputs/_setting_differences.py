@@ -357,22 +357,29 @@ def pair_components(
 ) -> list[tuple[PlacedComponent, PlacedComponent]]:
     """Pair components of one kind, of which there are as many on both sides.
 
-    Components with equal settings are pairs, because both sides may call them in another order.
-    The others are pairs in their order.
+    They are pairs in their order, if no other pairs have fewer differences. Both sides may call
+    them in another order: then components with equal settings are pairs, and the others in their
+    order.
     """
+
+    def is_equal(placed: PlacedComponent, other: PlacedComponent) -> bool:
+        found = compare_components(placed, other, has_fixed_sizes=has_fixed_sizes)
+        return not found.texts and not found.unknown
+
+    in_order = list(zip(ours, theirs, strict=True))
     left = list(theirs)
-    pairs = []
+    equal_pairs = []
     unpaired = []
     for placed in ours:
-        for other in left:
-            found = compare_components(placed, other, has_fixed_sizes=has_fixed_sizes)
-            if not found.texts and not found.unknown:
-                pairs.append((placed, other))
-                left.remove(other)
-                break
-        else:
+        equal = next((other for other in left if is_equal(placed, other)), None)
+        if equal is None:
             unpaired.append(placed)
-    return [*pairs, *zip(unpaired, left, strict=True)]
+        else:
+            equal_pairs.append((placed, equal))
+            left.remove(equal)
+    if sum(is_equal(*pair) for pair in in_order) >= len(equal_pairs):
+        return in_order
+    return [*equal_pairs, *zip(unpaired, left, strict=True)]
 
 
 def compare_calls(

@@ -533,6 +533,16 @@ def test_other_numbers_of_a_kind_are_not_compared():
     assert_silent(report_on(here, nn.Sequential(*map(nn.Dropout, (0.3, 0.2, 0.1))), STEPS))
 
 
+def test_the_dropout_that_has_another_rate_is_named():
+    several = nn.Sequential(nn.Dropout(0.3), nn.Dropout(0.3))
+    report = report_on([layers.Dropout(rate, name=f"of_{rate}") for rate in (0.5, 0.3)], several, STEPS)
+    assert [f"{difference}" for difference in report.settings] == ["rate: 0.5 here, 0.3 there (of_0.5 and between.0)"]
+    # In another order, the equal rates are pairs.
+    several = nn.Sequential(nn.Dropout(0.1), nn.Dropout(0.2), nn.Dropout(0.3))
+    report = report_on([layers.Dropout(rate, name=f"of_{rate}") for rate in (0.2, 0.1, 0.4)], several, STEPS)
+    assert [f"{difference}" for difference in report.settings] == ["rate: 0.4 here, 0.3 there (of_0.4 and between.2)"]
+
+
 class OwnNorm(nn.Module if BACKEND == "torch" else object):
     """A module of a class in no row, with a setting."""
 
