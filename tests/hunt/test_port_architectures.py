@@ -291,8 +291,8 @@ MISTAKES = {
     "tagger": [
         cause("rate", "drop)", "rate: 0.5 here, 0.3 there (dropout and drop)", here(rate=0.5)),
         cause("rate, trained", "drop)", "rate: 0.5 here, 0.3 there (dropout and drop)", trained(rate=0.5)),
-        silent("no dropout of words", "drop", trained(rate=0.0), should_say="Dropout"),
-        silent("no dropout between", "lstm", trained(between=0.0), should_say="dropout of LSTM"),
+        cause("no dropout of words", "drop", "1 Dropout of 0.3 here, 1 Dropout of 0.3 and 1", trained(rate=0.0)),
+        cause("no dropout between", "lstm", "and 1 dropout of LSTM of 0.3 there", trained(between=0.0)),
         cause("dropout between", "lstm", "dropout: 0.5 here, 0.3 there", here(between=0.5)),
         cause("recurrent dropout", "lstm", "recurrent_dropout: 0.2 here, 0 there", here(recurrent_dropout=0.2)),
         cause("masked words", "norm", "mask_zero=True here: Keras masks 0", here(mask_zero=True)),

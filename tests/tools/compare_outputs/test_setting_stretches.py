@@ -523,14 +523,28 @@ def test_the_same_settings_between_counterparts_are_silent(name):
     assert_silent(report_on(here(), there(), x))
 
 
-def test_other_numbers_of_a_kind_are_not_compared():
-    several = nn.Sequential(nn.Dropout(0.1), nn.Dropout(0.2))
-    here = [layers.Dropout(rate) for rate in (0.1, 0.2, 0.3)]
+def test_other_numbers_of_dropouts_differ_in_training():
+    several = nn.Sequential(nn.Dropout(0.1), nn.Dropout(0.1))
+    here = [layers.Dropout(0.1, name=f"drop{place}") for place in range(3)]
     report = report_on(here, several, STEPS)
-    assert report.settings_not_compared == ["3 Dropout here, 2 Dropout there (before head)"]
-    assert "Settings not compared: 3 Dropout here, 2 Dropout there (before head)." in " ".join(str(report).split())
+    (difference,) = report.settings
+    assert f"{difference}" == "3 Dropout of 0.1 here, 2 Dropout of 0.1 there (drop0 and between.0)"
+    assert difference.scope == "training"
+    assert_silent(report_on(here[:2], several, STEPS))
+    # What is off does not count.
+    assert_silent(report_on([*here[:2], layers.Dropout(0.0)], several, STEPS))
     # Another order of the same is no difference.
+    here = [layers.Dropout(rate) for rate in (0.1, 0.2, 0.3)]
     assert_silent(report_on(here, nn.Sequential(*map(nn.Dropout, (0.3, 0.2, 0.1))), STEPS))
+
+
+def test_other_numbers_of_a_kind_are_not_compared():
+    several = nn.Sequential(nn.LeakyReLU(0.1), nn.LeakyReLU(0.2))
+    here = [layers.LeakyReLU(slope) for slope in (0.1, 0.2, 0.3)]
+    report = report_on(here, several, STEPS)
+    assert report.settings_not_compared == ["3 LeakyReLU here, 2 LeakyReLU there (before head)"]
+    text = "Settings not compared: 3 LeakyReLU here, 2 LeakyReLU there (before head)."
+    assert text in " ".join(str(report).split())
 
 
 def test_the_dropout_that_has_another_rate_is_named():
