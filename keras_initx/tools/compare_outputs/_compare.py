@@ -43,7 +43,11 @@ from keras_initx.tools.compare_outputs._compared_step import (
     explain_padding,
     explain_variances,
 )
-from keras_initx.tools.compare_outputs._components import watch_functions
+from keras_initx.tools.compare_outputs._components import (
+    ATTENTION,
+    RECURRENT,
+    watch_functions,
+)
 from keras_initx.tools.compare_outputs._counterparts import (
     Counterparts,
     find_counterpart_path,
@@ -71,6 +75,7 @@ from keras_initx.tools.compare_outputs._reading import (
     read_values,
 )
 from keras_initx.tools.compare_outputs._reasons import (
+    compare_functions,
     compare_gelus,
     compare_masks,
     list_activated,
@@ -280,6 +285,9 @@ def collect_reasons(
             activation = _name_activation(comparison)
             reasons.append(f"the activation of {name}, {activation}: before it, {name} is equal")
     reasons += _compare_nearby_gelus(comparisons, index, between, others)
+    reasons += _compare_nearby_functions(comparisons, index, between)
+    if not reasons:
+        reasons += _list_masks_before(comparisons, index, between, settings)
     reasons = list(dict.fromkeys(reasons))
     order = find_flattening_order(first)
     if order:  # the last reason, because its remedy ends the sentence
@@ -315,6 +323,39 @@ def _compare_nearby_gelus(
         if str(call.key) in between.there:
             theirs += list_activated(call)
     return compare_gelus(ours, theirs)
+
+
+def _compare_nearby_functions(
+    comparisons: Sequence[CallComparison], index: int, between: Stretch
+) -> list[str]:
+    """Say whether another function lies between the last equal call and the first difference."""
+    first = comparisons[index]
+    reasons = []
+    for near in comparisons:
+        if near.row.name in between.after and near.other is not None and first.other is not None:
+            reasons += compare_functions(
+                list_activated_between(near.call, first.call),
+                list_activated_between(near.other, first.other),
+            )
+    return reasons
+
+
+def _list_masks_before(
+    comparisons: Sequence[CallComparison], index: int, between: Stretch, settings: ComparedSettings
+) -> list[str]:
+    """List the layers of Keras that mask, if a layer that looks at masks lies at the difference."""
+    names = {comparisons[index].row.name, *between.here}
+    kinds = set()
+    before = set()
+    for number, comparison in enumerate(comparisons):
+        if comparison.row.name in names:
+            kinds.update(component.kind for component in comparison.call.components)
+        if number < index:
+            before.add(comparison.row.name)
+    if kinds.isdisjoint((*RECURRENT, ATTENTION)):
+        return []
+    masks = [row for row in settings.differences if row.is_mask and row.path in before]
+    return [str(row) for row in masks]
 
 
 def _compare_settings_and_masks(comparison: CallComparison, is_same_framework: bool) -> list[str]:

@@ -80,6 +80,11 @@ class SettingDifference:
         names = [self.path, self.like] if self.path != self.like else [self.path]
         return " and ".join(filter(None, names))
 
+    @property
+    def is_mask(self) -> bool:
+        """Whether a layer of Keras masks steps, which no module of torch does."""
+        return self.scope == ONE_FRAMEWORK and self.text.startswith(("mask_zero=", "only here: "))
+
     def __str__(self) -> str:
         return f"{self.text} ({self.name})"
 

@@ -603,6 +603,47 @@ def test_gelu_in_the_code_of_both_sides_is_known_by_its_values():
     assert report_on(Block(is_approximate=False, name="between"), TorchBlock(), 4 * STEPS).ok
 
 
+def test_a_function_in_the_code_of_both_sides_is_known_by_its_values():
+    there = Function(lambda x, training: torch.tanh(x))
+    report = report_on(lambda x: ops.relu(x), there, STEPS)
+    assert report.first.path == "head"
+    assert report.reasons == ["activation: relu here, tanh there"]
+    # Another computation is no function of the list.
+    assert report_on(lambda x: 2 * ops.tanh(x), there, STEPS).reasons == []
+    assert_silent(report_on(lambda x: ops.tanh(x), there, STEPS))
+
+
+def test_a_mask_is_the_reason_where_a_layer_looks_at_it():
+    class WordTagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.lstm = nn.Embedding(20, 8), nn.LSTM(8, 8, 2, batch_first=True)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, words):
+            return self.head(self.lstm(self.table(words))[0])
+
+    module = WordTagger()
+    padded = WORDS * (np.arange(6) < 4)
+
+    def report_on_masked(x, *, is_masked):
+        table = layers.Embedding(20, 8, mask_zero=is_masked, name="table")
+        lstms = [layers.LSTM(8, return_sequences=True, name=f"lstm_{place}") for place in range(2)]
+        parts = [table, *lstms, layers.Dense(3, name="head")]
+        model = keras.Sequential([keras.Input((6,), dtype="int32"), *parts])
+        names = {"lstm_*": "lstm", "*": "{0}"}
+        keras_initx.load_pretrained(model, module.state_dict(), names, layout="torch")
+        return compare_outputs(model, x, record_outputs(module, torch.as_tensor(x)), names=names)
+
+    reason = "mask_zero=True here: Keras masks 0 in later layers and in the loss, torch does not (table)"
+    report = report_on_masked(padded, is_masked=True)
+    assert report.first.path == "head"
+    assert report.reasons == [reason]
+    assert " ".join(str(report).split()).count("mask_zero=True here") == 1
+    assert report_on_masked(WORDS, is_masked=True).reasons == []
+    assert_silent(report_on_masked(padded, is_masked=False))
+
+
 def test_settings_of_a_file_are_those_of_the_module(tmp_path):
     model, module, names = port(layers.Dropout(0.5), nn.Dropout(0.1), STEPS)
     recorded = record_outputs(module, torch.as_tensor(STEPS))
