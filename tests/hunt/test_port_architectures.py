@@ -221,7 +221,7 @@ MISTAKES = {
         cause("relu for GELU", "layers_0_inner", "activation: relu here, gelu there", here(layer_gelu="relu")),
         place("norm first", "layers_0_norm", here(norm_first=True)),
         cause("no mask", "layers_0_attention", "mask` is passed there, and not here", here(uses_mask=False)),
-        place("pads behind", "norm", here(pads=(1, 2)), should_say="padding: "),
+        cause("pads behind", "norm", "padding: 1 before and 2 after here, 2 before and 2", here(pads=(1, 2))),
         place("no positions", "norm", here(positions="forgotten")),
         place("positions behind the norm", "norm", here(normalized="before")),
         cause("frozen there", "conv0", "trained here, frozen there", {**trained(), **there(freezes=True)}),
@@ -243,8 +243,8 @@ MISTAKES = {
         ),
     ],
     "unet": [
-        place("zeros at edges", "down1_conv1", here(edges="constant"), should_say="padding_mode"),
-        place("edges twice", "down1_conv1", here(edges="symmetric"), should_say="padding_mode"),
+        cause("zeros at edges", "down1_conv1", "padding_mode: zeros here, reflect there", here(edges="constant")),
+        cause("edges twice", "down1_conv1", "padding_mode: symmetric here, reflect", here(edges="symmetric")),
         cause("epsilon", "down1_norm1", "epsilon: 0.001 here, 1e-05 there", here(epsilon=1e-3)),
         cause("momentum", "norm1", "momentum: 0.99 here, 0.9 there", trained(momentum=0.99)),
         cause("slope", "leaky_re_lu", "negative_slope: 0.3 here, 0.1 there", here(slope=0.3)),
@@ -257,7 +257,7 @@ MISTAKES = {
         cause("pads of the pooling", "pool", "padding: 0 before and 1 after here", here(pool_padding="same")),
         cause("one window more there", "pool", "ceil_mode: False here, True there", there(ceil_mode=True)),
         place("pads counted there", "bottom_conv1", there(count_include_pad=True), should_say="count_include_pad"),
-        place("pads counted", "bottom_conv1", here(mean_pooling="with pads"), should_say="count_include_pad"),
+        cause("pads counted", "bottom_conv1", "count_include_pad: True here", here(mean_pooling="with pads")),
         cause("pads at one end", "mean", "padding: 0 before and 1 after here", here(mean_pooling="same")),
         cause("linear for nearest", "up2", "interpolation: bilinear here, nearest", here(interpolation="bilinear")),
         cause(
