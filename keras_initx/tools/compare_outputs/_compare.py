@@ -39,8 +39,16 @@ from keras_initx.tools.compare_outputs._compared_call import (
     find_flattening_order,
     is_equal_before_activation,
 )
-from keras_initx.tools.compare_outputs._compared_step import compare_steps, explain_variances
-from keras_initx.tools.compare_outputs._components import watch_functions
+from keras_initx.tools.compare_outputs._compared_step import (
+    compare_steps,
+    explain_padding,
+    explain_variances,
+)
+from keras_initx.tools.compare_outputs._components import (
+    ATTENTION,
+    RECURRENT,
+    watch_functions,
+)
 from keras_initx.tools.compare_outputs._counterparts import (
     Counterparts,
     find_counterpart_path,
@@ -60,6 +68,7 @@ from keras_initx.tools.compare_outputs._module_losses import compare_losses_of_m
 from keras_initx.tools.compare_outputs._module_step import ModuleLoss, ModuleStep, preserve_modules
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._outputs_report import OutputRow, OutputsReport, Stretch
+from keras_initx.tools.compare_outputs._padded_windows import compare_padded, find_window
 from keras_initx.tools.compare_outputs._reading import (
     Values,
     canonicalize_operations,
@@ -68,6 +77,7 @@ from keras_initx.tools.compare_outputs._reading import (
     read_values,
 )
 from keras_initx.tools.compare_outputs._reasons import (
+    compare_functions,
     compare_gelus,
     compare_masks,
     list_activated,
@@ -87,10 +97,12 @@ from keras_initx.tools.compare_outputs._recorded_step import (
     convert_torch_targets,
 )
 from keras_initx.tools.compare_outputs._samples import squeeze_shape
+from keras_initx.tools.compare_outputs._setting_differences import SettingDifference
 from keras_initx.tools.compare_outputs._setting_stretches import (
     ComparedSettings,
     compare_all_settings,
 )
+from keras_initx.tools.compare_outputs._settings_table import ANY
 from keras_initx.tools.compare_outputs._step_report import StepReport
 from keras_initx.tools.compare_outputs._weight_values import list_other_weights, record_weights
 from keras_initx.tools.load_pretrained._array_names import NamesDict
@@ -277,6 +289,10 @@ def collect_reasons(
             activation = _name_activation(comparison)
             reasons.append(f"the activation of {name}, {activation}: before it, {name} is equal")
     reasons += _compare_nearby_gelus(comparisons, index, between, others)
+    reasons += _compare_nearby_functions(comparisons, index, between)
+    reasons += _compare_nearby_padding(comparisons, index, between, others)
+    if not reasons:
+        reasons += _list_masks_before(comparisons, index, between, settings)
     reasons = list(dict.fromkeys(reasons))
     order = find_flattening_order(first)
     if order:  # the last reason, because its remedy ends the sentence
@@ -312,6 +328,71 @@ def _compare_nearby_gelus(
         if str(call.key) in between.there:
             theirs += list_activated(call)
     return compare_gelus(ours, theirs)
+
+
+def _compare_nearby_functions(
+    comparisons: Sequence[CallComparison], index: int, between: Stretch
+) -> list[str]:
+    """Say whether another function lies between the last equal call and the first difference."""
+    first = comparisons[index]
+    reasons = []
+    for near in comparisons:
+        if near.row.name in between.after and near.other is not None and first.other is not None:
+            reasons += compare_functions(
+                list_activated_between(near.call, first.call),
+                list_activated_between(near.other, first.other),
+            )
+    return reasons
+
+
+def _compare_nearby_padding(
+    comparisons: Sequence[CallComparison],
+    index: int,
+    between: Stretch,
+    others: Sequence[RecordedCall],
+) -> list[str]:
+    """Say how padding differs near the first difference, if there is one window of a kind."""
+    first = comparisons[index]
+    calls = [comparison.call for comparison in comparisons]
+    names = {first.row.name, *between.here}
+    here = _group_windows([call for call in calls if str(call.key) in names])
+    there = _group_windows(
+        [call for call in others if call is first.other or str(call.key) in between.there]
+    )
+    reasons = []
+    for kind in here.keys() & there.keys():
+        if len(here[kind]) == len(there[kind]) == 1:
+            ours, theirs = here[kind][0], there[kind][0]
+            for text in compare_padded(ours, theirs, calls, others):
+                reasons.append(str(SettingDifference(text, ANY, str(ours.key), str(theirs.key))))
+    return sorted(reasons)
+
+
+def _group_windows(calls: Sequence[RecordedCall]) -> dict[str, list[RecordedCall]]:
+    groups: dict[str, list[RecordedCall]] = {}
+    for call in calls:
+        component = find_window(call)
+        if component is not None:
+            groups.setdefault(component.kind, []).append(call)
+    return groups
+
+
+def _list_masks_before(
+    comparisons: Sequence[CallComparison], index: int, between: Stretch, settings: ComparedSettings
+) -> list[str]:
+    """List the layers of Keras that mask, if a layer that looks at masks lies at the difference."""
+    names = {comparisons[index].row.name, *between.here}
+    kinds: set[str] = set()
+    before: set[str] = set()
+    for number, comparison in enumerate(comparisons):
+        if comparison.row.name in names:
+            kinds.update(component.kind for component in comparison.call.components)
+        if number < index:
+            before.add(comparison.row.name)
+    if kinds.isdisjoint((*RECURRENT, ATTENTION)):
+        return []
+    masks = [row for row in settings.differences if row.is_mask and row.path in before]
+    return [str(row) for row in masks]
 
 
 def _compare_settings_and_masks(comparison: CallComparison, is_same_framework: bool) -> list[str]:
@@ -676,6 +757,7 @@ def _compare_step_of_module(
     rows = explain_variances(
         report.rows, here, mapped.weights, sides.inventory, taken.calls, sides.backends
     )
+    rows = explain_padding(rows, here, mapped.weights, sides.others.calls, sides.backends)
     loss = report.loss
     if loss.status == "differs":
         loss = replace(loss, cause=join_clauses(*losses.all))

@@ -418,6 +418,73 @@ def _explain_variance(
     return f"torch divides the variance of a batch by n - 1, and Keras by n, with n = {count}"
 
 
+def explain_padding(
+    rows: Sequence[StepRow],
+    here: RecordedStep,
+    weights: Mapping[str, MappedWeight],
+    calls_there: Sequence[RecordedCall],
+    backends: Collection[str],
+) -> list[StepRow]:
+    """Explain gradients of embeddings that differ only in the row `padding_idx` of torch.
+
+    Torch computes no gradient by the embedding for this row, and Keras does. If the gradient there
+    has the row nevertheless, because a tied layer has the parameter too, the row is not compared.
+
+    Args:
+        rows: The comparisons of a step with one of a module of torch.
+        here: The step of the model.
+        weights: The weights with the arrays of the module, by path.
+        calls_there: The calls of the module.
+        backends: The backends of both.
+    """
+    sum_tolerance = TOLERANCES["float32"] * _compute_sum_factor(here, backends)
+    recorded = {weight.path: weight for weight in here.weights}
+    places = {}
+    for call in calls_there:
+        for component in call.components:
+            place = component.settings.get("padding_idx")
+            if isinstance(place, int):
+                places[f"{call.key.name}.weight"] = place
+    explained = []
+    for row in rows:
+        place = places.get(row.like)
+        if place is not None and row.gradient is not None and row.gradient.status == "differs":
+            status, detail = _explain_padded_row(
+                recorded[row.path], weights[row.path], place, sum_tolerance
+            )
+            row = replace(row, gradient=replace(row.gradient, status=status, detail=detail))
+        explained.append(row)
+    return explained
+
+
+def _explain_padded_row(
+    ours: RecordedWeight, theirs: MappedWeight, place: int, sum_tolerance: float
+) -> tuple[Status, str]:
+    """Compare gradients with those of a row at zero here, and there too if another layer has it.
+
+    Args:
+        ours: The weight of the embedding.
+        theirs: Its counterpart.
+        place: The row.
+        sum_tolerance: By what share of its size a sum over the batch may be rounded.
+    """
+    if ours.gradient is None or theirs.recorded.gradient is None or theirs.indices is None:
+        return "differs", ""
+    is_padded = theirs.indices // math.prod(ours.shape[1:]) == place
+    without_row = [
+        replace(change, norm=math.nan, values=np.where(is_padded, 0, change.values))
+        for change in (ours.gradient, theirs.recorded.gradient)
+    ]
+    here = replace(ours, gradient=without_row[0])
+    there = replace(theirs.recorded, gradient=without_row[1])
+    if _compare_gradients(here, there, sum_tolerance).status != "equal":
+        return "differs", ""
+    reason = f"torch computes no gradient for the row {place} of an embedding (`padding_idx`)"
+    if theirs.recorded.gradient.values[is_padded].any():
+        return "not compared", f"{reason}, and another layer has it too; the other rows are equal"
+    return "explained", f"{reason}, and Keras does"
+
+
 def _find_ratio(values: Array, expected: Array, rounding: float) -> float | None:
     """Find the common factor between all values and `expected`, if there is one.
 

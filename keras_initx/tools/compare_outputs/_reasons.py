@@ -75,6 +75,40 @@ def identify_gelu(before: RecordedTensor, after: RecordedTensor) -> str:
     return ""
 
 
+def identify_function(before: RecordedTensor, after: RecordedTensor) -> str:
+    """Identify a function by its values, such as `"tanh"`, empty if none or several have them.
+
+    Args:
+        before: The input of the function.
+        after: Its output.
+    """
+    if before.shape != after.shape or {before.dtype, after.dtype} - {"float32", "float64"}:
+        return ""
+    x, y = before.own_values.astype("float64"), after.own_values.astype("float64")
+    with np.errstate(invalid="ignore", over="ignore"):
+        sigmoid = 1 / (1 + np.exp(-x))
+        results = {
+            "relu": np.maximum(x, 0),
+            "tanh": np.tanh(x),
+            "sigmoid": sigmoid,
+            "silu": x * sigmoid,
+            "no function": x,
+        }
+        found = []
+        for name, expected in results.items():
+            if (np.abs(y - expected) <= _EXACT * np.maximum(np.abs(x), 1)).all():
+                found.append(name)
+    return found[0] if len(found) == 1 and x.size else ""
+
+
+def compare_functions(ours: Iterable[Activated], theirs: Iterable[Activated]) -> list[str]:
+    """Report that two models apply two functions, if each applies a single one."""
+    here, there = ({identify_function(*pair) for pair in pairs} - {""} for pairs in (ours, theirs))
+    if len(here) == len(there) == 1 and here != there:
+        return [f"activation: {here.pop()} here, {there.pop()} there"]
+    return []
+
+
 def compare_gelus(ours: Iterable[Activated], theirs: Iterable[Activated]) -> list[str]:
     """Report that two models compute GELU in two ways, if each uses a single way."""
     here, there = ({identify_gelu(*pair) for pair in pairs} - {""} for pairs in (ours, theirs))

@@ -28,7 +28,11 @@ from keras_initx.tools.compare_outputs._settings_table import (
     find_settings,
     find_shared_scope,
 )
-from keras_initx.tools.compare_outputs._tolerance import choose_tolerance, find_least_difference
+from keras_initx.tools.compare_outputs._tolerance import (
+    Difference,
+    choose_tolerance,
+    find_least_difference,
+)
 from keras_initx.tools.compare_outputs._windows import WINDOW_WORDS, compare_cuts, compare_windows
 
 _WINDOWS = ("convolution", "max pooling", "average pooling")
@@ -42,6 +46,9 @@ _RATES = {
 }
 # Words of rates, of which 0 is off.
 _RATE_WORDS = ("rate", "dropout", "recurrent_dropout", "stddev")
+# The order of axes is found by the values of an input that differ by at most so much of their size.
+# Those of two tensors that have nothing in common differ by more than 1.
+_MOST_DIFFERENT = 0.1
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,11 @@ class SettingDifference:
         """The names of both calls."""
         names = [self.path, self.like] if self.path != self.like else [self.path]
         return " and ".join(filter(None, names))
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether a layer of Keras masks steps, which no module of torch does."""
+        return self.scope == ONE_FRAMEWORK and self.text.startswith(("mask_zero=", "only here: "))
 
     def __str__(self) -> str:
         return f"{self.text} ({self.name})"
@@ -159,6 +171,8 @@ def compare_components(
             other = _map_axes(other, ours.call, theirs.call)
             value = _map_axes(value, ours.call, ours.call)
             if value is None or other is None:
+                if _find_order(ours.call, theirs.call) is None:
+                    unknown.append("axis, because the inputs are not known to be equal")
                 continue  # the axes of both cannot be compared
             if other != counted:
                 shown = "axis, counted as here"
@@ -260,6 +274,8 @@ def _is_void(word: str, here: Mapping[str, Any], there: Mapping[str, Any]) -> bo
         return here.get("interpolation") == there.get("interpolation") == "nearest"
     if word == "noise_shape":
         return 0 in (here.get("rate"), there.get("rate"))
+    if word == "merge_mode":  # code behind the layer may merge the two, which its values show
+        return None in (here.get("merge_mode"), there.get("merge_mode"))
     return False
 
 
@@ -281,12 +297,19 @@ def _map_axes(axes: Any, ours: RecordedCall, theirs: RecordedCall) -> list[int] 
 
 
 def _find_order(ours: RecordedCall, theirs: RecordedCall) -> Order | None:
+    """Find the order of the input there, `None` if its values do not show it."""
+    difference = _compare_inputs(ours, theirs)
+    if difference is None or difference.size > _MOST_DIFFERENT:
+        return None
+    return difference.order
+
+
+def _compare_inputs(ours: RecordedCall, theirs: RecordedCall) -> Difference | None:
     tensor = next(iter(ours.inputs.values()), None)
     other = next(iter(theirs.inputs.values()), None)
     if tensor is None or other is None or tensor.units is None:
         return None
-    difference = find_least_difference(tensor, other, choose_tolerance(tensor.dtype) or 0.0)
-    return None if difference is None else difference.order
+    return find_least_difference(tensor, other, choose_tolerance(tensor.dtype) or 0.0)
 
 
 def _are_same(here: Any, there: Any) -> bool:
@@ -339,22 +362,29 @@ def pair_components(
 ) -> list[tuple[PlacedComponent, PlacedComponent]]:
     """Pair components of one kind, of which there are as many on both sides.
 
-    Components with equal settings are pairs, because both sides may call them in another order.
-    The others are pairs in their order.
+    They are pairs in their order, if no other pairs have fewer differences. Both sides may call
+    them in another order: then components with equal settings are pairs, and the others in their
+    order.
     """
+
+    def is_equal(placed: PlacedComponent, other: PlacedComponent) -> bool:
+        found = compare_components(placed, other, has_fixed_sizes=has_fixed_sizes)
+        return not found.texts and not found.unknown
+
+    in_order = list(zip(ours, theirs, strict=True))
     left = list(theirs)
-    pairs = []
+    equal_pairs = []
     unpaired = []
     for placed in ours:
-        for other in left:
-            found = compare_components(placed, other, has_fixed_sizes=has_fixed_sizes)
-            if not found.texts and not found.unknown:
-                pairs.append((placed, other))
-                left.remove(other)
-                break
-        else:
+        equal = next((other for other in left if is_equal(placed, other)), None)
+        if equal is None:
             unpaired.append(placed)
-    return [*pairs, *zip(unpaired, left, strict=True)]
+        else:
+            equal_pairs.append((placed, equal))
+            left.remove(equal)
+    if sum(is_equal(*pair) for pair in in_order) >= len(equal_pairs):
+        return in_order
+    return [*equal_pairs, *zip(unpaired, left, strict=True)]
 
 
 def compare_calls(

@@ -304,6 +304,8 @@ def _compare_stretch(
             alone += here
             alone_there += there
             compared.differences += _describe_alone(here, there)
+        elif len(here) != len(there) and _are_known_rates([*here, *there]):
+            compared.differences.append(_describe_numbers(here, there))
         elif len(here) != len(there):
             place = "at the end" if stretch.end is None else f"before {stretch.end}"
             for text in _describe_counts(here, there, has_fixed_sizes=has_fixed_sizes):
@@ -366,6 +368,25 @@ def _describe_alone(
             text = f"only there: {placed.describe()}"
             differences.append(SettingDifference(text, TRAINING, like=str(placed.call.key)))
     return differences
+
+
+def _are_known_rates(components: Sequence[PlacedComponent]) -> bool:
+    """Say whether components change training, and all that they change is known."""
+    return all(
+        placed.changes_training and UNKNOWN not in placed.component.settings.values()
+        for placed in components
+    )
+
+
+def _describe_numbers(
+    here: Sequence[PlacedComponent], there: Sequence[PlacedComponent]
+) -> SettingDifference:
+    """Say that one side has more that changes training, such as dropouts, from which calls on."""
+    counts = Counter(placed.describe() for placed in here)
+    counts_there = Counter(placed.describe() for placed in there)
+    names = [str(side[0].call.key) for side in (here, there)]
+    text = f"{_format_counts(counts)} here, {_format_counts(counts_there)} there"
+    return SettingDifference(text, TRAINING, *names)
 
 
 def _describe_counts(

@@ -269,10 +269,12 @@ class StepReport(Tabular[StepRow], Judgement):
     @property
     def explanations(self) -> list[str]:
         """What torch and Keras do differently in this step, each with the weights that show it."""
+        return [*self._list_explanations("gradient"), *self._list_explanations("update")]
+
+    def _list_explanations(self, name: str) -> list[str]:
         statements = []
-        for row in self.rows:
-            if row.update is not None and row.update.status == "explained":
-                statements.append((row.update.detail, row.path))
+        for row in _select_rows(self.rows, name, "explained"):
+            statements.append((getattr(row, name).detail, row.path))
         groups = group_names(statements).items()
         return [f"{detail} ({truncate(paths)})" for detail, paths in groups]
 
@@ -327,6 +329,9 @@ class StepReport(Tabular[StepRow], Judgement):
         compared = _select_rows(self.rows, "gradient", "equal", "differs")
         differing = _select_rows(compared, "gradient", "differs")
         text = f"gradients: {_count_differing(compared, differing)}"
+        explanations = self._list_explanations("gradient")
+        if explanations:
+            text += f"; explained: {join_clauses(*explanations)}"
         if not differing:
             return text
         ratios = [row.gradient.ratio for row in differing if row.gradient is not None]
@@ -351,7 +356,8 @@ class StepReport(Tabular[StepRow], Judgement):
                 text += ", whose gradients are equal" if kind == "trained" else ""
                 text += f": {_group_updates(differing)}"
             if len(compared) < len(_select_rows(rows, "update", "explained", "equal", "differs")):
-                text += f"; explained: {join_clauses(*self.explanations)}"
+                explanations = self._list_explanations("update")
+                text += f"; explained: {join_clauses(*explanations)}"
             lines.append(text)
         return lines
 

@@ -12,10 +12,12 @@ axis of 8, with one value of padding at both ends, never sees the last one:
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from keras_initx._typing import Shape
 
+# The padding of axes, before and after each.
+Pads: TypeAlias = Sequence[tuple[int, int]]
 # Settings that are compared here.
 WINDOW_WORDS = (
     "kernel_size",
@@ -84,7 +86,7 @@ class _Windows(NamedTuple):
     settings: Mapping[str, Any]
 
     @property
-    def pads(self) -> list[tuple[int, int]]:
+    def pads(self) -> Pads:
         """The padding of each axis."""
         return [axis.compute_padding() for axis in self.axes]
 
@@ -106,7 +108,7 @@ def compare_windows(
         shape_there: That of the other.
         has_fixed_sizes: Whether the layer gets no inputs of another size.
     """
-    ours, theirs = _read_windows(here, shape), _read_windows(there, shape_there)
+    ours, theirs = read_windows(here, shape), read_windows(there, shape_there)
     if ours is None or theirs is None or len(ours.axes) != len(theirs.axes):
         return []
     differences = [
@@ -163,7 +165,7 @@ def _compute_cuts(settings: Mapping[str, Any]) -> list[tuple[int, int]]:
     return cuts
 
 
-def _read_windows(settings: Mapping[str, Any], shape: Shape) -> _Windows | None:
+def read_windows(settings: Mapping[str, Any], shape: Shape) -> _Windows | None:
     """Read the windows of a layer, `None` if they are not known."""
     sizes = settings.get("kernel_size", settings.get("pool_size"))
     rank = len(sizes) if isinstance(sizes, list) else len(shape) - 2
@@ -237,7 +239,7 @@ def _compare_ends(ours: _Windows, theirs: _Windows, *, has_fixed_sizes: bool) ->
         if grown.pads == grown_there.pads:
             modes = [windows.settings.get("ceil_mode", False) for windows in (ours, theirs)]
             return [f"ceil_mode: {modes[0]} here, {modes[1]} there{size}"]
-        pads, pads_there = _format_pads(grown.pads), _format_pads(grown_there.pads)
+        pads, pads_there = format_pads(grown.pads), format_pads(grown_there.pads)
         return [f"padding: {pads} here, {pads_there} there{size}"]
     return []
 
@@ -276,7 +278,8 @@ def _format_sizes(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))
 
 
-def _format_pads(pads: Sequence[tuple[int, int]]) -> str:
+def format_pads(pads: Pads) -> str:
+    """Format the padding of axes in words."""
     if len(set(pads)) == 1:
         return f"{pads[0][0]} before and {pads[0][1]} after"
     return " and ".join(f"{before} before and {after} after" for before, after in pads)

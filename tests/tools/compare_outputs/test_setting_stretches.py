@@ -382,6 +382,33 @@ def test_counterparts_with_the_same_settings_are_silent(name):
     assert_silent(report_on(here(), there(), x))
 
 
+def concatenate_directions(*, places):
+    layer = layers.Bidirectional(layers.GRU(4, return_sequences=True), merge_mode=None, name="between")
+    return lambda x: ops.concatenate([layer(x)[place] for place in places], axis=-1)
+
+
+def test_directions_that_a_port_merges_itself_are_no_difference():
+    both = First(nn.GRU(8, 4, batch_first=True, bidirectional=True))
+    assert_silent(report_on(concatenate_directions(places=(0, 1)), both, STEPS))
+    report = report_on(concatenate_directions(places=(1, 0)), both, STEPS)
+    assert report.first.name == "head"
+    assert said(report) == []
+
+
+def test_axes_are_compared_if_the_inputs_show_their_order():
+    options = {"epsilon": 1e-5, "name": "between"}
+    report = report_on(layers.BatchNormalization(**options), nn.BatchNorm2d(4), IMAGES, is_loaded=False)
+    assert not any("axis" in text for text in said(report))
+    assert report.settings_not_compared == ["axis, because the inputs are not known to be equal (between)"]
+    # As wide as high as it has channels, so that a wrong axis fits.
+    images = DRAWS.normal(size=(4, 4, 4, 4)).astype("float32")
+    report = report_on(layers.BatchNormalization(**options), nn.BatchNorm2d(4), images)
+    assert report.settings_not_compared == []
+    assert not any("axis" in text for text in said(report))
+    report = report_on(layers.BatchNormalization(axis=1, **options), nn.BatchNorm2d(4), images)
+    assert "axis, counted as here: 1 here, 3 there" in said(report)
+
+
 def test_a_setting_that_the_shapes_make_void_is_none():
     assert_silent(report_on(layers.MaxPooling2D(2, name="between"), nn.MaxPool2d(2, ceil_mode=True), IMAGES))
 
@@ -496,14 +523,38 @@ def test_the_same_settings_between_counterparts_are_silent(name):
     assert_silent(report_on(here(), there(), x))
 
 
-def test_other_numbers_of_a_kind_are_not_compared():
-    several = nn.Sequential(nn.Dropout(0.1), nn.Dropout(0.2))
-    here = [layers.Dropout(rate) for rate in (0.1, 0.2, 0.3)]
+def test_other_numbers_of_dropouts_differ_in_training():
+    several = nn.Sequential(nn.Dropout(0.1), nn.Dropout(0.1))
+    here = [layers.Dropout(0.1, name=f"drop{place}") for place in range(3)]
     report = report_on(here, several, STEPS)
-    assert report.settings_not_compared == ["3 Dropout here, 2 Dropout there (before head)"]
-    assert "Settings not compared: 3 Dropout here, 2 Dropout there (before head)." in " ".join(str(report).split())
+    (difference,) = report.settings
+    assert f"{difference}" == "3 Dropout of 0.1 here, 2 Dropout of 0.1 there (drop0 and between.0)"
+    assert difference.scope == "training"
+    assert_silent(report_on(here[:2], several, STEPS))
+    # What is off does not count.
+    assert_silent(report_on([*here[:2], layers.Dropout(0.0)], several, STEPS))
     # Another order of the same is no difference.
+    here = [layers.Dropout(rate) for rate in (0.1, 0.2, 0.3)]
     assert_silent(report_on(here, nn.Sequential(*map(nn.Dropout, (0.3, 0.2, 0.1))), STEPS))
+
+
+def test_other_numbers_of_a_kind_are_not_compared():
+    several = nn.Sequential(nn.LeakyReLU(0.1), nn.LeakyReLU(0.2))
+    here = [layers.LeakyReLU(slope) for slope in (0.1, 0.2, 0.3)]
+    report = report_on(here, several, STEPS)
+    assert report.settings_not_compared == ["3 LeakyReLU here, 2 LeakyReLU there (before head)"]
+    text = "Settings not compared: 3 LeakyReLU here, 2 LeakyReLU there (before head)."
+    assert text in " ".join(str(report).split())
+
+
+def test_the_dropout_that_has_another_rate_is_named():
+    several = nn.Sequential(nn.Dropout(0.3), nn.Dropout(0.3))
+    report = report_on([layers.Dropout(rate, name=f"of_{rate}") for rate in (0.5, 0.3)], several, STEPS)
+    assert [f"{difference}" for difference in report.settings] == ["rate: 0.5 here, 0.3 there (of_0.5 and between.0)"]
+    # In another order, the equal rates are pairs.
+    several = nn.Sequential(nn.Dropout(0.1), nn.Dropout(0.2), nn.Dropout(0.3))
+    report = report_on([layers.Dropout(rate, name=f"of_{rate}") for rate in (0.2, 0.1, 0.4)], several, STEPS)
+    assert [f"{difference}" for difference in report.settings] == ["rate: 0.4 here, 0.3 there (of_0.4 and between.2)"]
 
 
 class OwnNorm(nn.Module if BACKEND == "torch" else object):
@@ -550,6 +601,47 @@ def test_gelu_in_the_code_of_both_sides_is_known_by_its_values():
     assert report.first.path == "between/fc2"
     assert report.reasons == ["GELU: by tanh here, exact there"]
     assert report_on(Block(is_approximate=False, name="between"), TorchBlock(), 4 * STEPS).ok
+
+
+def test_a_function_in_the_code_of_both_sides_is_known_by_its_values():
+    there = Function(lambda x, training: torch.tanh(x))
+    report = report_on(lambda x: ops.relu(x), there, STEPS)
+    assert report.first.path == "head"
+    assert report.reasons == ["activation: relu here, tanh there"]
+    # Another computation is no function of the list.
+    assert report_on(lambda x: 2 * ops.tanh(x), there, STEPS).reasons == []
+    assert_silent(report_on(lambda x: ops.tanh(x), there, STEPS))
+
+
+def test_a_mask_is_the_reason_where_a_layer_looks_at_it():
+    class WordTagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.lstm = nn.Embedding(20, 8), nn.LSTM(8, 8, 2, batch_first=True)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, words):
+            return self.head(self.lstm(self.table(words))[0])
+
+    module = WordTagger()
+    padded = WORDS * (np.arange(6) < 4)
+
+    def report_on_masked(x, *, is_masked):
+        table = layers.Embedding(20, 8, mask_zero=is_masked, name="table")
+        lstms = [layers.LSTM(8, return_sequences=True, name=f"lstm_{place}") for place in range(2)]
+        parts = [table, *lstms, layers.Dense(3, name="head")]
+        model = keras.Sequential([keras.Input((6,), dtype="int32"), *parts])
+        names = {"lstm_*": "lstm", "*": "{0}"}
+        keras_initx.load_pretrained(model, module.state_dict(), names, layout="torch")
+        return compare_outputs(model, x, record_outputs(module, torch.as_tensor(x)), names=names)
+
+    reason = "mask_zero=True here: Keras masks 0 in later layers and in the loss, torch does not (table)"
+    report = report_on_masked(padded, is_masked=True)
+    assert report.first.path == "head"
+    assert report.reasons == [reason]
+    assert " ".join(str(report).split()).count("mask_zero=True here") == 1
+    assert report_on_masked(WORDS, is_masked=True).reasons == []
+    assert_silent(report_on_masked(padded, is_masked=False))
 
 
 def test_settings_of_a_file_are_those_of_the_module(tmp_path):

@@ -156,3 +156,46 @@ def test_parts_of_one_parameter_are_no_tie():
     report = report_on(model, Fused(), x=X, names=names)
     assert report.summary == "The port is equal: weights, outputs."
     assert report.weights.ties == []
+
+
+def report_on_padded(model, *, is_tied, **options):
+    """Report on the first step of a model of words, whose module pads with the word 0."""
+    module = WordModel(is_tied=is_tied)
+    embed = torch.nn.Embedding(WORDS, WIDTH, padding_idx=0, **options)
+    embed.weight = module.embed.weight
+    module.embed = embed
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    y = np.random.default_rng(1).integers(0, WORDS, (4, LENGTH))
+    tokens = np.where(TOKENS < 5, 0, TOKENS)
+    names = {"embed": "embed"} if is_tied else None
+
+    def loss(outputs, y):
+        return torch.nn.functional.cross_entropy(outputs.flatten(0, 1), y.flatten())
+
+    return report_on(model, module, y, x=tokens, names=names, loss=loss)
+
+
+PADDED_ROW = "torch computes no gradient for the row 0 of an embedding (`padding_idx`)"
+
+
+def test_a_row_that_torch_does_not_train_is_explained():
+    report = report_on_padded(make_untied(), is_tied=False)
+    assert report.ok
+    reason = f"{PADDED_ROW}, and Keras does (embed/embeddings)"
+    assert report.summary == f"The port is equal but for what the frameworks do differently: {reason}."
+    assert report["loss and gradients"].status == "explained"
+    assert f"gradients: equal for 1 weight; explained: {reason}" in " ".join(str(report).split())
+
+
+def test_a_gradient_that_differs_in_other_rows_is_not_explained():
+    report = report_on_padded(make_untied(), is_tied=False, scale_grad_by_freq=True)
+    assert not report.ok
+    assert report.outputs.step["embed/embeddings"].status == "differs"
+
+
+def test_a_row_that_a_tied_layer_trains_is_not_compared():
+    report = report_on_padded(make_tied(), is_tied=True)
+    (row,) = report.outputs.step.rows
+    assert (row.path, row.status) == ("embed/embeddings", "not compared")
+    assert row.detail == f"{PADDED_ROW}, and another layer has it too; the other rows are equal"
+    assert not report.ok
