@@ -13,7 +13,6 @@ from typing import Any
 import keras
 
 from keras_initx._typing import Array
-from keras_initx.backends._current import backend
 from keras_initx.backends._moments import spread
 from keras_initx.inspection._batch import first_float, list_tensors, to_array
 from keras_initx.inspection._watch import Call, Watch, Watcher
@@ -79,8 +78,8 @@ def alike(diagnosis: Diagnosis, layers: list[MeasuredLayer]) -> Iterator[Finding
         - The inputs of the last layer differ between examples by at most {INPUTS_DIFFER:g} of their
           size. The inputs of the first layer differ by more than {AT_THE_START:g} times this limit.
         - A layer gives exactly the same for all examples, although its inputs differ. So all
-          outputs of the model are the same, although gradients pass and no weights of the layer
-          are zeros.
+          outputs of the model are the same, although gradients pass and the weights of the layer
+          are not one number, such as 0.
 
     Level:
         warning
@@ -255,8 +254,8 @@ class _Constant:
 def _find_constant(diagnosis: Diagnosis) -> _Constant | None:
     """What makes the outputs the same for all examples, although gradients pass.
 
-    It is `None` if no gradient passes, or zeros in weights are the reason: *no gradient*, *dead
-    units*, *saturated*, *vanishing* and *equal units* report these.
+    It is `None` if no gradient passes, or weights of one number are the reason: *no gradient*,
+    *dead units*, *saturated*, *vanishing* and *equal units* report these.
     """
     if not diagnosis.probe(EqualOutputsProbe).are_equal or has_single_values(diagnosis):
         return None
@@ -269,7 +268,7 @@ def _find_constant(diagnosis: Diagnosis) -> _Constant | None:
         return None
     before = set(recorder.ended)
     if constant.operation is not None:
-        if _has_zeros(constant.operation):
+        if _has_one_number(constant.operation):
             return None
         # With the operation itself: an activation is a part of its layer.
         before = set(recorder.ended[: recorder.ended.index(constant.operation) + 1])
@@ -315,11 +314,17 @@ def _is_rounded(constant: _Constant, diagnosis: Diagnosis) -> bool:
     return False
 
 
-def _has_zeros(operation: keras.Operation) -> bool:
-    """Return whether a trainable weight other than an offset is all 0."""
+def _has_one_number(operation: keras.Operation) -> bool:
+    """Return whether all values of a trainable weight other than an offset are equal, such as 0."""
     weights = operation.trainable_weights if isinstance(operation, keras.Layer) else []
-    factors = [weight for weight in weights if weight.name not in OFFSETS]
-    return not all(backend.has_nonzero(weight.value) for weight in factors)
+    for weight in weights:
+        if weight.name in OFFSETS:
+            continue
+        values = to_array(weight.value)
+        is_equal = values.size > 1 and values.min() == values.max()
+        if is_equal or not values.any():
+            return True
+    return False
 
 
 def _report_constant(constant: _Constant, diagnosis: Diagnosis) -> Finding:

@@ -161,6 +161,12 @@ def test_a_layer_that_is_the_same_for_all_by_its_values_has_its_own_verdict():
     tiny = layers.Dense(16, "tanh", kernel_initializer=keras_initx.RandomNormal(stddev=1e-9))
     model = keras.Sequential([keras.Input((16,)), tiny, layers.Dense(1, bias_initializer="ones")])
     assert [problem for problem, _ in named(model)] == ["vanishing"]
+    # The units of the last layer are equal, and so are their probabilities.
+    kernels = {"kernel_initializer": keras.initializers.Constant(0.1)}
+    model = keras.Sequential(
+        [keras.Input((16,)), layers.Dense(8, "tanh", **kernels), layers.Dense(3, "softmax", **kernels)]
+    )
+    assert [problem for problem, _ in named(model, y=np.eye(3)[np.arange(len(X)) % 3])] == ["equal units"]
 
 
 class Table(layers.Layer):
