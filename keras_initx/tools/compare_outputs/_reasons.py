@@ -7,11 +7,12 @@ The functions return texts such as:
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import numpy as np
 
+from keras_initx._typing import Array
 from keras_initx.tools.compare_outputs._recorded import RecordedCall
 from keras_initx.tools.compare_outputs._samples import RecordedTensor, squeeze_shape
 
@@ -61,16 +62,17 @@ def identify_gelu(before: RecordedTensor, after: RecordedTensor) -> str:
         before: The input of the function.
         after: Its output.
     """
-    if before.shape != after.shape or {before.dtype, after.dtype} - {"float32", "float64"}:
+    floats = _read_floats(before, after)
+    if floats is None:
         return ""
-    x, y = before.own_values.astype("float64"), after.own_values.astype("float64")
+    x, y = floats
     with np.errstate(invalid="ignore", over="ignore"):
         exact = x * (1 + _ERF(x / math.sqrt(2))) / 2
         by_tanh = x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
         if not np.abs(exact - by_tanh).max(initial=0) > _APART:
             return ""
         for name, expected in (("exact", exact), ("by tanh", by_tanh)):
-            if (np.abs(y - expected) <= _EXACT * np.maximum(np.abs(x), 1)).all():
+            if _gives(expected, x, y):
                 return name
     return ""
 
@@ -82,9 +84,10 @@ def identify_function(before: RecordedTensor, after: RecordedTensor) -> str:
         before: The input of the function.
         after: Its output.
     """
-    if before.shape != after.shape or {before.dtype, after.dtype} - {"float32", "float64"}:
+    floats = _read_floats(before, after)
+    if floats is None:
         return ""
-    x, y = before.own_values.astype("float64"), after.own_values.astype("float64")
+    x, y = floats
     with np.errstate(invalid="ignore", over="ignore"):
         sigmoid = 1 / (1 + np.exp(-x))
         results = {
@@ -96,25 +99,44 @@ def identify_function(before: RecordedTensor, after: RecordedTensor) -> str:
         }
         found = []
         for name, expected in results.items():
-            if (np.abs(y - expected) <= _EXACT * np.maximum(np.abs(x), 1)).all():
+            if _gives(expected, x, y):
                 found.append(name)
     return found[0] if len(found) == 1 and x.size else ""
 
 
+def _read_floats(before: RecordedTensor, after: RecordedTensor) -> tuple[Array, Array] | None:
+    """Read the input and the output of a function, `None` unless both are floats of one shape."""
+    if before.shape != after.shape or {before.dtype, after.dtype} - {"float32", "float64"}:
+        return None
+    return before.own_values.astype("float64"), after.own_values.astype("float64")
+
+
+def _gives(expected: Array, x: Array, y: Array) -> bool:
+    """Return whether a function that gives `expected` for `x` has given `y`, but for rounding."""
+    return bool((np.abs(y - expected) <= _EXACT * np.maximum(np.abs(x), 1)).all())
+
+
+def _compare_kinds(
+    title: str,
+    identify: Callable[[RecordedTensor, RecordedTensor], str],
+    ours: Iterable[Activated],
+    theirs: Iterable[Activated],
+) -> list[str]:
+    """Report that two models apply functions of two kinds, if each applies those of one."""
+    here, there = ({identify(*pair) for pair in pairs} - {""} for pairs in (ours, theirs))
+    if len(here) == len(there) == 1 and here != there:
+        return [f"{title}: {here.pop()} here, {there.pop()} there"]
+    return []
+
+
 def compare_functions(ours: Iterable[Activated], theirs: Iterable[Activated]) -> list[str]:
     """Report that two models apply two functions, if each applies a single one."""
-    here, there = ({identify_function(*pair) for pair in pairs} - {""} for pairs in (ours, theirs))
-    if len(here) == len(there) == 1 and here != there:
-        return [f"activation: {here.pop()} here, {there.pop()} there"]
-    return []
+    return _compare_kinds("activation", identify_function, ours, theirs)
 
 
 def compare_gelus(ours: Iterable[Activated], theirs: Iterable[Activated]) -> list[str]:
     """Report that two models compute GELU in two ways, if each uses a single way."""
-    here, there = ({identify_gelu(*pair) for pair in pairs} - {""} for pairs in (ours, theirs))
-    if len(here) == len(there) == 1 and here != there:
-        return [f"GELU: {here.pop()} here, {there.pop()} there"]
-    return []
+    return _compare_kinds("GELU", identify_gelu, ours, theirs)
 
 
 def compare_masks(
