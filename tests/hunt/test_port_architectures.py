@@ -37,7 +37,6 @@ class Mistake:
         words: The words that say the cause. Empty if no table of settings can have it: another computation in a call.
         options: Those of `report_on_port`.
         port: The architecture.
-        blamed: What is blamed in its place.
     """
 
     found: str
@@ -46,7 +45,6 @@ class Mistake:
     words: str
     options: dict[str, Any]
     port: str = ""
-    blamed: str = ""
 
 
 def cause(label, place, words, options):
@@ -55,14 +53,6 @@ def cause(label, place, words, options):
 
 def place(label, place, options, should_say=""):
     return Mistake("place", label, place, should_say, options)
-
-
-def wrong(label, place, options, blamed, should_say=""):
-    return Mistake("wrong", label, place, should_say, options, blamed=blamed)
-
-
-def silent(label, place, options, should_say=""):
-    return Mistake("silent", label, place, should_say, options)
 
 
 def here(**settings):
@@ -439,8 +429,6 @@ def judge(mistake):
         is_told = not report.ok or "differ" in summary
     if not is_told:
         return "silent", text
-    if mistake.blamed and mistake.blamed in summary:
-        return "wrong", text
     if mistake.words and mistake.words in text:
         return "cause", text
     return ("place" if mistake.place in summary else "wrong"), text
