@@ -14,7 +14,7 @@ from keras_initx.initializers._as_ours import check_initializer
 from keras_initx.initializers._description import description
 from keras_initx.inspection._weights import ModelWeight, is_frozen
 from keras_initx.recipes._weight_rules import Left, WeightRules
-from keras_initx.report._export import finite, folding
+from keras_initx.report._export import folding
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column, Table, columns_with_values, legend
 from keras_initx.report._text import format_count, format_number, join_names
@@ -118,12 +118,11 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
         verdicts = []
         for verdict in self.verdicts:
             verdicts.append({**vars(verdict), "remedy": str(verdict.remedy)})
-        content: dict[str, Any] = {
+        return {
             "verdicts": verdicts,
             "inputs": _convert_signal(self.inputs),
             "losses": list(self.losses),
         }
-        return {name: finite(value) for name, value in content.items()}
 
     def _json_rows(self) -> list[dict[str, Any]]:
         rows = []

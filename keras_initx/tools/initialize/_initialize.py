@@ -76,8 +76,8 @@ def initialize(
     Use it for a model whose layers you do not write yourself, or to redraw a model.
 
     - The first rule that matches a weight decides. A rule has a condition: a pattern for the whole
-      path, such as `"*/attention/*/kernel"`, a layer type, or a function of a
-      `keras_initx.types.ModelWeight`.
+      path, such as `"*/attention/*/kernel"`, a layer or a layer type, for its kernels, or a
+      function of a `keras_initx.types.ModelWeight`.
     - Without a rule, the initializer of its layer redraws a weight, even a loaded one. End your
       rules with `"*": None` to keep such weights.
     - Quantized weights, weights with an unknown initializer, and weights that a recipe does not
