@@ -203,6 +203,12 @@ def test_a_link_of_the_markdown_never_leads_to_the_source_of_a_page():
         assert re.findall(r"\]\((?!https?:)[^)]*\.html\)", shown) == []
 
 
+def test_no_line_begins_as_a_comment_which_the_site_leaves_out():
+    for page in (README, *PAGES):
+        text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+        assert re.findall(r"^ *%.*", text, re.MULTILINE) == []
+
+
 def unknown(sources):
     """Yield the names that blocks use without having imported or defined them in the same block or an earlier one."""
     known = {*dir(builtins)}

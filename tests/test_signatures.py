@@ -3,7 +3,10 @@
 Classes are called as Keras' own of the same name, and all else is by keyword.
 """
 
+import ast
 import inspect
+import pathlib
+import textwrap
 import typing
 
 import keras
@@ -84,6 +87,49 @@ def list_public_callables():
             for attribute, method in vars(value).items():
                 if inspect.isfunction(method) and not attribute.startswith("_"):
                     yield f"{path}.{attribute}", method
+
+
+ARGUMENTS = (pathlib.Path(__file__).parents[1] / "docs" / "arguments.md").read_text()
+
+
+def read_annotations(function):
+    """Return the annotations of a function as they are written, where names of aliases are not yet their types."""
+    try:
+        source = textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError):  # made by a decorator of classes, as the fields of a result are
+        return []
+    node = ast.parse(source).body[0]
+    assert isinstance(node, ast.FunctionDef)
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+    written = [argument.annotation for argument in arguments if argument is not None]
+    return [annotation for annotation in [*written, node.returns] if annotation is not None]
+
+
+def is_alias(name, value):
+    """Return whether a name stands for a type that `typing` and Keras do not have."""
+    if inspect.ismodule(value) or inspect.isbuiltin(value) or isinstance(value, typing.TypeVar):
+        return False
+    if inspect.isclass(value) and value is not typing.Any:  # a protocol that is not public has no page of its own
+        return getattr(value, "_is_protocol", False) and value.__module__.startswith("keras_initx.tools.")
+    return getattr(typing, name, None) is not value
+
+
+def list_aliases():
+    """List the names of types that public annotations use instead of the types themselves."""
+    names = set()
+    for _, public in list_public_callables():
+        function = inspect.unwrap(public.__init__ if inspect.isclass(public) else public)
+        for annotation in read_annotations(function):
+            for node in ast.walk(annotation):
+                if isinstance(node, ast.Name) and is_alias(node.id, function.__globals__.get(node.id, int)):
+                    names.add(node.id)
+    return names
+
+
+def test_the_page_of_arguments_has_each_alias_that_an_annotation_uses():
+    aliases = list_aliases()
+    assert {"RulesOrPlan", "Instructor", "NamesDict", "Data", "Seed"} <= aliases
+    assert {name for name in aliases if f"`{name}`" not in ARGUMENTS} == set()
 
 
 def test_help_shows_signatures_that_fit_in_a_few_lines():

@@ -55,7 +55,7 @@ def paragraphs(text):
 def test_the_page_shows_what_the_script_of_restarts_prints(capsys):
     script("restarts").main([])
     printed = paragraphs(capsys.readouterr().out)
-    blocks = re.findall(r"^```text\n(.*?)^```$", (DOCS / "training.md").read_text(), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```text\n(.*?)^```$", (DOCS / "random_restarts.md").read_text(), re.DOTALL | re.MULTILINE)
     shown = [part for block in blocks for part in paragraphs(block)]
     pairs = [(a, b) for a in shown for b in printed if a.splitlines()[0] == b.splitlines()[0]]
     assert pairs

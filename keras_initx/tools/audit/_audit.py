@@ -273,7 +273,7 @@ def audit(
     1 %, in 16 bits below 2 %, are not reported. Weights of unknown law are listed as not compared.
 
     Args:
-        weights: The weights to audit. One of:
+        weights: The weights to audit, a `Like`. One of:
 
             - a built Keras model, or the path of a saved one;
             - a module of torch: next to a model, its arrays get the names and the order of axes of
@@ -282,12 +282,12 @@ def audit(
               (`.index.json`) or of a folder, or a list of files;
             - a dict from names to arrays;
             - with `like`, also a contract, its path, or a function that makes weights.
-        rules: The rules that the weights should follow. One of:
+        rules: The rules that the weights should follow, a `RulesOrPlan`. One of:
 
             - `None`: the initializer of each layer, called as the layer does;
             - rules or a recipe, see `initialize`, for a model;
             - a plan of `initialize`, or the path of a saved one.
-        like: The weights to compare with. One of:
+        like: The weights to compare with, a `Like` too. One of:
 
             - a `contract`, or its path;
             - other weights, in all forms of `weights`;

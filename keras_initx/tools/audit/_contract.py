@@ -191,7 +191,7 @@ def contract(
     the file.
 
     Args:
-        build: The weights to measure. One of:
+        build: The weights to measure, a `ContractSource`. One of:
 
             - a function without arguments that returns a built Keras model, or a dict from names to
               arrays, such as the `state_dict()` of a torch module;

@@ -542,7 +542,7 @@ def compare_outputs(
     Args:
         model: A built Keras model.
         x: Its inputs, the same as for the other model, see `record_outputs`.
-        like: The model or the outputs to compare with. One of:
+        like: The model or the outputs to compare with, `LikeOutputs`. One of:
 
             - the result of `record_outputs`, or the path of its file,
             - another Keras model, or a module of torch that takes the same inputs,

@@ -87,7 +87,7 @@ def initialize(
 
     Args:
         model: A built model.
-        rules: What to draw. One of:
+        rules: What to draw, a `RulesOrPlan` or an `Instructor`. One of:
 
             - a dict from conditions to initializers;
             - a recipe, or its name, `"gpt2"`;

@@ -208,15 +208,16 @@ def load_pretrained(
 
     Args:
         model: A built model.
-        source: The arrays. Nothing is unpickled. One of:
+        source: The arrays, a `Source`. Nothing is unpickled. One of:
 
             - a file: `.safetensors`, `.npz`, `.h5`, `.hdf5` or `.keras`,
             - the index of several files: `model.safetensors.index.json` or `.weights.json`,
             - a folder with such an index or with `.safetensors` files, or a list of files,
             - another Keras model, or a module of torch,
             - a dict from names to arrays or tensors, such as a `state_dict()`.
-        names: Dict from patterns of paths to names. The patterns have the form of `initialize`. The
-            first that matches counts, and `{0}` is the text of the first `*`. A value is one of:
+        names: Dict from patterns of paths to names, a `NamesDict`. The patterns have the form of
+            `initialize`. The first that matches counts, and `{0}` is the text of the first `*`. A
+            value is one of:
 
             - a name of an array, or of a module for the weights of a layer,
             - a list of such names, whose arrays lie side by side along the units,
@@ -224,13 +225,13 @@ def load_pretrained(
             - `(name, function)`: the function takes the array and returns the weight,
             - `(name, function, inverse)`: the same, for `save_pretrained`,
             - `None`: the weights keep their values.
-        layout: The order of axes in the source. A model or a file of Keras and a module of torch
-            need none. One of:
+        layout: The order of axes in the source, a `LayoutName`. A model or a file of Keras and a
+            module of torch need none. One of:
 
             - `"torch"`: axes, gates and flattened images are converted for your layers,
             - `"keras"`: the order is kept.
-        resize: Dict from patterns of paths to the kind of change, if shapes may differ. A kind is
-            one of:
+        resize: Dict from patterns of paths to the kind of change, `ResizeRules`, if shapes may
+            differ. A kind is one of:
 
             - `"channels"`, `"rows"`, `"units"`,
             - `Channels`, `Rows`, `Units` or `Grid` of `keras_initx.types`.

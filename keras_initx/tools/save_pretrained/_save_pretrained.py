@@ -41,7 +41,7 @@ from keras_initx.tools.save_pretrained._way_back import (
 )
 
 # Files, a module of torch, or a dict from names to arrays or tensors of any framework.
-Like: TypeAlias = Checkpoint | TorchModule | Mapping[str, Any]
+LikeFiles: TypeAlias = Checkpoint | TorchModule | Mapping[str, Any]
 # transformers refuses files without it.
 _METADATA = {"format": "pt"}
 _SUFFIX = ".safetensors"
@@ -56,7 +56,7 @@ def save_pretrained(
     path: str | os.PathLike[str],
     names: NamesOrReport | None = None,
     *,
-    like: Like,
+    like: LikeFiles,
     layout: LayoutName | None = None,
     dtype: DType | None = None,
     dry_run: bool = False,
@@ -82,13 +82,13 @@ def save_pretrained(
 
             - a file that ends in `.safetensors`,
             - a folder without other weights, for `model.safetensors`.
-        names: The names of the load. To skip a weight that `like` does not have, give it the name
-            `None`. A function that computes values needs its inverse. One of:
+        names: The names of the load, `NamesOrReport`. To skip a weight that `like` does not have,
+            give it the name `None`. A function that computes values needs its inverse. One of:
 
             - the report of `load_pretrained`, or the path of its JSON,
             - a dict from patterns to names, see `load_pretrained`.
-        like: The names, shapes and dtypes to save in. If the model has a new head, pass a module
-            that has it too. One of:
+        like: The names, shapes and dtypes to save in, `LikeFiles`. If the model has a new head,
+            pass a module that has it too. One of:
 
             - files, see `load_pretrained`,
             - a module of torch,
@@ -240,7 +240,7 @@ def _check_like(like: Any) -> Checkpoint | Mapping[str, Any]:
     return checked
 
 
-def _check_contents(like: Like, own_layout: LayoutName | None, contents: Contents) -> None:
+def _check_contents(like: LikeFiles, own_layout: LayoutName | None, contents: Contents) -> None:
     """Raise `ValueError` if Keras wrote a file, because such files number the weights."""
     if own_layout == "keras" or contents.layers:
         raise ValueError(
