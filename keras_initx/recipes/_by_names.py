@@ -84,8 +84,8 @@ _OWN_NAMES = {
 }
 
 
-def assign_roles_by_name(weights: Sequence[ModelWeight]) -> list[Part]:
-    """Return weights with the roles that follow from their names alone."""
+def list_parts(weights: Sequence[ModelWeight]) -> list[Part]:
+    """List weights with their kinds by their own names, which are their first roles."""
     by_path = {weight.path: weight for weight in weights}
     parts = []
     for weight in weights:
@@ -93,12 +93,12 @@ def assign_roles_by_name(weights: Sequence[ModelWeight]) -> list[Part]:
         kernel = None
         if by_name == "bias":
             kernel = by_path.get(weight.path.removesuffix("bias") + "kernel")
-        parts.append(Part(weight, Role(_role_by_name(weight) or by_name), by_name, kernel))
+        parts.append(Part(weight, Role(by_name), by_name, kernel))
     return parts
 
 
-def _role_by_name(weight: ModelWeight) -> str | None:
-    """Return the role of a weight by its path or by the attributes that hold it, if known."""
+def find_role_by_path(weight: ModelWeight) -> str | None:
+    """Find the role of a weight by its path or by the attributes that hold it, if known."""
     role = find_role(NAMES, weight)
     if role is None:
         *_, name = attributes = _attributes(weight)
@@ -215,14 +215,14 @@ class ByNames:
             roles[path] = Role(name, depth=depth, closes=closes)
         return roles
 
-    def reading(self, *, hidden: Iterable[str], unseen: str) -> Reading:
-        """Return the roles that names show in a model whose graph cannot be followed.
+    def count(self, roles: Mapping[str, Role], *, hidden: Iterable[str], unseen: str) -> Reading:
+        """Count branches in a model whose graph cannot be followed, for roles that names show.
 
         Args:
+            roles: The role of each weight.
             hidden: The paths of layers that cannot be followed.
             unseen: The first of them, with the reason.
         """
-        roles = self.roles()
         attended = [path for path, role in roles.items() if role.name == "attended"]
         outer = [path for path, role in roles.items() if role.name == "outer"]
         blocks = {self._block_of(path, roles) for path in outer}
@@ -238,10 +238,9 @@ class ByNames:
         if any(depth < 2 for _, _, depth in self._branches.values()):
             doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"
         branches = len(attended) + len(outer)
-        for path, role in roles.items():
-            roles[path] = replace(role, branches=branches)
+        counted = {path: replace(role, branches=branches) for path, role in roles.items()}
         notes = (f"Names of weights, not checked by the graph: {unseen}.",)
-        return Reading(roles, doubts, notes)
+        return Reading(counted, doubts, notes)
 
 
 def _take_common_names(path: Sequence[str], other: Sequence[str]) -> list[str]:

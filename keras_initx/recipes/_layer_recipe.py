@@ -106,6 +106,7 @@ class LayerRecipe(Recipe):
         self._table_of(source)
         read = self.reader()
         by_path: dict[str, InitializerLike | Left] = {}
+        reasons: dict[str, str] = {}
         for weight in inventory.weights:
             # What is quantized or an integer stays as it is with every recipe.
             if weight.is_quantized or weight.dtype not in DTYPES:
@@ -113,9 +114,10 @@ class LayerRecipe(Recipe):
             value = read(weight)
             if value is not None:
                 by_path[weight.path] = value
+                reasons[weight.path] = f"by its layer in {self.where}"
             elif self.is_left(weight):
                 by_path[weight.path] = Left(f"{self.where} has no such layer", is_noted=True)
-        return WeightRules(by_path)
+        return WeightRules(by_path, reasons=reasons)
 
     def is_left(self, weight: ModelWeight) -> bool:
         """Return whether a weight without an initializer keeps its values.

@@ -6,7 +6,7 @@ follow from it.
 
 import inspect
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -133,7 +133,7 @@ class Recipe:
         notes = [f"The recipe {self.name!r} is for {self.kind}."]
         if not table.keys() <= {"kernel", "bias", "embeddings"}:
             notes = [*roles.notes, *notes]
-        return WeightRules(_make_rules(table, roles), tuple(notes))
+        return _make_rules(table, roles, notes)
 
     def tables(self) -> dict[str, RoleTable]:
         """Return the table of each source. If there is one source, its key is an empty text."""
@@ -222,8 +222,9 @@ def _name_need(need: str | Feature) -> str:
     return _WEIGHTS_OF_ROLES.get(need, f"weight of the role {need!r}")
 
 
-def _make_rules(table: RoleTable, roles: Roles) -> dict[str, InitializerLike | Left]:
+def _make_rules(table: RoleTable, roles: Roles, notes: Iterable[str]) -> WeightRules:
     by_path: dict[str, InitializerLike | Left] = {}
+    reasons: dict[str, str] = {}
     for part in roles.parts:
         path = part.weight.path
         role = part.role.name if part.role.name in table else part.by_name
@@ -231,9 +232,19 @@ def _make_rules(table: RoleTable, roles: Roles) -> dict[str, InitializerLike | L
         value = entry.of(part, roles) if isinstance(entry, Computed) else entry
         if value is not None:
             by_path[path] = value if isinstance(value, Left) else adapt_to_each_kernel(value, part)
+            reasons[path] = _describe_role(part, role)
         elif (part.is_unknown or entry is LEFT) and part.weight.dtype in DTYPES:
             by_path[path] = Left(NOT_KNOWN)
-    return by_path
+    return WeightRules(by_path, tuple(notes), reasons)
+
+
+def _describe_role(part: Part, key: str) -> str:
+    """Say which role a weight has, by which source, and by which key of a table it is drawn."""
+    name = repr(part.role.name)
+    if key != part.role.name:
+        name += f", drawn as {key!r}"
+    text = f"role {name}: {part.role.source}"
+    return f"{text}; {part.kernels} kernels in one" if part.kernels > 1 else text
 
 
 def describe_entry(value: InitializerLike | Computed | None) -> str:
