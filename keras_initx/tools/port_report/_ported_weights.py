@@ -20,7 +20,7 @@ from keras_initx.files._lazy import Selection
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.report._text import format_number
 from keras_initx.tools.load_pretrained._array_names import NamesDict
-from keras_initx.tools.load_pretrained._load_pretrained import Assignment, plan_load
+from keras_initx.tools.load_pretrained._load_plan import Assignment, plan_load
 from keras_initx.tools.load_pretrained._load_report import LoadReport
 
 # The values along each axis that are compared before the whole array is.
