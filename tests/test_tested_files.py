@@ -66,7 +66,7 @@ TESTED_THROUGH = {
     "tools/studies/_plots.py": "tools/studies/test_study.py",
     "tools/studies/_result.py": "report/test_results.py",
     "tools/studies/_settings.py": "tools/studies/test_compare_initializers.py",
-    "tools/studies/_statistics.py": "tools/studies/test_study.py",
+    "tools/studies/_significance.py": "tools/studies/test_study.py",
     "tools/studies/_trial.py": "tools/studies/test_compare_initializers.py",
     "tools/studies/_types.py": "tools/studies/test_compare_initializers.py",
     "inspection/_experts.py": "recipes/test_architectures.py",

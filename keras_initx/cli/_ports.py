@@ -17,6 +17,7 @@ from keras_initx.cli._inputs import (
     write_report,
 )
 from keras_initx.inspection._inventory import Inventory
+from keras_initx.report._results import describe_versions
 from keras_initx.tools.compare_outputs._counterparts import select_weight_names, translate_names
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
@@ -102,7 +103,7 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
     except Exception as error:
         parser.exit(2, f"{parser.prog}: error: cannot compare {arguments.model}: {error}\n")
     sys.stdout.write(f"{report}\n")
-    sys.stdout.write(f"Computed {report._versions()}.\n")
+    sys.stdout.write(f"Computed {describe_versions(report)}.\n")
     write_report(parser, arguments, f"Outputs of {arguments.model}", report)
     return int(not report.ok)
 

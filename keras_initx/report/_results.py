@@ -315,7 +315,7 @@ class Result(abc.ABC):
         return f"{datetime.date.today().isoformat()}, keras_initx {__version__}, {self._versions()}"
 
     def _versions(self) -> str:
-        """Return the versions of Keras and the backend with which the result was made."""
+        """Name the versions of Keras and the backend with which the result was made."""
         return f"Keras {keras.__version__} on {keras.backend.backend()}"
 
     def _page_parts(self) -> list[str]:
@@ -335,6 +335,11 @@ class Result(abc.ABC):
         for record in self._records():
             rows.append({name: _cell(value) for name, value in record.items()})
         return rows
+
+
+def describe_versions(result: Result) -> str:
+    """Name the versions of Keras and the backend with which a result was made."""
+    return result._versions()
 
 
 def _check_path(path: object) -> None:

@@ -22,7 +22,7 @@ from keras_initx.tools.studies._metric import metric_range, sign
 from keras_initx.tools.studies._plots import label_steps, new_plot
 from keras_initx.tools.studies._result import StudyResult, records_of, remarks_on_not_compared
 from keras_initx.tools.studies._settings import Settings
-from keras_initx.tools.studies._statistics import (
+from keras_initx.tools.studies._significance import (
     SIGNIFICANT,
     mean_of,
     needed_repeats,

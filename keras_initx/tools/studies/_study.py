@@ -19,7 +19,6 @@ from keras_initx.report._text import (
     join_names,
 )
 from keras_initx.tools.audit._probabilities import holm
-from keras_initx.tools.studies import _statistics
 from keras_initx.tools.studies._metric import metric_range, sign
 from keras_initx.tools.studies._plots import study_figure
 from keras_initx.tools.studies._result import (
@@ -27,7 +26,16 @@ from keras_initx.tools.studies._result import (
     records_of,
     remarks_on_not_compared,
 )
-from keras_initx.tools.studies._statistics import POWER, SIGNIFICANT, needed_repeats
+from keras_initx.tools.studies._significance import (
+    POWER,
+    SIGNIFICANT,
+    mean_of,
+    median_of,
+    needed_repeats,
+    paired_test,
+    repeats_needed,
+    t_interval,
+)
 from keras_initx.tools.studies._types import Direction, FloatArray, Record
 
 if TYPE_CHECKING:
@@ -194,9 +202,7 @@ class Study(StudyResult):
         """Return the statistics of an initializer."""
         status = collections.Counter(trial["status"] for trial in self.trials_of(name).values())
         final_values = list(self.final_values(name).values())
-        mean, ci_low, ci_high = _statistics.t_interval(
-            final_values, metric_range(self.monitor, final_values)
-        )
+        mean, ci_low, ci_high = t_interval(final_values, metric_range(self.monitor, final_values))
         std = math.nan
         if len(final_values) > 1:
             std = float(np.std(final_values, ddof=1))
@@ -214,10 +220,10 @@ class Study(StudyResult):
             "ci_low": ci_low,
             "ci_high": ci_high,
             "worst": worst(final_values, default=math.nan),
-            "epochs_to_threshold": _statistics.median_of(reached),
+            "epochs_to_threshold": median_of(reached),
             "reached": sum(map(math.isfinite, reached)),
-            "gap": _statistics.mean_of(self.gaps(name)),
-            "seconds_per_epoch": _statistics.median_of(seconds.ravel()),
+            "gap": mean_of(self.gaps(name)),
+            "seconds_per_epoch": median_of(seconds.ravel()),
         }
 
     def comparisons(self) -> list[Record]:
@@ -253,7 +259,7 @@ class Study(StudyResult):
             first, second = second, first
             differences = [-difference for difference in differences]
         least, greatest = metric_range(self.monitor, [*values.values(), *other_values.values()])
-        test = _statistics.paired_test(differences, greatest - least)
+        test = paired_test(differences, greatest - least)
         return {"first": first, "second": second, **test}
 
     def remarks(self) -> list[str]:
@@ -361,7 +367,7 @@ def _correct(pairs: list[Record]) -> None:
     for pair in pairs:
         pair["repeats_needed"] = math.nan
         if not pair["significant"]:
-            pair["repeats_needed"] = _statistics.repeats_needed(pair["effect"], level)
+            pair["repeats_needed"] = repeats_needed(pair["effect"], level)
         pair["verdict"] = _verdict(pair)
 
 
