@@ -109,19 +109,19 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
 
 
 def _read_batch(data: Path | str) -> PortBatch:
-    """Return the batch for both sides of a port, from a function or a file."""
+    """Read the batch for both sides of a port, from a function or a file."""
     if isinstance(data, str):
         return make_port_batch(call_function(data))
     return make_port_batch(*read_data(data, None))
 
 
 def _read_names(names: Path | str | None) -> Any:
-    """Return the names that a function returns, or names in JSON."""
+    """Read names that a function returns, or names in JSON."""
     if isinstance(names, str) and not names.lstrip().startswith("{"):
         return call_function(names)
     return read_names(names)
 
 
 def _import_loss(text: str | None) -> Any:
-    """Return the loss of a module, `None` without one."""
+    """Import the loss of a module, `None` without one."""
     return None if text is None else import_object(text)

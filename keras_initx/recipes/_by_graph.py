@@ -73,18 +73,18 @@ class ByGraph:
         }
 
     def ends(self) -> set[str]:
-        """Return the paths of the kernels that end branches, if they are known."""
+        """Find the paths of the kernels that end branches, if they are known."""
         paths: set[str] = set()
         for branch in self._found.branches:
             paths.update(part.weight.path for part in self._end_kernels(branch))
         return paths
 
     def outputs(self) -> set[str]:
-        """Return the paths of the kernels that no other kernel follows."""
+        """Find the paths of the kernels that no other kernel follows."""
         return {part.weight.path for part in self._kernels(self._found.outputs)}
 
     def kernels_held(self) -> dict[int, int]:
-        """Return the number of kernels in each fused weight, by the ids of variables."""
+        """Count the kernels in each fused weight, by the ids of variables."""
         held = {}
         for layer, number in self._found.fused_kernels.items():
             for part in self._kernels([layer])[-1:]:
@@ -92,11 +92,11 @@ class ByGraph:
         return held
 
     def hidden(self) -> list[str]:
-        """Return the paths of the layers that cannot be followed."""
+        """List the paths of the layers that cannot be followed."""
         return [self._path(layer) for layer in self._found.hidden]
 
     def unseen(self) -> str:
-        """Return the first hidden layer with the reason, or an empty text if there is none."""
+        """Name the first hidden layer with the reason; an empty text if there is none."""
         for layer, reason in self._found.hidden.items():
             return f"{self._path(layer)!r}, whose `call` cannot be followed: {reason}"
         return ""
@@ -140,7 +140,7 @@ class ByGraph:
     def _count_branches(
         self, roles: Mapping[str, Role], doubts: dict[Doubt, str], *, alone: int = 0
     ) -> dict[str, Role]:
-        """Return roles with the numbers of branches on the paths of their weights.
+        """Count the branches on the paths of weights, in their roles.
 
         A weight outside of all branches gets the number of the streams that it leads to. If it
         leads to none, it gets the number that all branches have. If a weight that a recipe may
@@ -253,7 +253,7 @@ class ByGraph:
     def _number_blocks(
         self, roles: Mapping[str, Role], doubts: dict[Doubt, str]
     ) -> dict[str, Role]:
-        """Return roles with the numbers of blocks. If they are not known, add a doubt.
+        """Number the blocks of weights, in their roles. If the numbers are not known, add a doubt.
 
         A block has a sum to which attention is added, and at most one other sum.
         """
@@ -322,7 +322,7 @@ class ByGraph:
         return given
 
     def _doubts(self) -> dict[Doubt, str]:
-        """Return the facts about the branches that are not known, with reasons."""
+        """Find the facts about the branches that are not known, with reasons."""
         found = self._found
         doubts: dict[Doubt, str] = {}
         if found.hidden:
@@ -440,7 +440,7 @@ class ByGraph:
         self._close(branch, roles)
 
     def _end_kernels(self, branch: Branch) -> list[Part]:
-        """Return the kernels that end a branch."""
+        """Find the kernels that end a branch."""
         return [kernel for layer in branch.last for kernel in self._list_last_kernels(layer)]
 
     def _list_last_kernels(self, layer: keras.Operation) -> list[Part]:
@@ -452,7 +452,7 @@ class ByGraph:
         return kernels[-1:]
 
     def _unknown_end(self, branch: Branch) -> str:
-        """Return why the last kernel of a branch is not known, or an empty text."""
+        """Say why the last kernel of a branch is not known; an empty text if it is known."""
         if not branch.last:
             return f"a branch that ends without a kernel at {branch.total.producer!r}"
         if branch.added.unclear:
@@ -464,7 +464,7 @@ class ByGraph:
         return ""
 
     def _closing(self, branch: Branch) -> Closed:
-        """Return the weights that are 0 if a branch starts at 0.
+        """Find the weights that are 0 if a branch starts at 0.
 
         If layers outside of the branch modulate it, these are their kernels. In any other branch it
         is the last normalization or the last kernel, with all weights that are added after it.
@@ -542,11 +542,11 @@ class ByGraph:
                 roles[path] = replace(roles[path], name=name)
 
     def _find_parts(self, variables: Iterable[keras.Variable]) -> list[Part]:
-        """Return the weights that are these variables."""
+        """Find the weights that are these variables."""
         return [self._by_variable[id(one)] for one in variables if id(one) in self._by_variable]
 
     def _inside(self, layers: Iterable[keras.Operation]) -> list[Part]:
-        """Return the weights of layers and of those in them."""
+        """List the weights of layers and of those in them."""
         parts = []
         for layer in layers:
             if isinstance(layer, keras.Layer):
@@ -555,7 +555,7 @@ class ByGraph:
         return parts
 
     def _kernels(self, layers: Iterable[keras.Operation]) -> list[Part]:
-        """Return the kernels of layers, without weights that only may be kernels by their shape."""
+        """List the kernels of layers, without weights that only may be kernels by their shape."""
         kernels = []
         for part in self._inside(layers):
             has_name = part.by_name in ("kernel", "embeddings")
@@ -564,7 +564,7 @@ class ByGraph:
         return kernels
 
     def _path(self, layer: keras.Operation) -> str:
-        """Return the path of a layer, or the name of an operation that is no layer."""
+        """Name a layer by its path, or an operation that is no layer by its name."""
         if isinstance(layer, keras.Layer) and layer in self._paths:
             return self._paths[layer]
         return str(layer.name)
@@ -573,13 +573,23 @@ class ByGraph:
         return quote_names([self._path(layer) for layer in branch.last])
 
     def _describe(self) -> list[str]:
-        """Return the architecture in words, as lines of text."""
+        """Describe the architecture in words, as lines of text."""
+        found = self._found
+        lines = self._describe_branches()
+        for words, layers in self._list_kinds().items():
+            if layers:
+                names = [self._path(layer) for layer in dict.fromkeys(layers)]
+                lines.append(f"{words}: {quote_names(names)}")
+        added = [self._by_variable[id(variable)].weight.path for variable in found.added]
+        if added:
+            lines.append(f"weights that are added: {quote_names(list(dict.fromkeys(added)))}")
+        return lines
+
+    def _describe_branches(self) -> list[str]:
         found = self._found
         ends: list[str] = []
-        modulations: list[keras.Operation] = []
         for branch in found.branches:
             ends += map(self._path, branch.last)
-            modulations += self._closing(branch).modulations
         lines = ["no residual branch"]
         if ends:
             lines = [
@@ -596,8 +606,16 @@ class ByGraph:
         if found.normalizes_first is not None:
             place = "before each branch" if found.normalizes_first else "after each sum"
             lines.append(f"normalization: {place}")
+        return lines
+
+    def _list_kinds(self) -> dict[str, Sequence[keras.Operation]]:
+        """List the layers and operations of each kind, by the words for it."""
+        found = self._found
+        modulations: list[keras.Operation] = []
+        for branch in found.branches:
+            modulations += self._closing(branch).modulations
         routers = [layer for branch in found.branches for layer in branch.added.routers]
-        kinds = {
+        return {
             "experts of one router": routers,
             "sums that may contain other branches": found.unclear,
             "attention": [layer for layer in found.attention if layer not in found.crossing_layers],
@@ -612,11 +630,3 @@ class ByGraph:
             "first kernels": [layer for layer in found.inputs if layer not in found.tokens],
             "last kernels": found.outputs,
         }
-        for words, layers in kinds.items():
-            if layers:
-                names = [self._path(layer) for layer in dict.fromkeys(layers)]
-                lines.append(f"{words}: {quote_names(names)}")
-        added = [self._by_variable[id(variable)].weight.path for variable in found.added]
-        if added:
-            lines.append(f"weights that are added: {quote_names(list(dict.fromkeys(added)))}")
-        return lines

@@ -112,7 +112,7 @@ def find_role_by_path(weight: ModelWeight) -> str | None:
 
 
 def _attributes(weight: ModelWeight) -> list[str]:
-    """Return the attributes that hold the layers around a weight and the weight itself.
+    """Name the attributes that hold the layers around a weight and the weight itself.
 
     A layer or weight that no attribute holds, for example one in a list, is listed by its name.
     """
@@ -162,7 +162,7 @@ class ByNames:
         return not is_followed or ends <= named
 
     def nameless_kernel(self, hidden: Iterable[str]) -> str:
-        """Return the path of a kernel in a block whose name does not show its role.
+        """Find the path of a kernel in a block whose name does not show its role.
 
         The path is empty if each kernel has such a name. The path of a block is the common
         beginning of the paths of its attention and of its feed-forward network.
@@ -183,7 +183,7 @@ class ByNames:
         return ""
 
     def _block_of(self, path: str, roles: Mapping[str, Role]) -> str:
-        """Return the path of the block of a kernel that ends a network after attention."""
+        """Find the path of the block of a kernel that ends a network after attention."""
         own = path.split("/")[:-2]
         shared: list[str] = []
         for other, role in roles.items():
@@ -193,7 +193,7 @@ class ByNames:
         return "/".join(shared or own[:1])
 
     def roles(self) -> dict[str, Role]:
-        """Return the role of each weight by path."""
+        """Read the role of each weight from its path."""
         branches = self._branches
         closing = {scale for _, scale, _ in branches.values()}
         roles = {}
@@ -244,7 +244,7 @@ class ByNames:
 
 
 def _take_common_names(path: Sequence[str], other: Sequence[str]) -> list[str]:
-    """Return the names with which both paths begin."""
+    """Take the names with which both paths begin."""
     found = []
     for one, two in zip(path, other, strict=False):
         if one != two:
@@ -254,7 +254,7 @@ def _take_common_names(path: Sequence[str], other: Sequence[str]) -> list[str]:
 
 
 def _name_kind(weight: ModelWeight) -> str:
-    """Return the kind of a weight by its own name, or as a layer of Keras declares it."""
+    """Name the kind of a weight by its own name, or as a layer of Keras declares it."""
     layer = weight.layer
     if weight.name == "weight" and normalizes(layer):
         return "scale"
@@ -264,7 +264,7 @@ def _name_kind(weight: ModelWeight) -> str:
 
 
 def find_role(names: Iterable[tuple[str, str]], weight: ModelWeight) -> str | None:
-    """Return the role of a weight by its path, if the path shows it."""
+    """Find the role of a weight by its path, if the path shows it."""
     return _match_role(names, weight.path)
 
 
@@ -276,7 +276,7 @@ def _match_role(names: Iterable[tuple[str, str]], path: str) -> str | None:
 
 
 def _convolutions(paths: Sequence[str]) -> dict[str, tuple[str, str, int]]:
-    """Return the branches of convolutions by names.
+    """Find the branches of convolutions by names.
 
     Each branch has the path of its last kernel, the path of the weight that closes it, and its
     depth.

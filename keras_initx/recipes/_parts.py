@@ -131,5 +131,5 @@ class Roles:
     unseen: str = ""
 
     def shape_of(self, role: str) -> Shape:
-        """Return the shape of the first weight with a role."""
+        """Find the shape of the first weight with a role."""
         return next(part.weight.shape for part in self.parts if part.role.name == role)

@@ -126,7 +126,7 @@ class Recipe:
         return f"recipes.{self.name}"
 
     def _rules_for(self, inventory: Inventory, *, source: str | None = None) -> WeightRules:
-        """Return the rules for a model, given its layers and weights."""
+        """Make the rules for a model, given its layers and weights."""
         table = self._table_of(source)
         roles = find_roles(inventory)
         self._check(roles, table)
@@ -136,13 +136,13 @@ class Recipe:
         return _make_rules(table, roles, notes)
 
     def tables(self) -> dict[str, RoleTable]:
-        """Return the table of each source. If there is one source, its key is an empty text."""
+        """Make the table of each source. If there is one source, its key is an empty text."""
         if isinstance(self.sources, str):
             return {"": self.table()}
         return {source: self.table(source) for source in self.sources}
 
     def documentation(self) -> str:
-        """Return the text on the recipe, with its weights and arguments before its example."""
+        """Write the text on the recipe, with its weights and arguments before its example."""
         text, _, example = (inspect.getdoc(self.table) or "").partition("\nExample:\n")
         lines = [text.rstrip(), ""]
         state = random.getstate()  # initializers without a seed draw one
@@ -170,9 +170,13 @@ class Recipe:
             source = next(iter(self.sources))
         return self.table(check_choice("source", source, tuple(self.sources)))
 
-    def _check(self, roles: Roles, table: RoleTable) -> None:
-        """Raise `ValueError` if a model does not fit, with the reason."""
-        needs = [*self.needs, *(self.needs_in_graph if roles.is_by_graph else ())]
+    def _list_needed_facts(self, needs: Sequence[str | Feature], table: RoleTable) -> set[Doubt]:
+        """List the facts that must be known of a model.
+
+        Args:
+            needs: The roles and features that the model must have.
+            table: The table of the recipe.
+        """
         must_be_known: set[Doubt] = set()
         for value in table.values():
             if isinstance(value, Computed):
@@ -180,6 +184,12 @@ class Recipe:
         for feature in (*needs, *self.needs_in_graph, *self.refuses):
             if feature in _DOUBTS:
                 must_be_known.add(_DOUBTS[feature])
+        return must_be_known
+
+    def _check(self, roles: Roles, table: RoleTable) -> None:
+        """Raise `ValueError` if a model does not fit, with the reason."""
+        needs = [*self.needs, *(self.needs_in_graph if roles.is_by_graph else ())]
+        must_be_known = self._list_needed_facts(needs, table)
         lacking = []
         is_in_doubt = False
         for need in needs:
@@ -216,7 +226,7 @@ class Recipe:
 
 
 def _name_need(need: str | Feature) -> str:
-    """Return the words for something that a model must have, to follow a "no"."""
+    """Name something that a model must have, in words that follow a "no"."""
     if isinstance(need, Feature):
         return need.without_article
     return _WEIGHTS_OF_ROLES.get(need, f"weight of the role {need!r}")
@@ -248,7 +258,7 @@ def _describe_role(part: Part, key: str) -> str:
 
 
 def describe_entry(value: InitializerLike | Computed | None) -> str:
-    """Return an entry of a table in words."""
+    """Describe an entry of a table in words."""
     if isinstance(value, Computed):
         return value.text
     if value is None:

@@ -223,7 +223,7 @@ _SOURCES_IN_BLOCKS = (
 
 
 def _doubts_on_time_steps(parts: Sequence[Part]) -> dict[Doubt, str]:
-    """Return the doubt about a state space that has a decay and no time step."""
+    """Find the doubt about a state space that has a decay and no time step."""
     steps = [part for part in parts if part.role.name == "dt_bias"]
     for part in parts:
         layer = part.weight.layer

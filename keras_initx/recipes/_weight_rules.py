@@ -72,7 +72,7 @@ class WeightRules:
 
 
 def _text(value: InitializerLike | Left) -> str:
-    """Return the rule for a weight in words."""
+    """Describe the rule for a weight in words."""
     if isinstance(value, str):
         return value
     if isinstance(value, Left):

@@ -262,7 +262,7 @@ class _Planner:
         )
 
     def _read_rule(self, weight: ModelWeight) -> tuple[keras.initializers.Initializer | None, str]:
-        """Return the initializer that a rule gives a weight, or `None`, and why it has this one."""
+        """Find the initializer that a rule gives a weight, or `None`, and why it has this one."""
         value = self._by_rule[weight.path]
         if isinstance(value, Left):
             return None, value.reason

@@ -192,7 +192,7 @@ _FEW = 4
 
 
 def suggest_names(ours: Mapping[str, Shape], arrays: Mapping[str, Shape]) -> str:
-    """Return the end of a message about other names: a mapping to copy, if the sizes allow one.
+    """Write the end of a message about other names: a mapping to copy, if the sizes allow one.
 
     The layers of both are taken in their order, each with the sizes of its weights.
 
@@ -216,7 +216,7 @@ def suggest_names(ours: Mapping[str, Shape], arrays: Mapping[str, Shape]) -> str
 
 
 def _group_sizes(shapes: Mapping[str, Shape]) -> dict[str, list[int]]:
-    """Return the sizes of the weights of each layer or module, sorted."""
+    """List the sizes of the weights of each layer or module, sorted."""
     sizes: dict[str, list[int]] = {}
     for name, shape in shapes.items():
         layer = re.sub("[/.][^/.]*$", "", name)

@@ -192,7 +192,7 @@ def _check_path(path: str | os.PathLike[str]) -> Path:
 
 
 def _choose_file(path: Path) -> Path:
-    """Return the file that a model is saved in: `path`, or a file in this folder.
+    """Choose the file that a model is saved in: `path`, or a file in this folder.
 
     Raises:
         ValueError: If a folder has weights that would stay next to the new ones. An old index and

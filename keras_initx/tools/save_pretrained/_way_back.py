@@ -216,7 +216,7 @@ def _find_lines(
 
 
 def _split_sums(coordinates: Array) -> list[Array] | None:
-    """Return the coordinates along each axis, if the others are sums of their offsets."""
+    """Find the coordinates along each axis, if the others are sums of their offsets."""
     along_axes = []
     for axis in range(coordinates.ndim):
         along = np.moveaxis(coordinates, axis, -1)[(0,) * (coordinates.ndim - 1)]

@@ -163,7 +163,7 @@ class Study(StudyResult):
         return epochs
 
     def _default_threshold(self) -> float | None:
-        """Return the value that is nearly as good as the best mean at the end.
+        """Compute the value that is nearly as good as the best mean at the end.
 
         The way there begins at chance level, the mean over all finished trials before training,
         when they are all untrained.
@@ -199,7 +199,7 @@ class Study(StudyResult):
         return sorted(rows, key=rank)
 
     def _summary(self, name: str) -> Record:
-        """Return the statistics of an initializer."""
+        """Compute the statistics of an initializer."""
         status = collections.Counter(trial["status"] for trial in self.trials_of(name).values())
         final_values = list(self.final_values(name).values())
         mean, ci_low, ci_high = t_interval(final_values, metric_range(self.monitor, final_values))
@@ -249,7 +249,7 @@ class Study(StudyResult):
         return pairs
 
     def _test(self, first: str, second: str) -> Record:
-        """Return the test of the paired differences of two initializers, the better one first."""
+        """Test the paired differences of two initializers, the better one first."""
         values = self.final_values(first)
         other_values = self.final_values(second)
         repeats = sorted(values.keys() & other_values.keys())
@@ -340,13 +340,13 @@ class Study(StudyResult):
 
 
 def _counted_by_status(trials: Iterable[Record]) -> str:
-    """Return how many trials have each status, as part of a sentence."""
+    """Count the trials with each status, as part of a sentence."""
     statuses = collections.Counter(trial["status"] for trial in trials)
     return ", ".join(f"{count} {status}" for status, count in statuses.items())
 
 
 def _first_error(trials: Sequence[Record]) -> str:
-    """Return the end of a sentence on trials that failed: the first line of the first error."""
+    """Quote the first line of the first error, as the end of a sentence on trials that failed."""
     for trial in trials:
         if trial["status"] == "failed":
             line = trial["error"].splitlines()[0]
@@ -372,7 +372,7 @@ def _correct(pairs: list[Record]) -> None:
 
 
 def _verdict(pair: Record) -> str:
-    """Return the result of the comparison of two initializers in words."""
+    """Describe the comparison of two initializers in words."""
     if pair["significant"]:
         return f"{pair['first']} is better"
     if pair["pairs"] < 2:
@@ -447,7 +447,7 @@ def _remarks_on_tests(study: Study) -> list[str]:
 
 
 def _remark_on_clearest(tested: list[Record]) -> str:
-    """Return the remark on pairs without a significant difference."""
+    """Write the remark on pairs without a significant difference."""
     clearest = min(tested, key=lambda pair: pair["repeats_needed"])
     needed = needed_repeats(clearest["repeats_needed"])
     return (
@@ -457,7 +457,7 @@ def _remark_on_clearest(tested: list[Record]) -> str:
 
 
 def _remarks_on_what_is_better(significant: list[Record]) -> list[str]:
-    """Return one sentence for all initializers that are better than the same other initializers."""
+    """Write one sentence for all initializers that are better than the same other initializers."""
     worse: dict[str, list[str]] = {}
     for pair in significant:
         worse.setdefault(pair["first"], []).append(pair["second"])
@@ -472,7 +472,7 @@ def _remarks_on_what_is_better(significant: list[Record]) -> list[str]:
 
 
 def _remarks_on_the_best(study: Study, tested: list[Record]) -> list[str]:
-    """Return the remark on the first initializer in the table, and on equally good ones."""
+    """Write the remark on the first initializer in the table, and on equally good ones."""
     best, *others = [row["arm"] for row in study.statistics()]
     tests_of_best = []
     not_shown = []
