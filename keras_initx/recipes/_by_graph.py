@@ -354,19 +354,23 @@ class ByGraph:
             for branches in branches_by_sum.values()
             if any(branch.added.unclear for branch in branches)
         ]
-        if not unclear:
+        if not unclear or self._found.hidden:
             return ""
         merged = merge_branches(unclear[0])
+        # After a normalization of the sum, or a shortcut with operations, it is no identity.
+        is_identity = not merged.shortcut and not (
+            merged.readers and all(map(normalizes, merged.readers))
+        )
         # Zeros would belong in the scale of a normalization after these kernels.
-        if any(map(normalizes, merged.after)):
+        if not is_identity or any(map(normalizes, merged.after)):
             return ""
         sets = self._runs.find_closing_sets(merged)
         rules = [self._make_zeros(layers) for layers in sets]
         if not rules or not all(rules):
             return ""
         others = len(unclear) - 1
-        verb = choose_verb(others, "block is", "blocks are")
-        more = f" ({others} more {verb} like it)" if others else ""
+        verb = choose_verb(others, "block ends", "blocks end")
+        more = f" ({others} more {verb} with several kernels)" if others else ""
         begin = "to start this block as the identity, write"
         if len(rules) == 1:
             return f"{begin} a rule of your own, {rules[0]}{more}"

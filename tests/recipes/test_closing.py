@@ -327,6 +327,7 @@ def test_a_bias_that_does_not_start_at_0_is_in_the_rule():
 NO_RULE = {
     "relu": lambda x, h, g, b: x + ops.relu(h * (1 + g)),
     "a normalization, whose scale closes": lambda x, h, g, b: x + layers.LayerNormalization()(h) * (1 + g),
+    "a normalization of the sum": lambda x, h, g, b: layers.LayerNormalization()(x + h * (1 + g)),
 }
 
 
