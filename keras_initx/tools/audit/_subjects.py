@@ -63,7 +63,7 @@ from keras_initx.tools.audit._zeros import (
     get_frame_axis,
 )
 from keras_initx.tools.initialize._digest import array_digest
-from keras_initx.tools.load_pretrained._load_pretrained import plan_load
+from keras_initx.tools.load_pretrained._load_plan import plan_load
 
 # What is measured of random values, by the fields of a profile.
 _MEASURES: dict[str, Callable[[Reading], Any]] = {

@@ -116,7 +116,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         return f"{self._verdict().removesuffix('.')}."
 
     def _wrong_weights(self) -> list[PortedWeight]:
-        """Return the weights that are not proven to be equal, first those without an array."""
+        """List the weights that are not proven to be equal, first those without an array."""
         wrong: list[PortedWeight] = []
         for status in ("not loaded", "differs", "not compared"):
             wrong += [row for row in self.weights.rows if row.status == status]
@@ -166,7 +166,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         return f"The port is equal: {', '.join(equal)}"
 
     def _describe_circumstances(self) -> list[str]:
-        """Return the end of the verdict: that dropout was off, and settings that differ."""
+        """Write the end of the verdict: that dropout was off, and settings that differ."""
         step = self.outputs.step
         clauses = []
         if step is not None and step.dropout_off:
