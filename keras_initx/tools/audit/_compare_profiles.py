@@ -1,4 +1,4 @@
-"""Compare actual values with expected values, by the kinds of both. `_TESTS` lists all tests.
+"""Compare actual values with expected values, by the kinds of both. `FACTS` has all tests.
 
     expected    actual      compared by
     fixed       any         whether the values are the same
@@ -14,25 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from keras_initx._typing import DType
-from keras_initx.tools.audit._distribution import (
-    compare_constant_parts,
-    compare_means,
-    compare_parts_and_slices,
-    compare_scales,
-    compare_shapes,
-)
-from keras_initx.tools.audit._equal_values import (
-    compare_copies,
-    compare_precision,
-    compare_repeated,
-)
-from keras_initx.tools.audit._extremes import (
-    compare_bounds,
-    compare_extremes,
-    compare_outliers,
-    compare_outliers_with_law,
-    compare_with_laws,
-)
+from keras_initx.tools.audit._extremes import compare_with_laws
+from keras_initx.tools.audit._facts import FACTS
 from keras_initx.tools.audit._probabilities import compute_chance_of_all
 from keras_initx.tools.audit._profile import (
     INFINITE,
@@ -42,41 +25,18 @@ from keras_initx.tools.audit._profile import (
     Profile,
     epsilon,
 )
-from keras_initx.tools.audit._property_test import ROUNDING, Outcome, PropertyTest, proven
-from keras_initx.tools.audit._zeros import (
-    compare_frames,
-    compare_input_connections,
-    compare_unit_connections,
-    compare_zero_shares,
-    compare_zeros_with_law,
-)
-
-# All tests of values that are random on both sides.
-_TESTS: tuple[PropertyTest, ...] = (
-    compare_repeated,
-    compare_copies,
-    compare_zeros_with_law,
-    compare_input_connections,
-    compare_unit_connections,
-    compare_zero_shares,
-    compare_precision,
-    compare_frames,
-    compare_outliers_with_law,
-    compare_outliers,
-    compare_scales,
-    compare_means,
-    compare_shapes,
-    compare_bounds,
-    compare_extremes,
-    compare_constant_parts,
-    compare_parts_and_slices,
-)
+from keras_initx.tools.audit._property_test import ROUNDING, Outcome, proven
 
 
 def compare_random_values(expected: Profile, actual: Profile) -> tuple[Outcome, ...]:
     """Test whether values are draws of the same law as others."""
-    outcomes = [test(expected, actual) for test in _TESTS]
-    return tuple(outcome for outcome in outcomes if outcome is not None)
+    outcomes = []
+    for fact in FACTS:
+        for test in fact.tests:
+            outcome = test(expected, actual)
+            if outcome is not None:
+                outcomes.append(outcome)
+    return tuple(outcomes)
 
 
 # A random weight that is constant by chance has fewer values.

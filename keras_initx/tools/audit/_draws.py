@@ -8,10 +8,11 @@ another scale in each draw   "random", varies=True: scale, mean and distribution
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 
+from keras_initx.tools.audit._facts import FACTS
 from keras_initx.tools.audit._probabilities import variance_ratio_p_value
 from keras_initx.tools.audit._profile import (
     LOST,
@@ -52,12 +53,11 @@ def merge_draws(draws: Sequence[Profile]) -> Profile:
     not_random = _merge_unless_random(draws)
     if not_random is not None:
         return not_random
-    stated = {}
-    for field in fields(Profile):
-        rule = field.metadata.get("merged")
-        if rule is not None:
-            stated[field.name] = rule([getattr(draw, field.name) for draw in draws])
-    together = Profile(**stated)
+    merged = {}
+    for fact in FACTS:
+        if fact.merge is not None:
+            merged[fact.name] = fact.merge([getattr(draw, fact.name) for draw in draws])
+    together = Profile("random", **merged)
     merged_draws: Profile = round_numbers(
         replace(
             together,

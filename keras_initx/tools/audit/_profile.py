@@ -7,14 +7,13 @@ facts about infinitely many values of a law. For a kernel of `Dense(64)`, for ex
             quantiles=(-0.229, ...), parts=(Parts(axis=0, ...), ...), ...)
 
 *Parts* are equal pieces of a weight along an axis, such as gates. *Slices* are all pieces of length
-one, such as units. A profile has the farthest slices: the `Ends`. The profile of several draws is
-merged from the profiles of all, by the rule of each field.
+one, such as units. A profile has the farthest slices: the `Ends`. `_facts.py` describes each fact.
 """
 
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -45,6 +44,8 @@ class Reading:
     Attributes:
         values: All of them, in float32 or float64.
         dtype: The dtype that they were rounded to.
+        lowest: The lowest of them.
+        highest: The highest of them.
         zeros: The share of zeros.
         sample: Some of the values that count for the moments, in float64: without outliers, and
             without zeros if there are many.
@@ -56,6 +57,8 @@ class Reading:
 
     values: Array
     dtype: DType
+    lowest: float
+    highest: float
     zeros: float
     sample: Array
     ordered: Array
@@ -71,6 +74,7 @@ class Reading:
 
 def make_reading(values: Array, dtype: DType) -> Reading:
     """Choose the measurements for values that are not all equal. See `Reading`."""
+    lowest, highest = float(values.min()), float(values.max())
     zeros = 1 - np.count_nonzero(values) / values.size
     is_sparse = zeros > SHARE_OF_ZEROS
     sample = sample_for_moments(values[values != 0] if is_sparse else values).astype("float64")
@@ -79,13 +83,13 @@ def make_reading(values: Array, dtype: DType) -> Reading:
     # Where one number is a quarter of the values, quartiles do not tell how the others spread.
     reach = 0.0 if median in (low, high) else compute_reach(low, high)
     outliers = 0
-    if reach and max(float(values.max()) - median, median - float(values.min())) > reach:
+    if reach and max(highest - median, median - lowest) > reach:
         outliers = int(np.count_nonzero(np.abs(values - median) > reach))
         if is_sparse and abs(median) > reach:
             outliers -= values.size - int(np.count_nonzero(values))
         sample = sample[np.abs(sample - median) <= reach]
         ordered = ordered[np.abs(ordered - median) <= reach]
-    return Reading(values, dtype, zeros, sample, ordered, outliers, median, reach)
+    return Reading(values, dtype, lowest, highest, zeros, sample, ordered, outliers, median, reach)
 
 
 def compute_reach(low: float, high: float) -> float:
@@ -149,6 +153,10 @@ _TAIL = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.012, 0.015)
 LEVELS = np.concatenate([_TAIL, np.linspace(0.02, 0.98, 97), 1 - np.array(_TAIL[::-1])])
 
 
+# Takes so many numbers from a file, the next ones.
+Take: TypeAlias = Callable[[int], list[Any]]
+
+
 @dataclass(frozen=True)
 class Parts:
     """The values of equal parts of a weight along an axis.
@@ -180,6 +188,15 @@ class Parts:
         std = np.sqrt(np.mean(stds**2 + (means - mean) ** 2, axis=0))
         size = sum(draw.size for draw in draws)
         return Parts(draws[0].axis, size, tuple(mean.tolist()), tuple(std.tolist()))
+
+    def list_numbers(self) -> tuple[float, ...]:
+        """List all numbers, as `read` takes them from a file."""
+        return self.axis, self.size, len(self.means), *self.means, *self.stds
+
+    @staticmethod
+    def read(take: Take) -> "Parts":
+        axis, size, count = take(3)
+        return Parts(axis, size, tuple(take(count)), tuple(take(count)))
 
 
 class Farthest(NamedTuple):
@@ -217,52 +234,20 @@ class Ends:
         stds = _merge_farthest([draw.stds for draw in draws])
         return Ends(draws[0].axis, draws[0].size, number, means, stds)
 
+    def list_numbers(self) -> tuple[float, ...]:
+        """List all numbers, as `read` takes them from a file."""
+        return self.axis, self.size, self.number, *self.means, *self.stds
+
+    @staticmethod
+    def read(take: Take) -> "Ends":
+        axis, size, number = take(3)
+        return Ends(axis, size, number, Farthest(*take(4)), Farthest(*take(4)))
+
 
 def _merge_farthest(draws: Sequence[Farthest]) -> Farthest:
     lowest = min(draws, key=lambda draw: draw.low)
     highest = max(draws, key=lambda draw: draw.high)
     return Farthest(lowest.low, highest.high, lowest.low_index, highest.high_index)
-
-
-# How several draws are merged: from what each says of a field, what they say together.
-MergeRule: TypeAlias = Callable[[list[Any]], Any]
-
-
-def _merge_equal(values: list[Any]) -> Any:
-    return values[0] if all(value == values[0] for value in values) else None
-
-
-def _merge_mean(values: list[Any]) -> Any:
-    # Of numbers, or of tuples of them, element by element.
-    mean = np.mean(values, axis=0).tolist()
-    return tuple(mean) if isinstance(mean, list) else mean
-
-
-def _merge_root_mean_square(values: list[float]) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
-
-
-def _merge_equal_by_position(values: list[tuple[int, ...]]) -> tuple[int, ...]:
-    # -1 says that draws differ.
-    return tuple(_merge_equal(list(numbers)) or -1 for numbers in zip(*values, strict=True))
-
-
-def _merge_by_position(values: list[tuple[Any, ...]]) -> tuple[Any, ...]:
-    # Of parts and ends. If one draw has none, nothing is known of all.
-    if not all(values):
-        return ()
-    return tuple(draws[0].merge(draws) for draws in zip(*values, strict=True))
-
-
-def _profile_field(default: Any, merged: MergeRule | None = None) -> Any:
-    """Make a field of a profile.
-
-    Args:
-        default: Its value if nothing is known.
-        merged: Function that merges the values of several draws of a random weight. `None`: the
-            merged value is unknown.
-    """
-    return field(default=default, metadata={"merged": merged})
 
 
 @dataclass(frozen=True)
@@ -299,8 +284,7 @@ class Profile:
             the last axis (1 if the whole is orthonormal), and the axis of the orthonormal vectors:
             `"first"` or `"last"`. Otherwise `None`.
         repeated: Equal values within the weight: `"copies"` or `"equal slices"`, and their
-            position. Both are empty if there are none; `None` if it differs from draw to draw, or
-            is not known.
+            position. Both are empty if there are none; `None` if it differs from draw to draw.
         signs: The signs of the first values of one draw, see `encode_signs`.
         ranks: The order of the first values of one draw, see `encode_ranks`.
         varies: Whether the scale or the mean varies more from draw to draw than for independent
@@ -308,31 +292,31 @@ class Profile:
         law: The law, if an initializer states one.
     """
 
-    kind: str = _profile_field("unknown", _merge_equal)
-    reason: str = _profile_field("")
-    value: float | None = _profile_field(None)
-    digest: str | None = _profile_field(None)
-    spot_values: tuple[float, ...] = _profile_field(())
-    size: int = _profile_field(0, sum)
-    independent: float = _profile_field(0.0, sum)
-    mean: float = _profile_field(0.0, _merge_mean)
-    std: float = _profile_field(0.0, _merge_root_mean_square)
-    kurtosis: float = _profile_field(3.0, _merge_mean)
-    total: int = _profile_field(0, sum)
-    zeros: float = _profile_field(0.0, _merge_mean)
-    connections: tuple[int, ...] = _profile_field((-1, -1), _merge_equal_by_position)
-    outliers: int = _profile_field(0, sum)
-    lowest: float = _profile_field(-math.inf, min)
-    highest: float = _profile_field(math.inf, max)
-    bits: int = _profile_field(23, max)
-    quantiles: tuple[float, ...] = _profile_field((), _merge_mean)
-    parts: tuple[Parts, ...] = _profile_field((), _merge_by_position)
-    ends: tuple[Ends, ...] = _profile_field((), _merge_by_position)
-    frames: tuple[int, str] | None = _profile_field(None, _merge_equal)
-    repeated: tuple[str, str] | None = _profile_field(None, _merge_equal)
-    signs: str = _profile_field("")
-    ranks: str = _profile_field("")
-    varies: bool | None = _profile_field(False)
+    kind: str = "unknown"
+    reason: str = ""
+    value: float | None = None
+    digest: str | None = None
+    spot_values: tuple[float, ...] = ()
+    size: int = 0
+    independent: float = 0.0
+    mean: float = 0.0
+    std: float = 0.0
+    kurtosis: float = 3.0
+    total: int = 0
+    zeros: float = 0.0
+    connections: tuple[int, ...] = (-1, -1)
+    outliers: int = 0
+    lowest: float = -math.inf
+    highest: float = math.inf
+    bits: int = 23
+    quantiles: tuple[float, ...] = ()
+    parts: tuple[Parts, ...] = ()
+    ends: tuple[Ends, ...] = ()
+    frames: tuple[int, str] | None = None
+    repeated: Finding | None = NOTHING
+    signs: str = ""
+    ranks: str = ""
+    varies: bool | None = False
     law: IndependentLaw | None = None
 
     @property

@@ -6,7 +6,7 @@ the known facts about values: measured in an array, or computed from a law.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -36,49 +36,21 @@ from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._pairing import Pairs, canonical_weight_paths
 from keras_initx.inspection._weights import ModelWeight, has_memory
 from keras_initx.sampling._conversion import NORMAL_REACH
-from keras_initx.tools.audit._distribution import make_parts_of_law, measure_parts
-from keras_initx.tools.audit._equal_values import (
-    count_bits,
-    count_independent,
-    encode_ranks,
-    encode_signs,
-    find_repeated,
-)
-from keras_initx.tools.audit._extremes import measure_ends
+from keras_initx.tools.audit._distribution import make_parts_of_law
+from keras_initx.tools.audit._facts import FACTS
 from keras_initx.tools.audit._profile import (
     INFINITE,
     LEVELS,
     NOT_FINITE,
-    NOTHING,
     Profile,
-    Reading,
-    compute_quantiles,
     epsilon,
     make_reading,
     round_numbers,
 )
-from keras_initx.tools.audit._zeros import (
-    count_connections,
-    find_frames,
-    get_frame_axis,
-)
+from keras_initx.tools.audit._zeros import get_frame_axis
 from keras_initx.tools.initialize._digest import array_digest
 from keras_initx.tools.load_pretrained._load_pretrained import plan_load
 
-# What is measured of random values, by the fields of a profile.
-_MEASURES: dict[str, Callable[[Reading], Any]] = {
-    "independent": count_independent,
-    "connections": count_connections,
-    "bits": count_bits,
-    "parts": measure_parts,
-    "ends": measure_ends,
-    "frames": find_frames,
-    "repeated": find_repeated,
-    "signs": encode_signs,
-    "ranks": encode_ranks,
-}
-# Values of a weight that are kept, to compare fixed weights that differ in their last bits.
-_SPOT_VALUES = 64
 # The values that a law stands for. Infinity has no share.
 _ENDLESS = 1e12
 # Points between which a distribution function is nearly linear.
@@ -124,39 +96,9 @@ def profile_values(values: Array, dtype: DType) -> Profile:
     if lowest == highest:
         return Profile("constant", value=lowest + 0.0, size=values.size, std=0.0)  # not -0
     reading = make_reading(values, dtype)
-    sample = reading.sample
-    profile: Profile = round_numbers(
-        Profile(
-            "random",
-            spot_values=_pick_spot_values(values),
-            size=sample.size,
-            mean=float(sample.mean()),
-            std=float(sample.std()),
-            kurtosis=_compute_kurtosis(sample),
-            total=values.size,
-            zeros=reading.zeros,
-            outliers=reading.outliers,
-            lowest=lowest,
-            highest=highest,
-            quantiles=tuple(compute_quantiles(reading.ordered, LEVELS).tolist()),
-            **{name: measure(reading) for name, measure in _MEASURES.items()},
-        )
-    )
+    facts = {fact.name: fact.measure(reading) for fact in FACTS if fact.measure is not None}
+    profile: Profile = round_numbers(Profile("random", **facts))
     return profile
-
-
-def _compute_kurtosis(sample: Array) -> float:
-    # mean(((x - mean) / std)**4)
-    std = sample.std()
-    if not std:
-        return 3.0
-    squares = ((sample - sample.mean()) / std) ** 2
-    return float(np.mean(squares * squares))
-
-
-def _pick_spot_values(values: Array) -> tuple[float, ...]:
-    indices = np.linspace(0, values.size - 1, min(values.size, _SPOT_VALUES)).astype(int)
-    return tuple(values.reshape(-1)[indices].tolist())
 
 
 def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profile:
@@ -172,7 +114,6 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
         std=law.std,
         total=int(_ENDLESS),
         bits=round(-math.log2(epsilon(dtype))),
-        repeated=NOTHING,
     )
     if isinstance(law, FrameLaw):
         return replace(endless, frames=(law.blocks, get_frame_axis(law)))
