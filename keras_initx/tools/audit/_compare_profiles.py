@@ -18,6 +18,7 @@ from keras_initx.tools.audit._extremes import compare_with_laws
 from keras_initx.tools.audit._facts import FACTS
 from keras_initx.tools.audit._probabilities import compute_chance_of_all
 from keras_initx.tools.audit._profile import (
+    IMPLAUSIBLE,
     INFINITE,
     LOST,
     NOT_FINITE,
@@ -37,16 +38,6 @@ def compare_random_values(expected: Profile, actual: Profile) -> tuple[Outcome, 
             if outcome is not None:
                 outcomes.append(outcome)
     return tuple(outcomes)
-
-
-# A random weight that is constant by chance has fewer values.
-_FEWEST_CONSTANT = 4
-# Of fewer values, those that are distributed as before may be so by chance.
-_FEWEST_OF_SEED = 64
-# A frame of a single value is as often positive as negative.
-_CHANCE_OF_SIGN = 0.5
-# With a smaller probability, values are not distributed as others.
-_OTHER_DISTRIBUTION = 1e-3
 
 
 def compare_profiles(expected: Profile, actual: Profile, dtype: DType) -> tuple[Outcome, ...]:
@@ -99,8 +90,9 @@ def _compare_with_fixed(expected: Profile, actual: Profile, dtype: DType) -> Out
     cause = ""
     if expected.has_distribution and actual.has_distribution:
         outcomes = compare_random_values(expected, actual)
-        is_alike = min((outcome.p for outcome in outcomes), default=0.0) > _OTHER_DISTRIBUTION
-        if is_alike and expected.size >= _FEWEST_OF_SEED:
+        is_alike = min((outcome.p for outcome in outcomes), default=0.0) > IMPLAUSIBLE
+        # Fewer values that are distributed as before may be so by chance.
+        if is_alike and expected.size >= 64:
             cause = "distributed as before: another seed?"
     return Outcome(
         "values",
@@ -134,7 +126,8 @@ def _compare_constant_with_random(expected: Profile, actual: Profile, dtype: DTy
     """Compare a constant with values that are drawn, and may all be equal by chance."""
     assert actual.value is not None
     detail = f"all values are {actual.value:.4g}, expected random ones"
-    if actual.size < _FEWEST_CONSTANT:
+    # A random weight that is constant by chance has fewer values.
+    if actual.size < 4:
         single = replace(actual, lowest=actual.value, highest=actual.value, total=actual.size)
         beyond_law = compare_with_laws(expected, single)
         return beyond_law or Outcome("constant", detail, p=1.0, deviation=0.0)
@@ -149,7 +142,7 @@ def _compare_constant_with_random(expected: Profile, actual: Profile, dtype: DTy
 def _compute_chance(value: float, expected: Profile, dtype: DType) -> float:
     """Compute the probability that a value is this one, once rounded."""
     if expected.frames:
-        return _CHANCE_OF_SIGN
+        return 0.5  # a frame of a single value is as often positive as negative
     step = epsilon(dtype) * max(abs(value), 2.0**-24)
     chance = expected.zeros if value == 0 else 0.0
     if expected.law is not None:

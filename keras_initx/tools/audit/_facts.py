@@ -132,13 +132,10 @@ def _measure_quantiles(reading: Reading) -> tuple[float, ...]:
     return tuple(compute_quantiles(reading.ordered, LEVELS).tolist())
 
 
-# Values that are kept, to compare fixed weights that differ in their last bits.
-_SPOT_VALUES = 64
-
-
 def _pick_spot_values(reading: Reading) -> tuple[float, ...]:
+    # With 64 of them, fixed weights that differ in their last bits are compared.
     values = reading.values
-    indices = np.linspace(0, values.size - 1, min(values.size, _SPOT_VALUES)).astype(int)
+    indices = np.linspace(0, values.size - 1, min(values.size, 64)).astype(int)
     return tuple(values.reshape(-1)[indices].tolist())
 
 

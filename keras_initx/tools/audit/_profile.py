@@ -23,18 +23,15 @@ from keras_initx._typing import Array, DType
 from keras_initx.initializers._laws import IndependentLaw, NormalLaw, TruncatedLaw, UniformLaw
 from keras_initx.tools.audit._probabilities import kolmogorov_p_value
 
-# Elements that are compared with a distribution. With so many, a standard deviation is known to
-# 0.3 %. The extremes are those of all elements.
+# The resolution of a distribution: values that are compared with one. So many values differ
+# from their law by more than 0.6 % in one of 100 cases. The extremes are those of all values.
 SAMPLE = 1 << 16
-# Elements of which the moments are computed.
+# The resolution of a scale: values of which the moments are computed. The error of the standard
+# deviation of so many normal values is 0.14 %, a seventh of what is reported.
 MOST = 1 << 18
-# With a larger share of zeros, moments and quantiles are those of the other values.
+# With a larger share of zeros, moments and quantiles are those of the other values. It is 50 times
+# what rounding to float32 may make.
 SHARE_OF_ZEROS = 0.005
-# Values farther from the median, in deviations, are outliers. Normal values have none, and the
-# truncated ones of torch are the lower bound now and then.
-_FAR = 12.0
-# The interquartile range of normal values, in deviations.
-_INTERQUARTILE = 1.349
 
 
 @dataclass(frozen=True)
@@ -93,8 +90,12 @@ def make_reading(values: Array, dtype: DType) -> Reading:
 
 
 def compute_reach(low: float, high: float) -> float:
-    """Compute the largest distance from the median that makes no outlier, from the quartiles."""
-    return _FAR * (high - low) / _INTERQUARTILE
+    """Compute the largest distance from the median that makes no outlier, from the quartiles.
+
+    It is 12 deviations of normal values, whose quartiles are 1.349 deviations apart. Of these, one
+    in 10**32 is farther; but the truncated ones of torch are the lower bound now and then.
+    """
+    return 12 * (high - low) / 1.349
 
 
 def compute_quantiles(ordered: Array, levels: Array) -> Array:
@@ -134,21 +135,13 @@ NOT_FINITE = "not finite"
 INFINITE = "infinite"
 # It cannot be meant, whatever others have.
 LOST = "not finite where it must be"
-# Fewer values may be of any family.
-_FEWEST_OF_FAMILY = 256
-# With a smaller probability, values are not of a family.
-_IMPLAUSIBLE = 1e-3
-# Nor with a kurtosis that is higher than that of normal values by so many standard errors, or a
-# mean absolute deviation that is lower, as where parts are normal with scales of their own: no
-# family has longer tails.
+# A rate of false answers: values with a smaller probability are not of a family, or not distributed
+# as others.
+IMPLAUSIBLE = 1e-3
+# The same rate in standard errors: no family has longer tails than normal values by more. Where
+# parts are normal with scales of their own, the whole has.
 _LONG_TAILS = 3.0
-# The mean absolute deviation of normal values, in deviations, and its standard error for one value
-# (Geary, 1936).
-_ABSOLUTE = math.sqrt(2 / math.pi)
-_ABSOLUTE_ERROR = 0.2123
-# Bounds and scales of a family may be so many errors off.
-_SPREAD = 4.0
-# The probabilities of the quantiles, more of them in the tails.
+# The probabilities of the quantiles, 1 % apart, and more of them in the tails.
 _TAIL = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.012, 0.015)
 LEVELS = np.concatenate([_TAIL, np.linspace(0.02, 0.98, 97), 1 - np.array(_TAIL[::-1])])
 
@@ -365,29 +358,30 @@ class Profile:
         if self.law is not None:
             return (self.law,)
         size = int(min(self.independent, SAMPLE))
-        if self.frames or size < _FEWEST_OF_FAMILY or not self.std:
+        # Fewer values may be of any family.
+        if self.frames or size < 256 or not self.std or self._has_long_tails:
             return ()
-        if self._has_long_tails:
-            return ()
-        plausible = []
+        return tuple(law for law in list_family_laws(self.mean, self.std) if self._may_be_of(law))
+
+    def _may_be_of(self, law: IndependentLaw) -> bool:
+        """Return whether the values may be of a law with their mean and standard deviation."""
         quantiles = np.array(self.quantiles)
-        for law in list_family_laws(self.mean, self.std):
-            distance = float(np.abs(law.distribution_function(quantiles) - LEVELS).max())
-            slack = _SPREAD * self.std * (2 * self.error + self.independent**-0.5)
-            # The probability that no value is farther out than the lowest and the highest.
-            ends = np.array([self.lowest - slack, self.highest + slack])
-            below, up_to = law.distribution_function(ends)
-            none_outside = math.exp(-self.independent * max(below + 1 - up_to, 0.0))
-            has_bounds = (
-                law.bounds[0] - slack <= quantiles[0] <= quantiles[-1] <= law.bounds[1] + slack
-            )
-            if has_bounds and min(kolmogorov_p_value(distance, size), none_outside) > _IMPLAUSIBLE:
-                plausible.append(law)
-        return tuple(plausible)
+        # Bounds of the law may be 4 errors off, which they are in one of 10,000 cases.
+        slack = 4 * self.std * (2 * self.error + self.independent**-0.5)
+        low, high = law.bounds
+        if quantiles[0] < low - slack or quantiles[-1] > high + slack:
+            return False
+        # The probability that no value is farther out than the lowest and the highest.
+        ends = np.array([self.lowest - slack, self.highest + slack])
+        below, up_to = law.distribution_function(ends)
+        none_outside = math.exp(-self.independent * max(below + 1 - up_to, 0.0))
+        distance = float(np.abs(law.distribution_function(quantiles) - LEVELS).max())
+        p = kolmogorov_p_value(distance, int(min(self.independent, SAMPLE)))
+        return min(p, none_outside) > IMPLAUSIBLE
 
     @property
     def _has_long_tails(self) -> bool:
-        """Whether values are farther out, and nearer to the mean, than normal values."""
+        """Whether values are farther out, or nearer to the mean, than normal values."""
         if self.kurtosis > 3 + _LONG_TAILS * math.sqrt(24 / self.independent):
             return True
         if math.isinf(self.highest - self.lowest):
@@ -396,8 +390,9 @@ class Profile:
         far = np.abs(np.array([self.lowest, *self.quantiles, self.highest]) - self.mean)
         shares = np.diff([0.0, *LEVELS, 1.0])
         absolute = float(shares @ (far[1:] + far[:-1])) / 2 / self.std
-        error = _ABSOLUTE_ERROR / math.sqrt(self.independent)
-        return absolute < _ABSOLUTE - _LONG_TAILS * error
+        # The mean absolute deviation of normal values, and its standard error (Geary, 1936).
+        error = math.sqrt((1 - 3 / math.pi) / self.independent)
+        return absolute < math.sqrt(2 / math.pi) - _LONG_TAILS * error
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -437,10 +432,8 @@ def round_numbers(value: Any) -> Any:
 # How far a standard deviation is from the one expected, and how exactly that is known.
 
 
-# The kurtosis of few values is uncertain: so many are added, with this kurtosis. They are normal
-# if a law may be known, otherwise of one with long tails, such as the exponential law.
-_ADDED_IF_LAW = 64, 3.0
-_ADDED_OTHERWISE = 32, 9.0
+# The kurtosis of a law with long tails, such as the exponential law.
+KURTOSIS_OF_LONG_TAILS = 9.0
 
 
 class Scale(NamedTuple):
@@ -500,8 +493,12 @@ def estimate_degrees(expected: Profile, actual: Profile) -> Degrees:
 
 
 def estimate_kurtosis(profiles: Sequence[Profile]) -> float:
-    """Estimate the kurtosis of the law of all samples. The first tells whether a law is known."""
-    added, kurtosis = _ADDED_IF_LAW if profiles[0].laws else _ADDED_OTHERWISE
+    """Estimate the kurtosis of the law of all samples. The first tells whether a law is known.
+
+    That of few values is uncertain, and nearly always too low: others are added. Their numbers
+    bound the rate of false alarms, which `python tests/support/right_draws.py` counts.
+    """
+    added, kurtosis = (64, 3.0) if profiles[0].laws else (32, KURTOSIS_OF_LONG_TAILS)
     size, total = float(added), kurtosis * added
     for profile in profiles:
         count = max(profile.size, 2)

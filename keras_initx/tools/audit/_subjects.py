@@ -47,18 +47,13 @@ from keras_initx.tools.audit._profile import (
     make_reading,
     round_numbers,
 )
-from keras_initx.tools.audit._zeros import get_frame_axis
+from keras_initx.tools.audit._zeros import MOST_ZEROS, MOST_ZEROS_ELSE, get_frame_axis
 from keras_initx.tools.initialize._digest import array_digest
 from keras_initx.tools.load_pretrained._load_pretrained import plan_load
 
-# The values that a law stands for. Infinity has no share.
+# The values that a law stands for. Infinity has no share. Unless tails are very long, they have
+# more degrees of freedom than `INFINITE_DEGREES`, so that their variance is exact.
 _ENDLESS = 1e12
-# Points between which a distribution function is nearly linear.
-_GRID_POINTS = 4097
-# No continuous distribution has so many exact zeros. Of normal draws, one in 65,536 is 0; of those
-# that Keras makes in 16 bits, many more.
-_MOST_ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
-_MOST_ZEROS_ELSE = 1e-4
 
 
 def profile_array(stored: Array, dtype: DType) -> Profile:
@@ -121,7 +116,7 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
     grid = np.linspace(
         max(low, law.mean - NORMAL_REACH * law.std),
         min(high, law.mean + NORMAL_REACH * law.std),
-        _GRID_POINTS,
+        4097,  # points, between which the distribution function is nearly linear
     )
     probabilities = law.distribution_function(grid)
     middles = (grid[1:] + grid[:-1]) / 2
@@ -133,7 +128,7 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
         independent=_ENDLESS * float(1 - atom),
         mean=law.mean,
         kurtosis=fourth / law.std**4,
-        zeros=_MOST_ZEROS.get(dtype, _MOST_ZEROS_ELSE),
+        zeros=MOST_ZEROS.get(dtype, MOST_ZEROS_ELSE),
         lowest=low,
         highest=high,
         quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
