@@ -19,7 +19,8 @@ from typing import TypeAlias
 from keras_initx._typing import DType
 from keras_initx.tools.audit._profile import Profile
 
-# The probability of any alarm if all weights are right.
+# The rate of false alarms: the probability of any alarm if all weights are right. `python
+# tests/support/right_draws.py` counts alarms.
 ALPHA = 0.01
 # Smaller deviations do not matter, however surely they are there; in 16 bits, where backends round
 # what they draw, twice as large ones. The page "Audit weights" promises both.
