@@ -117,9 +117,8 @@ def _measure_distance(expected: Profile, actual: Profile, *, is_standardized: bo
     before, now = np.array(expected.quantiles), np.array(actual.quantiles)
     slack = 0.0
     if _has_atom(before) or _has_atom(now):
-        slack = 4 / math.sqrt(
-            _count_effective(expected, actual)
-        )  # the error of the place of an atom
+        # Four errors of the standardized place of an atom.
+        slack = 4 / math.sqrt(_count_effective(expected, actual))
     if is_standardized:
         before = (before - expected.mean) / expected.std
         now = (now - actual.mean) / actual.std
@@ -259,6 +258,7 @@ def _describe_constant_part(parts: _MatchedParts, std: float) -> str:
             texts = ("varies", "a constant") if std_now else ("is constant", "random values")
             return f"{parts.describe(index)} {texts[0]}, expected {texts[1]}"
         before, now = parts.expected.means[index], parts.actual.means[index]
+        # A contract has seven digits of a mean.
         is_other = abs(now - before) > 1e-6 * abs(before) + 1e-6 * std
         if not std_before and is_other:
             return f"{parts.describe(index)} is {now:.4g}, expected {before:.4g}"

@@ -151,6 +151,7 @@ def compare_precision(expected: Profile, actual: Profile) -> Outcome | None:
     bits = next((bits for bits in BITS if actual.bits <= bits), None)
     if bits is None or expected.bits <= 2 * bits:
         return None
+    # So many bits of all values are 0 by chance with a probability of 2**-100.
     if min(actual.size, expected.independent) * (expected.bits - bits) <= 100:
         return None
     return Outcome("precision", f"its values were rounded to {BITS[bits]}")

@@ -308,7 +308,7 @@ def _compare_farthest(ends: Ends, profile: Profile) -> Iterator[Outcome]:
     error = compute_error_of_ratio(math.inf, degrees)
     low, high, *indices = ends.stds
     for std, index in zip((low, high), indices, strict=True):
-        ratio = max(std / profile.std, 1e-9)
+        ratio = max(std / profile.std, 1e-9)  # 0 has no logarithm
         p = variance_ratio_p_value(ratio**2 / (1 - 1 / ends.size), degrees, math.inf)
         yield Outcome(
             "parts",

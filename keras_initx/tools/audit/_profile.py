@@ -505,4 +505,4 @@ def estimate_kurtosis(profiles: Sequence[Profile]) -> float:
         size += count
         # Of n normal values it is 3 * (n - 1) / (n + 1) on average.
         total += count * profile.kurtosis * (count + 1) / (count - 1)
-    return max(total / size, 1.1)
+    return max(total / size, 1.1)  # with 1, of two numbers, degrees of freedom are endless

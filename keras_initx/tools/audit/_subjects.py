@@ -97,11 +97,7 @@ def profile_values(values: Array, dtype: DType) -> Profile:
 
 
 def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profile:
-    """Compute the profile of infinitely many values of a law, in an array of a shape.
-
-    The fourth moment is summed over the grid: each step between two points has its probability at
-    its middle, and the first point has all probability below it.
-    """
+    """Compute the profile of infinitely many values of a law, in an array of a shape."""
     endless = Profile(
         "random",
         size=int(_ENDLESS),
@@ -119,15 +115,12 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
         4097,  # points, between which the distribution function is nearly linear
     )
     probabilities = law.distribution_function(grid)
-    middles = (grid[1:] + grid[:-1]) / 2
-    fourth = float(((middles - law.mean) ** 4 * np.diff(probabilities)).sum())
-    fourth += float((grid[0] - law.mean) ** 4 * probabilities[0])
     atom = max(probabilities[0], 1 - probabilities[-2])  # as of a lower bound
     return replace(
         endless,
         independent=_ENDLESS * float(1 - atom),
         mean=law.mean,
-        kurtosis=fourth / law.std**4,
+        kurtosis=_sum_fourth_moment(law.mean, grid, probabilities) / law.std**4,
         zeros=MOST_ZEROS.get(dtype, MOST_ZEROS_ELSE),
         lowest=low,
         highest=high,
@@ -135,6 +128,17 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
         parts=make_parts_of_law(law.mean, law.std, int(_ENDLESS), shape),
         law=law,
     )
+
+
+def _sum_fourth_moment(mean: float, grid: Array, probabilities: Array) -> float:
+    """Sum the fourth moment of a law over a grid.
+
+    Each step between two points has its probability at its middle, and the first point has all
+    probability below it.
+    """
+    middles = (grid[1:] + grid[:-1]) / 2
+    fourth = float(((middles - mean) ** 4 * np.diff(probabilities)).sum())
+    return fourth + float((grid[0] - mean) ** 4 * probabilities[0])
 
 
 # A model, the path of a saved model, files of arrays, a module of torch, or a dict from names to
