@@ -3,7 +3,6 @@
 Classes are called as Keras' own of the same name, and all else is by keyword.
 """
 
-import importlib
 import inspect
 import typing
 
@@ -12,6 +11,8 @@ import pins
 from cases import for_each
 
 import keras_initx
+import keras_initx.scaling
+import keras_initx.testing
 from keras_initx.types import InitializationPlan
 
 CLASSES = {entry.cls.__name__: entry.cls for entry in keras_initx.catalog().values()}
@@ -76,17 +77,13 @@ def test_public_names_change_on_purpose():
 
 def list_public_callables():
     """List the public functions, classes and methods, with their names."""
-    for package in ("keras_initx", *(f"keras_initx.{module}" for module in pins.MODULES)):
-        module = importlib.import_module(package)
-        for name in dir(module):
-            value = getattr(module, name)
-            if name.startswith("_") or not callable(value):
-                continue
-            yield f"{package}.{name}", value
-            if inspect.isclass(value):
-                for attribute, method in vars(value).items():
-                    if inspect.isfunction(method) and not attribute.startswith("_"):
-                        yield f"{package}.{name}.{attribute}", method
+    for path, value in pins.list_public():
+        if callable(value):
+            yield path, value
+        if inspect.isclass(value):
+            for attribute, method in vars(value).items():
+                if inspect.isfunction(method) and not attribute.startswith("_"):
+                    yield f"{path}.{attribute}", method
 
 
 def test_help_shows_signatures_that_fit_in_a_few_lines():
