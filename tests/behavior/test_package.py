@@ -440,7 +440,7 @@ def test_a_private_name_is_found(planted, name):
 
 
 def test_the_folders_are_those_of_the_page_on_the_design():
-    page = pathlib.Path(__file__).parents[1].joinpath("docs", "design.md").read_text()
+    page = pathlib.Path(__file__).parents[2].joinpath("docs", "design.md").read_text()
     tree = page.partition("keras_initx/\n")[2].partition("```")[0]
     shown = re.findall(r"^(│?) *[├└]─ (\w+)/", tree, re.MULTILINE)
     assert {name for inner, name in shown if not inner} == {*ROOMS}
@@ -483,7 +483,7 @@ def test_an_import_says_in_which_file_a_name_is():
 def listed_in_the_reference():
     """Return the full names that the pages of the reference list."""
     names = set()
-    for page in (pathlib.Path(__file__).parents[1] / "docs" / "api").glob("*.md"):
+    for page in (pathlib.Path(__file__).parents[2] / "docs" / "api").glob("*.md"):
         module = "keras_initx"
         for line in page.read_text().splitlines():
             directive, _, name = line.partition(":: ")
