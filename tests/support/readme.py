@@ -4,6 +4,7 @@
 """
 
 import ast
+import functools
 import pathlib
 import re
 
@@ -33,13 +34,16 @@ def read_first_sentence(path):
     return text.replace("|", "\\|")
 
 
+@functools.cache
+def list_imports():
+    """Return for each file what its lines with imports name first."""
+    imports = re.compile(r"^\s*(?:from|import) (\w+)", re.MULTILINE)
+    return {path: set(imports.findall(path.read_text())) for path in sorted(TESTS.rglob("*.py"))}
+
+
 def find_users(name):
     """Return the rooms of the tests that import a module, or the few files themselves."""
-    imports = re.compile(rf"^\s*(?:from|import) {name}\b", re.MULTILINE)
-    files = []
-    for path in sorted(TESTS.rglob("*.py")):
-        if path.stem != name and imports.search(path.read_text()):
-            files.append(path.relative_to(TESTS))
+    files = [path.relative_to(TESTS) for path, names in list_imports().items() if name in names and path.stem != name]
     if len(files) <= _FEW:
         return ", ".join(f"`{file}`" for file in files)
     rooms = dict.fromkeys(str(file.parent) if file.parent.name else "tests" for file in files)
