@@ -142,3 +142,8 @@ def test_a_test_has_the_name_of_what_it_tests_or_stands_among_those_called_for_b
 def test_a_test_that_is_called_for_behavior_says_in_its_first_line_what_it_shows():
     tests = [test for test in list_tests() if is_called_for_behavior(test)]
     assert [str(test.relative_to(TESTS)) for test in tests if not ast.get_docstring(ast.parse(test.read_text()))] == []
+
+
+def test_what_one_test_uses_alone_is_in_its_file_or_stays_for_a_reason():
+    alone = {name: path for name, path in readme.list_modules().items() if len(readme.find_users(name)) == 1}
+    assert [name for name, path in alone.items() if not readme.find_reason(name, path)] == []
