@@ -384,7 +384,6 @@ def test_a_resized_weight_is_not_compared():
     assert report.summary.startswith("The port is not known to be equal: 1 weight not compared, first words/embeddings")
 
 
-@rare
 def test_markdown_that_is_too_long_for_a_pull_request_leaves_tables_out(equal, monkeypatch):
     assert f"<summary>{len(equal.weights.rows)} weights</summary>" in equal.to_markdown()
     monkeypatch.setattr(_report, "_MOST_CHARACTERS", 1500)
