@@ -12,6 +12,7 @@ import pins
 from cases import for_each
 
 import keras_initx
+import keras_initx.scaling
 from keras_initx.types import InitializationPlan
 
 CLASSES = {entry.cls.__name__: entry.cls for entry in keras_initx.catalog().values()}
@@ -87,6 +88,29 @@ def list_public_callables():
                 for attribute, method in vars(value).items():
                     if inspect.isfunction(method) and not attribute.startswith("_"):
                         yield f"{package}.{name}.{attribute}", method
+
+
+# How each shared argument is taken by all functions that take it.
+BY_KEYWORD = ("seed", "verbose", "batch_size", "dry_run", "layout", "loss", "tolerance", "atomic")
+DEFAULTS = {"y": None, "rules": None, "names": None, "layout": None, "verbose": "auto", "dry_run": False, "atomic": True}
+TOOLS = {name: tool for name, tool in inspect.getmembers(keras_initx, inspect.isfunction)}
+TOOLS["coordinate_check"] = keras_initx.scaling.coordinate_check
+
+
+@for_each(TOOLS)
+def test_an_argument_has_the_same_kind_place_and_default_wherever_it_is_taken(name):
+    parameters = inspect.signature(TOOLS[name]).parameters
+    places = list(parameters)
+    for shared in parameters.keys() & set(BY_KEYWORD):
+        assert parameters[shared].kind is inspect.Parameter.KEYWORD_ONLY, shared
+    for shared in parameters.keys() & DEFAULTS.keys():
+        assert parameters[shared].default == DEFAULTS[shared], shared
+    if "x" in places and "y" in places:  # only what is compared stands between them
+        between = places[places.index("x") + 1 : places.index("y")]
+        assert between in ([], ["like"])
+        assert parameters["y"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    if "rules" in places:
+        assert places.index("rules") == 1
 
 
 def test_help_shows_signatures_that_fit_in_a_few_lines():
