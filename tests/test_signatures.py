@@ -92,15 +92,7 @@ def list_public_callables():
 
 # How each shared argument is taken by all functions that take it.
 BY_KEYWORD = ("seed", "verbose", "batch_size", "dry_run", "layout", "loss", "tolerance", "atomic")
-DEFAULTS = {
-    "y": None,
-    "rules": None,
-    "names": None,
-    "layout": None,
-    "verbose": "auto",
-    "dry_run": False,
-    "atomic": True,
-}
+DEFAULTS = {"y": None, "rules": None, "names": None, "layout": None, "verbose": "auto", "dry_run": False, "atomic": True}
 TOOLS = {name: tool for name, tool in inspect.getmembers(keras_initx, inspect.isfunction)}
 TOOLS["coordinate_check"] = keras_initx.scaling.coordinate_check
 
