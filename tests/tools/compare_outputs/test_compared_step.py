@@ -210,7 +210,7 @@ def test_a_loss_that_is_not_finite_is_not_compared():
 
 def test_headline_json_and_figure_show_what_differs(recorded):
     report = compare_outputs(network(share=0.0), X, recorded, y=Y)
-    assert report._headline == "The first step differs; dropout was off."
+    assert report._main_problem == "The first step differs; dropout was off."
     assert json.loads(report.to_json())["step"]["obstacle"] == ""
     gradients, updates = report.step.plot().axes
     assert (gradients.get_ylabel(), updates.get_ylabel()) == ("difference of the gradient", "difference of the update")
