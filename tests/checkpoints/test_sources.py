@@ -26,6 +26,13 @@ def test_a_tensor_without_a_place_in_memory_may_be_in_the_source():
     assert list(load_pretrained(model, source, {"dense": "fc"}, layout="torch").unused) == ["mask"]
 
 
+def test_a_masked_array_is_no_values_of_a_weight():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="dense")])
+    source = {"fc.weight": np.ones((2, 4)), "fc.bias": np.ma.masked_array(np.ones(2), [0, 1])}
+    with pytest.raises(ValueError, match=r"'dense/bias' \(2,\): cannot cast .fc.bias., masked float64, to float32"):
+        load_pretrained(model, source, {"dense": "fc"}, layout="torch")
+
+
 def chain():
     """Return a model of three layers, whose kernels are 0, 1 and 2."""
     kernels = [keras.initializers.Constant(number) for number in range(3)]

@@ -10,13 +10,11 @@ import re
 
 import keras
 import matplotlib.figure
-import numpy as np
 import pandas
 import pytest
-from results import EXAMPLES, lsuv, network, points, rows_of, study, ticks
+from results import EXAMPLES, lsuv, network, rows_of, study
 
 import keras_initx
-from keras_initx import scaling
 from keras_initx.report._results import Judgement, Result
 from keras_initx.tools.studies._result import StudyResult
 from keras_initx.types import Contract, DiagnosisReport, InitializationPlan
@@ -266,31 +264,3 @@ def test_a_plan_that_draws_nothing_has_no_table():
     plan = keras_initx.initialize(network(), {"*": None}, seed=0)
     assert str(plan).startswith("0 of 6 weights drawn")
     assert "<table" not in plan._repr_html_()
-
-
-def test_a_loading_plan_shows_what_is_done_to_each_weight():
-    state = {"a.weight": np.ones((8, 6)), "a.bias": np.ones(8), "b.weight": np.ones((2, 2)), "b.bias": np.ones(8)}
-    rules = {"first": "a", "second": "b"}
-    plan = keras_initx.load_pretrained(network(), state, rules, layout="torch", dry_run=True)
-    assert [row.size for row in plan.rows] == [48, 8, 64, 8, 24, 3]
-    assert [row.changed for row in plan.rows] == [48, 8, 0, 8, 0, 0]
-
-
-def test_lsuv_shows_the_variances_before_and_after():
-    found = lsuv()
-    shown = points(found.plot())
-    assert shown["before"] == [(place, row.before) for place, row in enumerate(found.rows, 1)]
-    assert shown["after"] == [(place, row.after) for place, row in enumerate(found.rows, 1)]
-
-
-def test_mup_shows_a_panel_for_each_factor():
-    figure = scaling.mup(network(32), network(8)).plot()
-    assert [axis.get_ylabel() for axis in figure.axes] == [
-        "factor on the std",
-        "on the rate of Adam",
-        "on the rate of SGD",
-        "of Muon",
-    ]
-    lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[1].lines[:-1]}
-    assert lines == {"input": [1], "vector": [1, 1], "hidden": [0.25], "output": [0.25], "fixed": [1]}
-    assert ticks(figure.axes[1]) == ["0.25", "0.5", "1", "2"]

@@ -6,6 +6,7 @@ import inspect
 import keras
 import numpy as np
 import pytest
+import results
 from modes import to_numpy
 from scripts import script
 
@@ -436,3 +437,16 @@ def test_kernels_that_are_no_matrices_have_the_deviation_of_spectral():
     for weight, other in pairs:
         assert weight.initializer.startswith(kinds.get(weight.path, "Spectral"))
         assert weight.expected_std == pytest.approx(other.expected_std)
+
+
+def test_mup_shows_a_panel_for_each_factor():
+    figure = scaling.mup(results.network(32), results.network(8)).plot()
+    assert [axis.get_ylabel() for axis in figure.axes] == [
+        "factor on the std",
+        "on the rate of Adam",
+        "on the rate of SGD",
+        "of Muon",
+    ]
+    lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[1].lines[:-1]}
+    assert lines == {"input": [1], "vector": [1, 1], "hidden": [0.25], "output": [0.25], "fixed": [1]}
+    assert results.ticks(figure.axes[1]) == ["0.25", "0.5", "1", "2"]

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import results
 from keras import layers
 from modes import to_numpy
 
@@ -305,3 +306,10 @@ def test_modules_of_torch_are_left():
     assert (wrapped.status, wrapped.detail) == ("left", "of another framework, which reads its weights without Keras")
     assert dense.after == pytest.approx(1, abs=0.1)
     assert same(before[:2], values_of(model)[:2])
+
+
+def test_the_figure_shows_the_variances_before_and_after():
+    found = results.lsuv()
+    shown = results.points(found.plot())
+    assert shown["before"] == [(place, row.before) for place, row in enumerate(found.rows, 1)]
+    assert shown["after"] == [(place, row.after) for place, row in enumerate(found.rows, 1)]

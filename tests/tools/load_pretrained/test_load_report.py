@@ -4,6 +4,7 @@ import functools
 
 import keras
 import numpy as np
+import results
 from loaded import network, normal
 from stacks import arrays, built
 
@@ -139,3 +140,11 @@ def test_a_dry_run_without_a_match_shows_the_names():
     plan = load_pretrained(network(), {"other.weight": normal(4, 4)}, layout="torch", dry_run=True)
     assert len(plan.left) == len(plan.rows)
     assert "unused arrays: other.weight (4, 4)" in str(plan)
+
+
+def test_a_loading_plan_shows_what_is_done_to_each_weight():
+    state = {"a.weight": np.ones((8, 6)), "a.bias": np.ones(8), "b.weight": np.ones((2, 2)), "b.bias": np.ones(8)}
+    rules = {"first": "a", "second": "b"}
+    plan = load_pretrained(results.network(), state, rules, layout="torch", dry_run=True)
+    assert [row.size for row in plan.rows] == [48, 8, 64, 8, 24, 3]
+    assert [row.changed for row in plan.rows] == [48, 8, 0, 8, 0, 0]
