@@ -294,6 +294,23 @@ def test_a_weight_without_an_array_is_named_first():
     assert "Left out, None in names: inner/kernel, inner/bias" in report.to_markdown()
 
 
+def test_a_weight_that_a_function_makes_is_listed_and_one_that_is_only_transposed_is_not():
+    def unchanged(array):
+        return array
+
+    source = module()
+    report = keras_initx.port_report(
+        loaded(port(), source),
+        source,
+        {"model": TOKENS, "module": torch.as_tensor(TOKENS)},
+        names={"head/bias": ("head.bias", unchanged), **NAMES},
+    )
+    assert report.ok
+    assert "transposed" in {row.detail for row in report.weights.rows}
+    listed = [line for line in report.to_markdown().splitlines() if "/bias" in line and "|" not in line]
+    assert listed == ["- Unchanged(): head/bias."]
+
+
 @rare
 def test_inputs_that_are_not_the_same_are_named():
     source = module()
