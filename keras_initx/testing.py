@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_initx._signatures import shorten_signature
 from keras_initx.checkpoints._sources import LayoutName
 from keras_initx.inspection._batch import Data
 from keras_initx.tools.audit._audit import Like, audit_at
@@ -17,6 +18,7 @@ __all__ = ["assert_initialized", "assert_same_outputs"]
 _ALPHA = 1e-6
 
 
+@shorten_signature
 def assert_initialized(
     weights: Contract | Audited,
     rules: RulesOrPlan | None = None,
@@ -53,12 +55,13 @@ def assert_initialized(
         raise AssertionError(f"{report.summary}\n\n{report}")
 
 
+@shorten_signature
 def assert_same_outputs(
     model: keras.Model,
     x: Data,
     like: LikeOutputs,
-    *,
     y: Data | None = None,
+    *,
     names: NamesDict | None = None,
     layout: LayoutName | None = None,
     tolerance: float | None = None,
@@ -96,6 +99,6 @@ def assert_same_outputs(
         ...     print(str(error).splitlines()[0])
         The outputs of 2 calls differ, beginning with dense.
     """
-    report = compare_outputs(model, x, like, y=y, names=names, layout=layout, tolerance=tolerance)
+    report = compare_outputs(model, x, like, y, names=names, layout=layout, tolerance=tolerance)
     if not report.ok:
-        raise AssertionError(f"{report.headline}\n\n{report}")
+        raise AssertionError(f"{report._headline}\n\n{report}")

@@ -4,7 +4,6 @@ Classes are called as Keras' own of the same name, and all else is by keyword.
 """
 
 import ast
-import importlib
 import inspect
 import pathlib
 import textwrap
@@ -15,6 +14,8 @@ import pins
 from cases import for_each
 
 import keras_initx
+import keras_initx.scaling
+import keras_initx.testing
 from keras_initx.types import InitializationPlan
 
 CLASSES = {entry.cls.__name__: entry.cls for entry in keras_initx.catalog().values()}
@@ -79,17 +80,13 @@ def test_public_names_change_on_purpose():
 
 def list_public_callables():
     """List the public functions, classes and methods, with their names."""
-    for package in ("keras_initx", *(f"keras_initx.{module}" for module in pins.MODULES)):
-        module = importlib.import_module(package)
-        for name in dir(module):
-            value = getattr(module, name)
-            if name.startswith("_") or not callable(value):
-                continue
-            yield f"{package}.{name}", value
-            if inspect.isclass(value):
-                for attribute, method in vars(value).items():
-                    if inspect.isfunction(method) and not attribute.startswith("_"):
-                        yield f"{package}.{name}.{attribute}", method
+    for path, value in pins.list_public():
+        if callable(value):
+            yield path, value
+        if inspect.isclass(value):
+            for attribute, method in vars(value).items():
+                if inspect.isfunction(method) and not attribute.startswith("_"):
+                    yield f"{path}.{attribute}", method
 
 
 ARGUMENTS = (pathlib.Path(__file__).parents[1] / "docs" / "arguments.md").read_text()

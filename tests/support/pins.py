@@ -1,8 +1,9 @@
 """What users see, as text, so that a change of it is made on purpose.
 
 `python tests/support/pins.py` writes two files to `tests/support/pins/`: all public names with the arguments that they
-take, and, under torch, reports of faulty networks of `diagnosed`, one for each list of problems. What has changed is
-then shown by `git diff tests/support/pins`. The values of initializers are pinned by `golden.py`.
+take, the options of the command line and the keys of all JSON, and, under torch, reports of faulty networks of
+`diagnosed`, one for each list of problems. What has changed is then shown by `git diff tests/support/pins`. The values
+of initializers are pinned by `golden.py`.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import enum
 import functools
 import importlib
 import inspect
+import json
 import pathlib
 import re
 
@@ -17,16 +19,22 @@ PINS = pathlib.Path(__file__).with_name("pins")
 MODULES = ("initializers", "recipes", "sampling", "scaling", "types")
 
 
-def public_names():
-    """Return a line for each public name, each attribute of a class, and each option of the command line."""
-    lines = []
-    for package in ("keras_initx", *(f"keras_initx.{module}" for module in MODULES)):
+def list_public():
+    """Yield all public names with what they name."""
+    for package in ("keras_initx", *(f"keras_initx.{module}" for module in (*MODULES, "testing"))):
         module = importlib.import_module(package)
-        for name in dir(module):
-            value = getattr(module, name)
-            if not name.startswith("_") and not inspect.ismodule(value):
-                lines += described(f"{module.__name__}.{name}", value)
-    return [*lines, *options()]
+        for name in module.__all__ if package == "keras_initx.testing" else dir(module):
+            if not name.startswith("_"):
+                yield f"{package}.{name}", getattr(module, name)
+
+
+def public_names():
+    """Return a line for each public name, attribute of a class, option of the command line, and kind of JSON."""
+    lines = []
+    for name, value in list_public():
+        if not inspect.ismodule(value):
+            lines += described(name, value)
+    return [*lines, *options(), *json_keys()]
 
 
 def described(name, value):
@@ -71,6 +79,22 @@ def options():
                 for option in of_command._actions:
                     lines.append(f"initx {command} {'/'.join(option.option_strings) or option.dest}")
     return lines
+
+
+def json_keys():
+    """Return two lines for each kind of result: the keys of its JSON, and those of its rows."""
+    from results import EXAMPLES
+
+    keys: dict[str, dict[str, dict]] = {}
+    for make in EXAMPLES.values():
+        result = make()
+        content = json.loads(result.to_json())
+        of_result = keys.setdefault(type(result).__name__, {"JSON": {}, "JSON, rows": {}})
+        of_result["JSON"].update(content)
+        rows = content.get("rows", content.get("weights", ()))
+        for row in rows if isinstance(rows, list) else rows.values():
+            of_result["JSON, rows"].update(row)
+    return [f"{name}, {part}: {', '.join(names)}" for name, parts in keys.items() for part, names in parts.items()]
 
 
 def first_faulty():

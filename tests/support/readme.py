@@ -33,13 +33,15 @@ def read_first_sentence(path):
     return text.replace("|", "\\|")
 
 
-def find_users(name):
-    """Return the rooms of the tests that import a module, or the few files themselves."""
-    imports = re.compile(rf"^\s*(?:from|import) {name}\b", re.MULTILINE)
-    files = []
-    for path in sorted(TESTS.rglob("*.py")):
-        if path.stem != name and imports.search(path.read_text()):
-            files.append(path.relative_to(TESTS))
+def list_imports():
+    """List the files of the tests with the names of the modules that each imports."""
+    imports = re.compile(r"^\s*(?:from|import) (\w+)", re.MULTILINE)
+    return {path: set(imports.findall(path.read_text())) for path in sorted(TESTS.rglob("*.py"))}
+
+
+def name_users(name, imports):
+    """Name the rooms of the tests that import a module, or the few files themselves."""
+    files = [path.relative_to(TESTS) for path, names in imports.items() if name in names and path.stem != name]
     if len(files) <= _FEW:
         return ", ".join(f"`{file}`" for file in files)
     rooms = dict.fromkeys(str(file.parent) if file.parent.name else "tests" for file in files)
@@ -48,8 +50,9 @@ def find_users(name):
 
 def make_table():
     lines = []
+    imports = list_imports()
     for name, path in list_modules().items():
-        users = find_users(name) or "a script: see its head"
+        users = name_users(name, imports) or "a script: see its head"
         lines.append(f"| `{name}` | {read_first_sentence(path)} | {users} |\n")
     return _HEAD + "".join(lines)
 

@@ -31,6 +31,7 @@ from keras_initx.inspection._batch import Batch, Data, first_examples, make_batc
 from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._inventory import Inventory, check_built, check_unshared
 from keras_initx.inspection._watch import Watcher, call_observed_module
+from keras_initx.report._terminal import Verbose, show_status, takes_verbose
 from keras_initx.report._text import format_number, join_clauses
 from keras_initx.tools.compare_outputs._compared_call import (
     BEFORE_ACTIVATION,
@@ -418,12 +419,14 @@ LikeOutputs: TypeAlias = (
 )
 
 
+@takes_verbose
 def record_outputs(
     model: Any,
     x: Data,
     y: Data | None = None,
     *,
     loss: ModuleLoss | None = None,
+    verbose: Verbose = "auto",
 ) -> RecordedOutputs:
     """Record the outputs of all layers of a model in one forward pass.
 
@@ -456,6 +459,8 @@ def record_outputs(
             tensors, also in a list or dict.
         loss: For a module of torch with targets: a function of its outputs and of `y` that returns
             a single number, such as `torch.nn.MSELoss()`.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless you called
+            `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
     Returns:
         `RecordedOutputs` with a row for each call, ordered by the ends of calls. So a layer comes
@@ -481,7 +486,9 @@ def record_outputs(
         curve" compares the first step of training.
     """
     if is_torch_module(model):
-        return _record_module(model, x, y, loss)
+        with show_status() as progress:
+            progress(f"Recording {type(model).__name__}")
+            return _record_module(model, x, y, loss)
     if loss is not None:
         raise ValueError(
             "`loss` must be left out for a Keras model: `compile` has it. "
@@ -489,25 +496,30 @@ def record_outputs(
         )
     inventory = _check_model(model)
     batch = _prepare_batch(model, x, y)
-    recorded = _record_model(inventory, batch.x)
-    if may_take_step(model, batch, is_required=y is not None):
-        step = FirstStep(inventory, batch).record()
-        # Nobody has asked for the step of a model without targets that has no loss.
-        if batch.y is not None or not step.obstacle:
-            recorded.step = step
+    with show_status() as progress:
+        progress(f"Recording {model.name}")
+        recorded = _record_model(inventory, batch.x)
+        if may_take_step(model, batch, is_required=y is not None):
+            progress(f"First step of {model.name}")
+            step = FirstStep(inventory, batch).record()
+            # Nobody has asked for the step of a model without targets that has no loss.
+            if batch.y is not None or not step.obstacle:
+                recorded.step = step
     return recorded
 
 
 @shorten_signature
+@takes_verbose
 def compare_outputs(
     model: keras.Model,
     x: Data,
     like: LikeOutputs,
-    *,
     y: Data | None = None,
+    *,
     names: NamesDict | None = None,
     layout: LayoutName | None = None,
     tolerance: float | None = None,
+    verbose: Verbose = "auto",
 ) -> OutputsReport:
     """Name the first layer of a model whose outputs differ from the outputs of another model.
 
@@ -545,6 +557,8 @@ def compare_outputs(
         layout: For the first step of a module of torch: the order of axes in its arrays, `"torch"`
             by default, see `load_pretrained`. Pass `"keras"` for `Conv1D` of transformers' GPT-2.
         tolerance: The tolerance for all floats, in place of the tolerance for their dtype.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless you called
+            `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
     Returns:
         `OutputsReport` with a row for each call. The first difference arises in the row `first`.
@@ -607,42 +621,26 @@ def compare_watched(
             f"y)`, of a compiled model. Received: y, and like of type {type(like).__name__} "
             "without a step"
         )
-    other_shapes = set()
-    for call in others.calls:
-        for tensor in (*call.inputs.values(), *call.outputs.values()):
-            other_shapes.add(squeeze_shape(tensor.shape))
-        if call.before_activation is not None:
-            other_shapes.add(squeeze_shape(call.before_activation.shape))
-    ours = _record_model(inventory, batch.x, other_shapes, watchers)
-    texts = canonicalize_operations(inventory)
-    canonical_paths = {path: texts[layer] for layer, path in name_operations(inventory).items()}
-    counterparts = find_counterparts(
-        ours.calls, canonical_paths, others.calls, names, tolerance, inventory.weights_and_buffers
-    )
-    settings = compare_all_settings(
-        ours.calls,
-        others.calls,
-        counterparts.calls,
-        is_same_framework=others.framework == "keras",
-        has_fixed_sizes=_has_fixed_sizes(model),
-    )
-    report = _build_report(ours, others, counterparts, settings, tolerance, names)
-    if report.first is not None:
-        random = find_random_calls(*record_twice(inventory, batch.x, training=False))
-        if random:
-            report = _build_report(ours, others, counterparts, settings, tolerance, names, random)
-    if others.step is None:
-        return report
-    if not trains:
-        why = "the model here is not compiled"
-        if model.compiled:
-            why = "`y` is missing" if batch.y is None else "the model here is on several replicas"
-        return replace(report, step_left_out=why)
-    sides = _Sides(inventory, batch, ours, others)
-    if others.framework == "torch":
-        step = _compare_step_of_module(sides, names, layout or "torch", tolerance)
-    else:
-        step = _compare_step_of_model(sides, counterparts, names, tolerance)
+    with show_status() as progress:
+        progress(f"Comparing the calls of {model.name}")
+        sides = _Sides(
+            inventory, batch, _record_model(inventory, batch.x, others.calls, watchers), others
+        )
+        counterparts = _find_counterparts(sides, names, tolerance)
+        report = _compare_calls(sides, counterparts, names, tolerance)
+        if others.step is None:
+            return report
+        if not trains:
+            why = "the model here is not compiled"
+            if model.compiled:
+                missing = "`y` is missing"
+                why = missing if batch.y is None else "the model here is on several replicas"
+            return replace(report, step_left_out=why)
+        progress(f"Comparing the first step of {model.name}")
+        if others.framework == "torch":
+            step = _compare_step_of_module(sides, names, layout or "torch", tolerance)
+        else:
+            step = _compare_step_of_model(sides, counterparts, names, tolerance)
     if not step.obstacle:
         step = replace(step, later=[*step.later, *report._describe_settings("training")])
     return replace(report, step=step)
@@ -667,6 +665,47 @@ class _Sides(NamedTuple):
     def backends(self) -> tuple[str, str]:
         """The backends of both."""
         return self.ours.backend, self.others.backend
+
+
+def _find_counterparts(
+    sides: _Sides, names: NamesDict | None, tolerance: float | None
+) -> Counterparts:
+    """Find the counterparts of the calls of a model. See `find_counterparts`."""
+    inventory = sides.inventory
+    texts = canonicalize_operations(inventory)
+    canonical_paths = {path: texts[layer] for layer, path in name_operations(inventory).items()}
+    return find_counterparts(
+        sides.ours.calls,
+        canonical_paths,
+        sides.others.calls,
+        names,
+        tolerance,
+        inventory.weights_and_buffers,
+    )
+
+
+def _compare_calls(
+    sides: _Sides,
+    counterparts: Counterparts,
+    names: NamesDict | None,
+    tolerance: float | None,
+) -> OutputsReport:
+    """Compare the calls of the model with their counterparts, and find those that are random."""
+    ours, others, inventory = sides.ours, sides.others, sides.inventory
+    settings = compare_all_settings(
+        ours.calls,
+        others.calls,
+        counterparts.calls,
+        is_same_framework=others.framework == "keras",
+        has_fixed_sizes=_has_fixed_sizes(inventory.model),
+    )
+    report = _build_report(ours, others, counterparts, settings, tolerance, names)
+    if report.first is None:
+        return report
+    random = find_random_calls(*record_twice(inventory, sides.batch.x, training=False))
+    if not random:
+        return report
+    return _build_report(ours, others, counterparts, settings, tolerance, names, random)
 
 
 class _TakenStep(NamedTuple):
@@ -801,10 +840,16 @@ def _record_module(module: Any, x: Any, y: Any, loss: ModuleLoss | None) -> Reco
 def _record_model(
     inventory: Inventory,
     x: Any,
-    other_shapes: Collection[Shape] = (),
+    others: Sequence[RecordedCall] = (),
     watchers: Sequence[Watcher] = (),
 ) -> RecordedOutputs:
-    """Record the outputs of a model, also in the orders that `other_shapes` may have."""
+    """Record the outputs of a model, also in the orders that the tensors of `others` may have."""
+    other_shapes = set()
+    for call in others:
+        for tensor in (*call.inputs.values(), *call.outputs.values()):
+            other_shapes.add(squeeze_shape(tensor.shape))
+        if call.before_activation is not None:
+            other_shapes.add(squeeze_shape(call.before_activation.shape))
     calls = record_calls(inventory, x, *watchers, training=False, other_shapes=other_shapes)
     return RecordedOutputs(
         calls,

@@ -11,6 +11,7 @@ from keras_initx.checkpoints._sources import LayoutName, is_torch_module
 from keras_initx.inspection._batch import Data
 from keras_initx.inspection._environment import read_environment
 from keras_initx.inspection._inventory import check_unshared, checked_inventory
+from keras_initx.report._terminal import Verbose, takes_verbose
 from keras_initx.tools.compare_outputs._compare import compare_watched, record_outputs
 from keras_initx.tools.compare_outputs._counterparts import select_weight_names, translate_names
 from keras_initx.tools.compare_outputs._module_step import preserve_modules
@@ -58,6 +59,7 @@ def make_port_batch(x: Data, y: Data | None = None) -> PortBatch:
 
 
 @shorten_signature
+@takes_verbose
 def port_report(
     model: keras.Model,
     module: Any,
@@ -68,6 +70,7 @@ def port_report(
     names: NamesDict | None = None,
     layout: LayoutName | None = None,
     loss: Any = None,
+    verbose: Verbose = "auto",
 ) -> PortReport:
     """Compare a ported model with its torch module: weights, outputs, loss and gradients.
 
@@ -88,6 +91,8 @@ def port_report(
         layout: The layout of the module, `"torch"` by default, see `load_pretrained`.
         loss: The loss of the module, see `record_outputs`. Pass it with targets. Optimizers are not
             compared.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless you called
+            `keras.config.disable_interactive_logging()`; 1 always; 0 never.
 
     Returns:
         A `PortReport`. `report.summary` tells you in one sentence what to fix next, and

@@ -137,14 +137,14 @@ class PortReport(Tabular[PortCheck], Judgement):
                 )
             return _describe_verdict(text, is_known=first.status != "not compared")
         if self.outputs.first is not None:
-            text = self._outputs_without_step().headline.removesuffix(".")
+            text = self._outputs_without_step()._headline.removesuffix(".")
             reasons = f" ({'; '.join(self.outputs.reasons)})" if self.outputs.reasons else ""
             return _describe_verdict(f"{text[:1].lower()}{text[1:]}{reasons}")
         settings = self.outputs._describe_settings("any")
         if settings:
             return _describe_verdict("; ".join(settings))
         if not self._outputs_without_step().ok:
-            return _describe_verdict(self._outputs_without_step().headline, is_known=False)
+            return _describe_verdict(self._outputs_without_step()._headline, is_known=False)
         return "; ".join([self._verdict_on_step(), *self._describe_circumstances()])
 
     def _verdict_on_step(self) -> str:

@@ -231,7 +231,7 @@ def test_what_is_all_zero_or_the_same_for_all_examples_proves_nothing():
     assert report.rows[-2].status == report.rows[-1].status == "not known"
     assert report.rows[-1].detail == "the same for all examples"
     assert report.rows[-3].status == "equal"
-    assert report.headline == "The outputs of the model are not known to be equal (the same for all examples)."
+    assert report._headline == "The outputs of the model are not known to be equal (the same for all examples)."
 
 
 def test_a_single_example_or_equal_ones_are_compared(source):

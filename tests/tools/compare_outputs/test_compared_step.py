@@ -212,7 +212,7 @@ def test_the_report_is_a_result(recorded, tmp_path):
     assert '"obstacle": ""' in report.to_json()
     assert "norm/gamma" in step.to_html(tmp_path / "step.html")
     assert step.plot().axes
-    assert report.headline == "The first step differs; dropout was off."
+    assert report._headline == "The first step differs; dropout was off."
     with pytest.raises(TypeError, match=r"use `\.ok`"):
         bool(step)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from diagnosed.networks import Written
 from keras import layers, ops
-from modes import often
+from modes import everywhere, often
 
 import keras_initx
 
@@ -193,8 +193,7 @@ UNREACHED = {
 }
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("name", UNREACHED)
+@pytest.mark.parametrize("name", everywhere(UNREACHED, ["stopped"], others=[pytest.mark.release_backends]))
 def test_a_kernel_that_no_step_can_move_is_named_though_its_layer_learns(name):
     function, level, evidence = UNREACHED[name]
     (verdict,) = verdicts(learning(function, **SCORE))

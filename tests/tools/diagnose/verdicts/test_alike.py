@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from judged import SEQUENCES, found
 from keras import layers, ops
-from modes import BACKEND
+from modes import BACKEND, everywhere
 
 import keras_initx
 
@@ -142,8 +142,10 @@ def named(model, x=X, y=Y):
     return [(one.problem, one.evidence) for one in keras_initx.diagnose(model, x, y, loss="mse").problems]
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("name", CONSTANT)
+@pytest.mark.parametrize(
+    "name",
+    everywhere(CONSTANT, ["a layer", "an activation", "the code of a model"], others=[pytest.mark.release_backends]),
+)
 def test_what_gives_the_same_for_all_examples_is_named_though_gradients_pass(name):
     build, title = CONSTANT[name]
     keras.utils.set_random_seed(0)
