@@ -201,11 +201,16 @@ def nnx(session):
     """
     install(session, "keras", "test", "extras", "jax", "nnx")
     session.env["KERAS_NNX_ENABLED"] = "1"
-    files = ("golden", "keras", "layers", "saving")
+    files = (
+        "tests/test_keras.py",
+        "tests/behavior/test_golden.py",
+        "tests/behavior/test_layers.py",
+        "tests/behavior/test_saving.py",
+    )
     # What Keras and Flax refuse without this package too.
     refused = (
         # A `JaxLayer` cannot be built.
-        "--ignore=tests/tools/initialize/test_jax_layer.py",
+        "--ignore=tests/tools/initialize/behavior/test_jax_layer.py",
         # A layer cannot change its attributes in a program: not be built in one, nor count calls.
         "--deselect=tests/test_keras.py::test_the_layer_that_uses_an_initializer_if_fit_builds_the_model",
         "--deselect=tests/test_keras.py::test_a_package_of_the_backend_is_keras_too",
@@ -218,7 +223,7 @@ def nnx(session):
         "tests/inspection",
         "tests/tools/loading",
     )
-    run_tests(session, "jax", *(f"tests/test_{name}.py" for name in files), *rooms, *refused)
+    run_tests(session, "jax", *files, *rooms, *refused)
 
 
 @nox.session(default=False, tags=["release"])
@@ -333,9 +338,9 @@ def fuzz(session, backend):
     install(session, "keras", "test", "extras", backend)
     seed = f"--hypothesis-seed={random.getrandbits(32)}"
     files = (
-        "tests/test_fuzz.py",
-        "tests/sampling/test_properties.py",
-        "tests/sampling/test_compiled_kernel.py",
+        "tests/behavior/test_fuzz.py",
+        "tests/sampling/behavior/test_properties.py",
+        "tests/sampling/behavior/test_compiled_kernel.py",
     )
     run_tests(session, backend, *files, "--hypothesis-profile=fuzz", seed)
 

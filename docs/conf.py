@@ -20,7 +20,7 @@ release = importlib.metadata.version("keras-initx")
 extensions = [
     "myst_nb",  # notebooks, and with myst_parser Markdown
     "sphinx.ext.autodoc",
-    "sphinx.ext.doctest",  # shows examples, which `tests/test_page_examples.py` runs
+    "sphinx.ext.doctest",  # shows examples, which `tests/pages/test_page_examples.py` runs
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]

@@ -101,4 +101,4 @@ def assert_same_outputs(
     """
     report = compare_outputs(model, x, like, y, names=names, layout=layout, tolerance=tolerance)
     if not report.ok:
-        raise AssertionError(f"{report._headline}\n\n{report}")
+        raise AssertionError(f"{report._main_problem}\n\n{report}")

@@ -102,7 +102,7 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
             f"no sample of {entry.cls.__name__}: {error}\n"
             "use --config to set arguments, --shape to set the shape"
         )
-    sys.stdout.write(f"\n{_statistics(initializer, values)}")
+    sys.stdout.write(f"\n{_format_sample(initializer, values)}")
     if arguments.plot:
         try:
             _plot(arguments.plot, initializer, values)
@@ -213,7 +213,7 @@ def _format_size(elements: int) -> str:
     return f"{4 * elements / 2**30:.4g} GiB"
 
 
-def _statistics(initializer: Initializer, values: np.ndarray) -> str:
+def _format_sample(initializer: Initializer, values: np.ndarray) -> str:
     rows = {
         "sample of": repr(initializer),
         "shape": str(values.shape),

@@ -74,13 +74,13 @@ def _say(text: str) -> None:
 
 
 def _make_network() -> keras.Model:
-    """Return the network, with the same weights at each call."""
+    """Build the network, with the same weights at each call."""
     keras.utils.set_random_seed(0)
     return demo.forty_layers()
 
 
 def _diagnose(model: keras.Model, x: np.ndarray, y: np.ndarray) -> DiagnosisReport:
-    """Return the diagnosis, and print how large the outputs of some layers are."""
+    """Diagnose the network, and print how large the outputs of some layers are."""
     report = diagnose(model, x, y)
     names, stds = ["output of"], ["standard deviation"]
     for layer in report.rows:

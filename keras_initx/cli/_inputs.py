@@ -88,7 +88,7 @@ def _refuse_exit(text: str) -> Iterator[None]:
 
 
 def load_model(path: Path) -> keras.Model:
-    """Return the model in a file, which is not compiled.
+    """Load the model in a file, without compiling it.
 
     Its optimizer may not exist here: with torch, optimizers are saved as classes of that backend.
     """
@@ -96,7 +96,7 @@ def load_model(path: Path) -> keras.Model:
 
 
 def load_compiled_model(path: Path) -> keras.Model:
-    """Return the model in a file, compiled as saved if that can be loaded here."""
+    """Load the model in a file, compiled as saved if that can be loaded here."""
     try:
         with warnings.catch_warnings():
             # Of an optimizer that has not trained here. Its state is for the weights that were
@@ -112,7 +112,7 @@ def load_compiled_model(path: Path) -> keras.Model:
 
 
 def read_data(path: Path, labels: Path | None) -> tuple[Any, np.ndarray | None]:
-    """Return inputs and targets.
+    """Read inputs and targets.
 
     Args:
         path: Path of a `.npy` file with the inputs, or of a `.npz` file with inputs `x` and targets
@@ -143,7 +143,7 @@ def read_data(path: Path, labels: Path | None) -> tuple[Any, np.ndarray | None]:
 
 
 def _read_arrays(path: Path) -> Any:
-    """Return the array of a `.npy` file, or a dict of the arrays of a `.npz` file."""
+    """Read the array of a `.npy` file, or a dict of the arrays of a `.npz` file."""
     try:
         with path.open("rb") as file:
             # Arrays of objects are pickles, which can run arbitrary code.

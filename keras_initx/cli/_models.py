@@ -108,7 +108,7 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
 
 
 def _load_or_keep_path(path: Path) -> Any:
-    """Return the model in a file, or the path of another file, which `audit` opens itself."""
+    """Load the model in a file, or keep the path of another file, which `audit` opens itself."""
     return load_model(path) if is_saved_model(str(path)) else path
 
 
@@ -149,7 +149,7 @@ def save(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
 
 def _read_rules(arguments: argparse.Namespace) -> Any:
-    """Return the name of the recipe, or the rules or the plan, or `None` without either."""
+    """Read the name of the recipe, or the rules or the plan; `None` without either."""
     if arguments.rules is None:
         return _checked_recipe(arguments.recipe)
     if is_plan(arguments.rules):
@@ -160,7 +160,7 @@ def _read_rules(arguments: argparse.Namespace) -> Any:
 
 
 def _checked_recipe(given: str | None) -> str | None:
-    """Return the option `recipe`, which names a recipe or the file of a plan."""
+    """Check the option `recipe`, which names a recipe or the file of a plan."""
     if given is None or Path(given).is_file():
         return given
     named(given)

@@ -25,7 +25,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+    """Build the parser of the command line."""
     program = _startup.program()
     example = f"example: {program} diagnose model.py:build --data model.py:batch"
     parser = _Parser(prog=program, description=keras_initx.__doc__, epilog=example)

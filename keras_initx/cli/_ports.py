@@ -17,6 +17,7 @@ from keras_initx.cli._inputs import (
     write_report,
 )
 from keras_initx.inspection._inventory import Inventory
+from keras_initx.report._results import describe_versions
 from keras_initx.tools.compare_outputs._counterparts import select_weight_names, translate_names
 from keras_initx.tools.compare_outputs._outputs_file import read_outputs
 from keras_initx.tools.compare_outputs._recorded_outputs import RecordedOutputs
@@ -102,25 +103,25 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
     except Exception as error:
         parser.exit(2, f"{parser.prog}: error: cannot compare {arguments.model}: {error}\n")
     sys.stdout.write(f"{report}\n")
-    sys.stdout.write(f"Computed {report._versions()}.\n")
+    sys.stdout.write(f"Computed {describe_versions(report)}.\n")
     write_report(parser, arguments, f"Outputs of {arguments.model}", report)
     return int(not report.ok)
 
 
 def _read_batch(data: Path | str) -> PortBatch:
-    """Return the batch for both sides of a port, from a function or a file."""
+    """Read the batch for both sides of a port, from a function or a file."""
     if isinstance(data, str):
         return make_port_batch(call_function(data))
     return make_port_batch(*read_data(data, None))
 
 
 def _read_names(names: Path | str | None) -> Any:
-    """Return the names that a function returns, or names in JSON."""
+    """Read names that a function returns, or names in JSON."""
     if isinstance(names, str) and not names.lstrip().startswith("{"):
         return call_function(names)
     return read_names(names)
 
 
 def _import_loss(text: str | None) -> Any:
-    """Return the loss of a module, `None` without one."""
+    """Import the loss of a module, `None` without one."""
     return None if text is None else import_object(text)

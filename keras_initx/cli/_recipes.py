@@ -41,7 +41,7 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
 
 def named(text: str) -> Recipe:
-    """Return the recipe for a text: a name, or a name and a source joined by a colon.
+    """Find the recipe for a text: a name, or a name and a source joined by a colon.
 
     Raises:
         ValueError: If no recipe has the name. The message suggests similar names.
@@ -55,7 +55,7 @@ def named(text: str) -> Recipe:
 
 
 def _list_sources(recipe: Recipe) -> list[tuple[str, str, str]]:
-    """Return a line for each source: the name for options, the models, and the author."""
+    """List a line for each source: the name for options, the models, and the author."""
     if isinstance(recipe.sources, str):
         return [(recipe.name, recipe.kind, recipe.sources.replace("`", ""))]
     lines: list[tuple[str, str, str]] = []
@@ -66,7 +66,7 @@ def _list_sources(recipe: Recipe) -> list[tuple[str, str, str]]:
 
 
 def _write_page(recipe: Recipe) -> str:
-    """Return the purpose of one recipe, and its initializers by each source."""
+    """Write the purpose of one recipe, and its initializers by each source."""
     parts = [textwrap.fill(f"{recipe.name}: for {recipe.kind}", line_width())]
     for (name, _, whose), lines in zip(_list_sources(recipe), _list_weights(recipe), strict=True):
         parts.append(textwrap.fill(f"{name}: {whose}", line_width()))
@@ -76,7 +76,7 @@ def _write_page(recipe: Recipe) -> str:
 
 
 def _list_weights(recipe: Recipe) -> list[list[tuple[str, str, str]]]:
-    """Return the lines with the initializers of a recipe, by each source."""
+    """List the lines with the initializers of a recipe, by each source."""
     if isinstance(recipe, LayerRecipe):
         lines = []
         for row in recipe.table():
@@ -93,7 +93,7 @@ def _list_weights(recipe: Recipe) -> list[list[tuple[str, str, str]]]:
 
 
 def _drop_backticks(lines: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
-    """Return lines of text without the marks of code, which a terminal does not show as such."""
+    """Drop the marks of code from lines of text, which a terminal does not show as such."""
     return [
         (first.replace("`", ""), second, last.replace("`", "")) for first, second, last in lines
     ]

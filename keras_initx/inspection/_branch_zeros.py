@@ -9,6 +9,7 @@ to the sum is run three times, with the factors 0, 1 and -1:
     x + d + g     d alone does not: g, a shift, has to be 0 too
 """
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from keras_initx._typing import Tensor
 from keras_initx.inspection._branches import Branch
-from keras_initx.inspection._graph import Node
+from keras_initx.inspection._graph import Node, find_producers
 from keras_initx.inspection._hooks import activation_name, read_activation
 from keras_initx.inspection._kernels import multiplies_by_kernel
 from keras_initx.inspection._operations import get_kind
@@ -25,6 +26,8 @@ from keras_initx.inspection._symbolic import SymbolicCall
 
 # In place of a length that is not known.
 _LENGTH = 8
+# With as many kernels at the end of a branch, each set of them is tried: 15 sets of 4.
+_TRIED_LAYERS = 4
 # By these the small values of the tensors that are to close a branch are multiplied, in three runs.
 _RUN_FACTORS = (0.0, 1.0, -1.0)
 # All different, so that neither a maximum nor a mean of them cancels. Those of the tensors that are
@@ -95,6 +98,46 @@ class BranchRuns:
             return Closing(problem=problem)
         return Closing(has_ends=True, sides=_order_sides(sides, branch))
 
+    def find_closing_sets(self, branch: Branch) -> list[tuple[keras.Operation, ...]]:
+        """Find the smallest sets of layers that close a branch if their kernels are 0.
+
+        For `h * (1 + g) + b`, the only set has the layers that make `h` and `b`. For `h * g` there
+        are two sets, of one layer each. The result is empty if no set closes the branch, or if it
+        has too many kernels to try them all.
+
+        Args:
+            branch: A branch that several kernels end. All kernels that it adds count.
+        """
+        in_streams = set(find_producers(self._streams))
+        nodes_by_layer: dict[keras.Operation, list[Node]] = {}
+        sides = dict.fromkeys(side.way[0] for side in branch.sides)
+        for node in (*branch.inside, *sides):
+            is_end = node in branch.added.sources or node in sides
+            if is_end and node.producer is not None and node.producer not in in_streams:
+                nodes_by_layer.setdefault(node.producer, []).append(node)
+        closing: list[tuple[keras.Operation, ...]] = []
+        if len(nodes_by_layer) > _TRIED_LAYERS:
+            return closing
+        for size in range(1, len(nodes_by_layer) + 1):
+            for layers in itertools.combinations(nodes_by_layer, size):
+                is_larger = any(set(smaller) <= set(layers) for smaller in closing)
+                groups = [nodes_by_layer[layer] for layer in layers]
+                if not is_larger and self._are_closing(branch, groups):
+                    closing.append(layers)
+        return closing
+
+    def _are_closing(self, branch: Branch, groups: Sequence[Sequence[Node]]) -> bool:
+        # Whether zeros in all groups close a branch, and each group then gets a gradient.
+        for group in groups:
+            others = {node for other in groups if other is not group for node in other}
+            signs = self._run(branch, group, others)
+            if isinstance(signs, str):
+                return False
+            of_sum = [signs[node] for node in (*branch.terms, *branch.shifts)]
+            if not (all(map(_are_opposite, of_sum)) and any(map(_are_moved, of_sum))):
+                return False
+        return True
+
     def problem(
         self, branch: Branch, starts: Collection[Node], zeros: Collection[Node] = ()
     ) -> str:
@@ -104,6 +147,30 @@ class BranchRuns:
             branch: The branch.
             starts: Tensors that will be 0, and need a gradient.
             zeros: Other tensors that are 0.
+        """
+        signs = self._run(branch, starts, zeros)
+        if isinstance(signs, str):
+            return signs
+        terms = [signs[term] for term in branch.terms]
+        shifts = [signs[shift] for shift in branch.shifts]
+        are_opposite = all(map(_are_opposite, (*terms, *shifts)))
+        if are_opposite and (all(map(_are_moved, terms)) or any(map(_are_moved, shifts))):
+            return ""
+        obstacles = (
+            node
+            for node in _list_from_starts(branch, starts)
+            if not (_are_opposite(signs[node]) and _are_moved(signs[node]))
+        )
+        # Without one, it is the sum itself, which adds a shift.
+        return _name_operation(next(obstacles, branch.total))
+
+    def _run(
+        self, branch: Branch, starts: Collection[Node], zeros: Collection[Node]
+    ) -> dict[Node, Sequence[Any]] | str:
+        """Run a branch from some tensors on, with the arguments of `problem`.
+
+        Returns:
+            The signs of each tensor in the three runs, or the operation that could not be run.
         """
         computed = _list_computed(branch)
         runs = [_Run(factor, self._calls, computed) for factor in _RUN_FACTORS]
@@ -115,29 +182,15 @@ class BranchRuns:
                     run.start(node)
                 for node in zeros:
                     run.start(node, 0.0)
-            up_to_terms = dict.fromkeys(
-                (*starts, *_list_up_to_terms(branch, starts), *branch.terms)
-            )
-            signs: dict[Node, list[Any]] = {}
-            for node in (*up_to_terms, *branch.shifts):
+            signs: dict[Node, Sequence[Any]] = {}
+            for node in (*_list_from_starts(branch, starts), *branch.shifts):
                 try:
                     signs[node] = [run.signs(node) for run in runs]
                 except Exception as error:  # whatever an operation raises on these values
                     return (
                         f"{_name_operation(node)}, which could not be run: {type(error).__name__}"
                     )
-        terms = [signs[term] for term in branch.terms]
-        shifts = [signs[shift] for shift in branch.shifts]
-        are_opposite = all(map(_are_opposite, (*terms, *shifts)))
-        if are_opposite and (all(map(_are_moved, terms)) or any(map(_are_moved, shifts))):
-            return ""
-        obstacles = (
-            node
-            for node in up_to_terms
-            if not (_are_opposite(signs[node]) and _are_moved(signs[node]))
-        )
-        # Without one, it is the sum itself, which adds a shift.
-        return _name_operation(next(obstacles, branch.total))
+        return signs
 
 
 class _Run:
@@ -209,13 +262,13 @@ def _list_computed(branch: Branch) -> list[Node]:
     return [*sides, *(node for node in branch.inside if node in after)]
 
 
-def _list_up_to_terms(branch: Branch, starts: Collection[Node]) -> list[Node]:
-    # What is computed from the tensors at its end, up to its terms.
+def _list_from_starts(branch: Branch, starts: Collection[Node]) -> list[Node]:
+    # The tensors at its end, what is computed from these, and its terms.
     reached = dict.fromkeys(starts)
     for node in _list_computed(branch):
         if not reached.keys().isdisjoint(node.inputs):
             reached.setdefault(node)
-    return [node for node in reached if node not in starts]
+    return list(dict.fromkeys((*reached, *branch.terms)))
 
 
 def _are_opposite(signs: Sequence[Any]) -> bool:

@@ -21,7 +21,7 @@ Another form of a tensor is the same tensor in another dtype or shape. Tensors a
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -243,33 +243,37 @@ class _BranchReader:
         return Branches(branches, [total for total in unclear if total not in with_branches])
 
     def _read_sum(self, total: Node) -> None:
-        # As one sum with those that are only added to it; if that does not give a branch for each
-        # term, these are read by themselves.
-        flat = _flatten_sum(total)
-        branches = self._find_branches_of_sum(total, flat.terms)
-        if not branches:
-            branches = self._find_shifted_branches(total, flat.terms)
-        number_of_shifts = len(branches[0].shifts) if branches else 0
-        if flat.inner_sums and len(branches) + 1 + number_of_shifts != len(flat.terms):
-            self._unclear_sums.pop(total, None)
-            for term in total.inputs:
-                inner_sum, _ = _skip_scaling(term)
-                if inner_sum in flat.inner_sums:
-                    self._read_sum(inner_sum)
-            branches = self._find_branches_of_sum(total, dict.fromkeys(total.inputs, ()))
-        if branches:
-            self._branches_by_sum[total] = _merge_experts(branches)
+        for form in self._iterate_forms(total):
+            branches = self._find_branches_of_sum(total, form)
+            if branches:
+                self._branches_by_sum[total] = _merge_experts(branches)
+                break
 
-    def _find_branches_of_sum(
-        self, total: Node, operations_by_term: Mapping[Node, tuple[keras.Operation, ...]]
-    ) -> list[Branch]:
+    def _iterate_forms(self, total: Node) -> Iterator["_SumForm"]:
+        """Yield the forms in which a sum may have a branch for each term, the likeliest first."""
+        inner_sums, flat = _flatten_sum(total)
+        yield flat
+        shifts = self._list_shifts(list(flat.operations_by_term))
+        if shifts:
+            yield flat.shift(shifts)
+        if not inner_sums:
+            return
+        # The sums that are only added to it are read by themselves.
+        self._unclear_sums.pop(total, None)
+        for term in total.inputs:
+            inner_sum, _ = _skip_scaling(term)
+            if inner_sum in inner_sums:
+                self._read_sum(inner_sum)
+        yield _SumForm(dict.fromkeys(total.inputs, ()))
+
+    def _find_branches_of_sum(self, total: Node, form: "_SumForm") -> list[Branch]:
         """Make a branch of each term of a sum but the stream. If a term is neither, make no branch.
 
         Args:
             total: The sum.
-            operations_by_term: The operations that each of its terms passes before it is added.
+            form: Its terms.
         """
-        terms = list(operations_by_term)
+        terms = list(form.operations_by_term)
         traces = {}
         for term in terms:
             trace = self._trace_stream(term, [other for other in terms if other is not term])
@@ -306,28 +310,16 @@ class _BranchReader:
                 Branch(
                     total=total,
                     terms=(term,),
-                    passed=operations_by_term[term],
+                    passed=form.operations_by_term[term],
                     stream=stream,
                     begin=tuple(begin),
                     inside=tuple(way),
                     shortcut=tuple(find_producers(shortcut)),
                     weighing=self._weighing,
+                    shifts=form.shifts,
                 )
             )
         return branches
-
-    def _find_shifted_branches(
-        self, total: Node, operations_by_term: Mapping[Node, tuple[keras.Operation, ...]]
-    ) -> list[Branch]:
-        """Make the branches of a sum that adds shifts too; none without one."""
-        shifts = self._list_shifts(list(operations_by_term))
-        if not shifts:
-            return []
-        unshifted = {
-            term: passed for term, passed in operations_by_term.items() if term not in shifts
-        }
-        branches = self._find_branches_of_sum(total, unshifted)
-        return [replace(branch, shifts=tuple(shifts)) for branch in branches]
 
     def _list_shifts(self, terms: Sequence[Node]) -> list[Node]:
         """List the terms that kernels give, and that are neither a stream nor computed from one.
@@ -511,9 +503,14 @@ def _merge_experts(branches: Sequence[Branch]) -> list[Branch]:
     experts = max(groups, key=len)
     attending = [branch for branch in branches if branch not in experts and _has_attention(branch)]
     members = [branch for branch in branches if branch not in attending]
-    inside = {node: None for branch in members for node in branch.inside}
+    return [*attending, merge_branches(members)]
+
+
+def merge_branches(members: Sequence[Branch]) -> Branch:
+    """Merge branches of one sum into one that gives the terms of all."""
     first = members[0]
-    merged_branch = Branch(
+    inside = {node: None for branch in members for node in branch.inside}
+    return Branch(
         total=first.total,
         terms=tuple(term for branch in members for term in branch.terms),
         passed=tuple(dict.fromkeys(operation for branch in members for operation in branch.passed)),
@@ -524,7 +521,6 @@ def _merge_experts(branches: Sequence[Branch]) -> list[Branch]:
         weighing=first.weighing,
         shifts=first.shifts,
     )
-    return [*attending, merged_branch]
 
 
 def _has_attention(branch: Branch) -> bool:
@@ -575,33 +571,56 @@ def _is_sum(node: Node) -> bool:
     return get_kind(node.producer) in (ADD, SUBTRACT) and not node.is_form
 
 
-class _FlatSum(NamedTuple):
-    """A sum and the sums that are only added to it, perhaps scaled: `x + (attention + mlp) / 2`.
+class _SumForm(NamedTuple):
+    """A form in which a sum is read: as one with the sums that are added to it, or by itself.
+
+    In `x + (attention + mlp) / 2`, the terms are `x`, `attention` and `mlp` in the one form, and
+    `x` and the quotient in the other one.
 
     Attributes:
-        terms: The terms of all these sums. For each, the operations that it passes before it is
-            added, the last one first.
-        inner_sums: The sums that are only added.
+        operations_by_term: The terms that are the stream or give branches. For each, the operations
+            that it passes before it is added, the last one first.
+        shifts: The other terms, which kernels outside of the branches give.
     """
 
-    terms: dict[Node, tuple[keras.Operation, ...]]
+    operations_by_term: Mapping[Node, tuple[keras.Operation, ...]]
+    shifts: tuple[Node, ...] = ()
+
+    def shift(self, shifts: Collection[Node]) -> "_SumForm":
+        """Return the same form with these terms as shifts."""
+        others = {
+            term: passed for term, passed in self.operations_by_term.items() if term not in shifts
+        }
+        return _SumForm(others, tuple(shifts))
+
+
+class _FlatSum(NamedTuple):
+    """A sum with the sums that are only added to it, perhaps scaled.
+
+    Attributes:
+        inner_sums: The sums that are only added.
+        form: The form that has the terms of all these sums.
+    """
+
     inner_sums: list[Node]
+    form: _SumForm
 
 
 def _flatten_sum(total: Node) -> _FlatSum:
-    flat = _FlatSum({}, [])
+    inner_sums: list[Node] = []
+    operations_by_term: dict[Node, tuple[keras.Operation, ...]] = {}
     open_terms: list[tuple[Node, tuple[keras.Operation, ...]]]
     open_terms = [(term, ()) for term in reversed(total.inputs)]
     while open_terms:
         term, outer_operations = open_terms.pop()
         node, passed = _skip_scaling(term)
         if _has_one_reader(node) and _is_sum(node) and len(node.inputs) > 1:
-            flat.inner_sums.append(node)
+            inner_sums.append(node)
             operations = (*outer_operations, *passed)
             open_terms += [(inner_term, operations) for inner_term in reversed(node.inputs)]
         else:
-            flat.terms[term] = outer_operations
-    return flat
+            operations_by_term[term] = outer_operations
+    return _FlatSum(inner_sums, _SumForm(operations_by_term))
 
 
 def _iterate_subtracted(total: Node, is_negative: bool = False) -> Iterator[Node]:

@@ -11,13 +11,14 @@ import keras
 from keras_initx._checks import quote_names
 from keras_initx.inspection._architecture import Architecture
 from keras_initx.inspection._branch_zeros import BranchRuns
-from keras_initx.inspection._branches import Branch
+from keras_initx.inspection._branches import Branch, merge_branches
 from keras_initx.inspection._graph import Node, find_producers, node_and_ancestors
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.inspection._kernels import ALL_CONVOLUTIONS, is_kernel, normalizes
 from keras_initx.inspection._operations import ATTENTION_LAYERS
 from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, find_role
 from keras_initx.recipes._parts import ENDS, Doubt, Part, Reading, Role
+from keras_initx.report._text import choose_verb
 
 # Layers of which the last kernel makes the outputs.
 _LAYERS = (
@@ -72,18 +73,18 @@ class ByGraph:
         }
 
     def ends(self) -> set[str]:
-        """Return the paths of the kernels that end branches, if they are known."""
+        """Find the paths of the kernels that end branches, if they are known."""
         paths: set[str] = set()
         for branch in self._found.branches:
             paths.update(part.weight.path for part in self._end_kernels(branch))
         return paths
 
     def outputs(self) -> set[str]:
-        """Return the paths of the kernels that no other kernel follows."""
+        """Find the paths of the kernels that no other kernel follows."""
         return {part.weight.path for part in self._kernels(self._found.outputs)}
 
     def kernels_held(self) -> dict[int, int]:
-        """Return the number of kernels in each fused weight, by the ids of variables."""
+        """Count the kernels in each fused weight, by the ids of variables."""
         held = {}
         for layer, number in self._found.fused_kernels.items():
             for part in self._kernels([layer])[-1:]:
@@ -91,62 +92,55 @@ class ByGraph:
         return held
 
     def hidden(self) -> list[str]:
-        """Return the paths of the layers that cannot be followed."""
+        """List the paths of the layers that cannot be followed."""
         return [self._path(layer) for layer in self._found.hidden]
 
     def unseen(self) -> str:
-        """Return the first hidden layer with the reason, or an empty text if there is none."""
+        """Name the first hidden layer with the reason; an empty text if there is none."""
         for layer, reason in self._found.hidden.items():
             return f"{self._path(layer)!r}, whose `call` cannot be followed: {reason}"
         return ""
 
-    def reading(self) -> Reading:
-        """Return the roles that the graph shows."""
-        roles = self._read_branches()
-        roles |= self._read_gates(roles)
-        if self._found.branches and not self._found.hidden:
-            roles |= self._read_ends_of_model(roles)
+    @property
+    def has_branches(self) -> bool:
+        return bool(self._found.branches)
+
+    def count(self, roles: Mapping[str, Role]) -> Reading:
+        """Count blocks and branches, for roles that the graph shows."""
+        counted = dict(roles)
         doubts = self._doubts()
-        roles |= self._number_blocks(roles, doubts)
-        roles |= self._count_branches(roles, doubts)
+        counted |= self._number_blocks(counted, doubts)
+        counted |= self._count_branches(counted, doubts)
         notes: tuple[str, ...] = ()
         if not self._found.hidden:
             lines = [f"  {line}" for line in self._describe()]
             notes = ("Recognized in the graph of the model:", *lines)
-        return Reading(roles, doubts, notes, is_by_graph=not self._found.hidden)
+        return Reading(counted, doubts, notes, is_by_graph=not self._found.hidden)
 
-    def counted(self, named: Mapping[str, Role], ends: Collection[str]) -> Reading:
-        """Return roles that follow from names, with the counts and positions that the graph shows.
+    def count_named(self, roles: Mapping[str, Role], ends: Collection[str]) -> Reading:
+        """Count blocks and branches, for roles that names show.
 
         Args:
-            named: The role of each weight by its name.
+            roles: The role of each weight.
             ends: The paths of kernels that end branches by their names alone.
         """
-        found = self._found
-        roles = dict(named)
-        if not found.branches:
-            return Reading(roles, {Doubt.ENDS: "no residual branch in its graph"})
+        counted = dict(roles)
+        if not self.has_branches:
+            return Reading(counted, {Doubt.ENDS: "no residual branch in its graph"})
         doubts: dict[Doubt, str] = {}
-        for branch in found.branches:
-            for part in self._inside(branch.operations):
-                path = part.weight.path
-                depth = roles[path].depth or branch.depth or 0
-                roles[path] = replace(roles[path], depth=depth, in_branch=True, closes=False)
-            self._close(branch, roles)
+        for branch in self._found.branches:
             for doubt, text in self._doubts_on_zeros(branch):
                 doubts.setdefault(doubt, text)
-        roles |= self._read_gates(roles)
-        roles |= self._read_ends_of_model(roles, is_named=True, has_ends=not ends)
-        if ends and any(0 < role.depth < 2 for role in roles.values()):
+        if ends and any(0 < role.depth < 2 for role in counted.values()):
             doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"
-        roles |= self._number_blocks(roles, doubts)
-        roles |= self._count_branches(roles, doubts, alone=len(set(ends) - self.ends()))
-        return Reading(roles, doubts)
+        counted |= self._number_blocks(counted, doubts)
+        counted |= self._count_branches(counted, doubts, alone=len(set(ends) - self.ends()))
+        return Reading(counted, doubts)
 
     def _count_branches(
         self, roles: Mapping[str, Role], doubts: dict[Doubt, str], *, alone: int = 0
     ) -> dict[str, Role]:
-        """Return roles with the numbers of branches on the paths of their weights.
+        """Count the branches on the paths of weights, in their roles.
 
         A weight outside of all branches gets the number of the streams that it leads to. If it
         leads to none, it gets the number that all branches have. If a weight that a recipe may
@@ -181,31 +175,67 @@ class ByGraph:
             counted[path] = replace(role, branches=lengths.pop() if len(lengths) == 1 else 0)
         return counted
 
-    def _read_branches(self) -> dict[str, Role]:
-        """Return the roles of all weights. Only weights in branches get new ones."""
-        found = self._found
-        roles: dict[str, Role] = {}
-        has_patches = any(part.role.name == "patches" for part in self._parts)
-        for part in self._parts:
-            name = part.role.name
-            named = find_role(NAMES_IN_BRANCHES, part.weight)
-            if not (found.hidden or not found.branches or has_patches):
-                if name in ("positions", "tokens"):
-                    name = part.by_name
-            elif named in ("inner bias", "last"):
-                name = named
-            roles[part.weight.path] = Role(name)
-        for part in self._kernels(found.tokens):
-            if roles[part.weight.path].name == part.by_name:
-                roles[part.weight.path] = Role("tokens")
-        for branch in found.branches:
-            self._take_branch(branch, roles)
-        for branch in found.branches:
-            self._give("shortcut", self._kernels(branch.shortcut), roles)
-        return roles
+    # Read roles. Each method returns those that it changes, given the roles before it.
 
-    def _read_gates(self, roles: Mapping[str, Role]) -> dict[str, Role]:
-        """Return the roles of the kernels around gates, unless names show another role."""
+    def read_own_names(self, roles: Mapping[str, Role]) -> dict[str, Role]:
+        """Take back what paths say of tokens and positions, if the graph shows these."""
+        if not self._shows_embeddings:
+            return {}
+        return {
+            part.weight.path: Role(part.by_name)
+            for part in self._parts
+            if roles[part.weight.path].name in ("positions", "tokens")
+        }
+
+    def read_paths(self, roles: Mapping[str, Role]) -> dict[str, Role]:
+        """Read the names of weights at ends and beside kernels, if the graph does not show them."""
+        if self._shows_embeddings:
+            return {}
+        named = {}
+        for part in self._parts:
+            name = find_role(NAMES_IN_BRANCHES, part.weight)
+            if name in ("inner bias", "last"):
+                named[part.weight.path] = Role(name)
+        return named
+
+    @cached_property
+    def _shows_embeddings(self) -> bool:
+        has_patches = any(part.role.name == "patches" for part in self._parts)
+        return not (self._found.hidden or not self._found.branches or has_patches)
+
+    def read_tokens(self, roles: Mapping[str, Role]) -> dict[str, Role]:
+        return {
+            part.weight.path: Role("tokens")
+            for part in self._kernels(self._found.tokens)
+            if roles[part.weight.path].name == part.by_name
+        }
+
+    def read_branches(self, roles: Mapping[str, Role]) -> dict[str, Role]:
+        """Read what weights are for in the branches that they are in."""
+        found = dict(roles)
+        for branch in self._found.branches:
+            self._take_branch(branch, found)
+        return found
+
+    def read_named_branches(self, roles: Mapping[str, Role]) -> dict[str, Role]:
+        """Read which weights are in branches, and what closes these, if names show the rest."""
+        found = dict(roles)
+        for branch in self._found.branches:
+            for part in self._inside(branch.operations):
+                path = part.weight.path
+                depth = found[path].depth or branch.depth or 0
+                found[path] = replace(found[path], depth=depth, in_branch=True, closes=False)
+            self._close(branch, found)
+        return found
+
+    def read_shortcuts(self, roles: Mapping[str, Role]) -> dict[str, Role]:
+        found = dict(roles)
+        for branch in self._found.branches:
+            self._give("shortcut", self._kernels(branch.shortcut), found)
+        return found
+
+    def read_gates(self, roles: Mapping[str, Role]) -> dict[str, Role]:
+        """Read the roles of the kernels around gates, unless names show another role."""
         found: dict[str, Role] = {}
         for gate in self._found.gates:
             given = {
@@ -223,7 +253,7 @@ class ByGraph:
     def _number_blocks(
         self, roles: Mapping[str, Role], doubts: dict[Doubt, str]
     ) -> dict[str, Role]:
-        """Return roles with the numbers of blocks. If they are not known, add a doubt.
+        """Number the blocks of weights, in their roles. If the numbers are not known, add a doubt.
 
         A block has a sum to which attention is added, and at most one other sum.
         """
@@ -252,10 +282,10 @@ class ByGraph:
                 )
         return found
 
-    def _read_ends_of_model(
+    def read_ends_of_model(
         self, roles: Mapping[str, Role], *, is_named: bool = False, has_ends: bool = True
     ) -> dict[str, Role]:
-        """Return the roles of the first kernels, the last kernels and the positions.
+        """Read the roles of the first kernels, the last kernels and the positions.
 
         Args:
             roles: The role of each weight.
@@ -292,7 +322,7 @@ class ByGraph:
         return given
 
     def _doubts(self) -> dict[Doubt, str]:
-        """Return the facts about the branches that are not known, with reasons."""
+        """Find the facts about the branches that are not known, with reasons."""
         found = self._found
         doubts: dict[Doubt, str] = {}
         if found.hidden:
@@ -305,7 +335,68 @@ class ByGraph:
         for branch in found.branches:
             for doubt, text in self._find_doubts(branch):
                 doubts.setdefault(doubt, text)
+        suggestion = self._suggest_zeros()
+        if suggestion:
+            doubts.setdefault(Doubt.CLOSING, suggestion)
+            doubts.setdefault(Doubt.END_AT_ZERO, suggestion)
         return doubts
+
+    def _suggest_zeros(self) -> str:
+        """Say by which rule the first block starts as the identity that several kernels end.
+
+        The text is empty if there is no such block, or if the rule is not known.
+        """
+        branches_by_sum: dict[Node, list[Branch]] = {}
+        for branch in self._found.branches:
+            branches_by_sum.setdefault(branch.total, []).append(branch)
+        unclear = [
+            branches
+            for branches in branches_by_sum.values()
+            if any(branch.added.unclear for branch in branches)
+        ]
+        if not unclear or self._found.hidden:
+            return ""
+        merged = merge_branches(unclear[0])
+        # After a normalization of the sum, or a shortcut with operations, it is no identity.
+        is_identity = not merged.shortcut and not (
+            merged.readers and all(map(normalizes, merged.readers))
+        )
+        # Zeros would belong in the scale of a normalization after these kernels.
+        if not is_identity or any(map(normalizes, merged.after)):
+            return ""
+        sets = self._runs.find_closing_sets(merged)
+        rules = [self._make_zeros(layers) for layers in sets]
+        if not rules or not all(rules):
+            return ""
+        others = len(unclear) - 1
+        verb = choose_verb(others, "block ends", "blocks end")
+        more = f" ({others} more {verb} with several kernels)" if others else ""
+        begin = "to start this block as the identity, write"
+        if len(rules) == 1:
+            return f"{begin} a rule of your own, {rules[0]}{more}"
+        # The kernels that differ are factors of each other.
+        choice = " or ".join(map(str, rules))
+        return (
+            f"{begin} exactly one of these rules of your own, {choice}: with zeros in all of them "
+            f"some would never get a gradient{more}"
+        )
+
+    def _make_zeros(self, layers: Iterable[keras.Operation]) -> dict[str, str]:
+        """Make the rule by which layers give 0; empty if a layer is of an unknown kind."""
+        rule = {}
+        for layer in layers:
+            kernels = self._list_last_kernels(layer)
+            if not isinstance(layer, _LAYERS) or not kernels:
+                return {}
+            (kernel,) = kernels
+            rule[kernel.weight.path] = "zeros"
+            starts = getattr(kernel.weight.layer, "bias_initializer", None)
+            if isinstance(starts, keras.initializers.Zeros):
+                continue
+            for part in self._inside([layer]):
+                if part.kernel is kernel.weight:
+                    rule[part.weight.path] = "zeros"
+        return rule
 
     def _find_doubts(self, branch: Branch) -> Iterator[tuple[Doubt, str]]:
         """Yield the facts about one branch that are not known, with reasons."""
@@ -353,18 +444,19 @@ class ByGraph:
         self._close(branch, roles)
 
     def _end_kernels(self, branch: Branch) -> list[Part]:
-        """Return the kernels that end a branch."""
-        ends = []
-        for layer in branch.last:
-            kernels = self._kernels([layer])
-            if layer in self._found.attention:
-                named = [part for part in kernels if part.weight.layer.name == "attention_output"]
-                kernels = named or kernels
-            ends += kernels[-1:]
-        return ends
+        """Find the kernels that end a branch."""
+        return [kernel for layer in branch.last for kernel in self._list_last_kernels(layer)]
+
+    def _list_last_kernels(self, layer: keras.Operation) -> list[Part]:
+        # One, or none if the layer has no kernel.
+        kernels = self._kernels([layer])
+        if layer in self._found.attention:
+            named = [part for part in kernels if part.weight.layer.name == "attention_output"]
+            kernels = named or kernels
+        return kernels[-1:]
 
     def _unknown_end(self, branch: Branch) -> str:
-        """Return why the last kernel of a branch is not known, or an empty text."""
+        """Say why the last kernel of a branch is not known; an empty text if it is known."""
         if not branch.last:
             return f"a branch that ends without a kernel at {branch.total.producer!r}"
         if branch.added.unclear:
@@ -376,7 +468,7 @@ class ByGraph:
         return ""
 
     def _closing(self, branch: Branch) -> Closed:
-        """Return the weights that are 0 if a branch starts at 0.
+        """Find the weights that are 0 if a branch starts at 0.
 
         If layers outside of the branch modulate it, these are their kernels. In any other branch it
         is the last normalization or the last kernel, with all weights that are added after it.
@@ -454,11 +546,11 @@ class ByGraph:
                 roles[path] = replace(roles[path], name=name)
 
     def _find_parts(self, variables: Iterable[keras.Variable]) -> list[Part]:
-        """Return the weights that are these variables."""
+        """Find the weights that are these variables."""
         return [self._by_variable[id(one)] for one in variables if id(one) in self._by_variable]
 
     def _inside(self, layers: Iterable[keras.Operation]) -> list[Part]:
-        """Return the weights of layers and of those in them."""
+        """List the weights of layers and of those in them."""
         parts = []
         for layer in layers:
             if isinstance(layer, keras.Layer):
@@ -467,7 +559,7 @@ class ByGraph:
         return parts
 
     def _kernels(self, layers: Iterable[keras.Operation]) -> list[Part]:
-        """Return the kernels of layers, without weights that only may be kernels by their shape."""
+        """List the kernels of layers, without weights that only may be kernels by their shape."""
         kernels = []
         for part in self._inside(layers):
             has_name = part.by_name in ("kernel", "embeddings")
@@ -476,7 +568,7 @@ class ByGraph:
         return kernels
 
     def _path(self, layer: keras.Operation) -> str:
-        """Return the path of a layer, or the name of an operation that is no layer."""
+        """Name a layer by its path, or an operation that is no layer by its name."""
         if isinstance(layer, keras.Layer) and layer in self._paths:
             return self._paths[layer]
         return str(layer.name)
@@ -485,13 +577,23 @@ class ByGraph:
         return quote_names([self._path(layer) for layer in branch.last])
 
     def _describe(self) -> list[str]:
-        """Return the architecture in words, as lines of text."""
+        """Describe the architecture in words, as lines of text."""
+        found = self._found
+        lines = self._describe_branches()
+        for words, layers in self._list_kinds().items():
+            if layers:
+                names = [self._path(layer) for layer in dict.fromkeys(layers)]
+                lines.append(f"{words}: {quote_names(names)}")
+        added = [self._by_variable[id(variable)].weight.path for variable in found.added]
+        if added:
+            lines.append(f"weights that are added: {quote_names(list(dict.fromkeys(added)))}")
+        return lines
+
+    def _describe_branches(self) -> list[str]:
         found = self._found
         ends: list[str] = []
-        modulations: list[keras.Operation] = []
         for branch in found.branches:
             ends += map(self._path, branch.last)
-            modulations += self._closing(branch).modulations
         lines = ["no residual branch"]
         if ends:
             lines = [
@@ -508,8 +610,16 @@ class ByGraph:
         if found.normalizes_first is not None:
             place = "before each branch" if found.normalizes_first else "after each sum"
             lines.append(f"normalization: {place}")
+        return lines
+
+    def _list_kinds(self) -> dict[str, Sequence[keras.Operation]]:
+        """List the layers and operations of each kind, by the words for it."""
+        found = self._found
+        modulations: list[keras.Operation] = []
+        for branch in found.branches:
+            modulations += self._closing(branch).modulations
         routers = [layer for branch in found.branches for layer in branch.added.routers]
-        kinds = {
+        return {
             "experts of one router": routers,
             "sums that may contain other branches": found.unclear,
             "attention": [layer for layer in found.attention if layer not in found.crossing_layers],
@@ -524,11 +634,3 @@ class ByGraph:
             "first kernels": [layer for layer in found.inputs if layer not in found.tokens],
             "last kernels": found.outputs,
         }
-        for words, layers in kinds.items():
-            if layers:
-                names = [self._path(layer) for layer in dict.fromkeys(layers)]
-                lines.append(f"{words}: {quote_names(names)}")
-        added = [self._by_variable[id(variable)].weight.path for variable in found.added]
-        if added:
-            lines.append(f"weights that are added: {quote_names(list(dict.fromkeys(added)))}")
-        return lines

@@ -84,8 +84,8 @@ _OWN_NAMES = {
 }
 
 
-def assign_roles_by_name(weights: Sequence[ModelWeight]) -> list[Part]:
-    """Return weights with the roles that follow from their names alone."""
+def list_parts(weights: Sequence[ModelWeight]) -> list[Part]:
+    """List weights with their kinds by their own names, which are their first roles."""
     by_path = {weight.path: weight for weight in weights}
     parts = []
     for weight in weights:
@@ -93,12 +93,12 @@ def assign_roles_by_name(weights: Sequence[ModelWeight]) -> list[Part]:
         kernel = None
         if by_name == "bias":
             kernel = by_path.get(weight.path.removesuffix("bias") + "kernel")
-        parts.append(Part(weight, Role(_role_by_name(weight) or by_name), by_name, kernel))
+        parts.append(Part(weight, Role(by_name), by_name, kernel))
     return parts
 
 
-def _role_by_name(weight: ModelWeight) -> str | None:
-    """Return the role of a weight by its path or by the attributes that hold it, if known."""
+def find_role_by_path(weight: ModelWeight) -> str | None:
+    """Find the role of a weight by its path or by the attributes that hold it, if known."""
     role = find_role(NAMES, weight)
     if role is None:
         *_, name = attributes = _attributes(weight)
@@ -112,7 +112,7 @@ def _role_by_name(weight: ModelWeight) -> str | None:
 
 
 def _attributes(weight: ModelWeight) -> list[str]:
-    """Return the attributes that hold the layers around a weight and the weight itself.
+    """Name the attributes that hold the layers around a weight and the weight itself.
 
     A layer or weight that no attribute holds, for example one in a list, is listed by its name.
     """
@@ -162,7 +162,7 @@ class ByNames:
         return not is_followed or ends <= named
 
     def nameless_kernel(self, hidden: Iterable[str]) -> str:
-        """Return the path of a kernel in a block whose name does not show its role.
+        """Find the path of a kernel in a block whose name does not show its role.
 
         The path is empty if each kernel has such a name. The path of a block is the common
         beginning of the paths of its attention and of its feed-forward network.
@@ -183,7 +183,7 @@ class ByNames:
         return ""
 
     def _block_of(self, path: str, roles: Mapping[str, Role]) -> str:
-        """Return the path of the block of a kernel that ends a network after attention."""
+        """Find the path of the block of a kernel that ends a network after attention."""
         own = path.split("/")[:-2]
         shared: list[str] = []
         for other, role in roles.items():
@@ -193,7 +193,7 @@ class ByNames:
         return "/".join(shared or own[:1])
 
     def roles(self) -> dict[str, Role]:
-        """Return the role of each weight by path."""
+        """Read the role of each weight from its path."""
         branches = self._branches
         closing = {scale for _, scale, _ in branches.values()}
         roles = {}
@@ -215,14 +215,14 @@ class ByNames:
             roles[path] = Role(name, depth=depth, closes=closes)
         return roles
 
-    def reading(self, *, hidden: Iterable[str], unseen: str) -> Reading:
-        """Return the roles that names show in a model whose graph cannot be followed.
+    def count(self, roles: Mapping[str, Role], *, hidden: Iterable[str], unseen: str) -> Reading:
+        """Count branches in a model whose graph cannot be followed, for roles that names show.
 
         Args:
+            roles: The role of each weight.
             hidden: The paths of layers that cannot be followed.
             unseen: The first of them, with the reason.
         """
-        roles = self.roles()
         attended = [path for path, role in roles.items() if role.name == "attended"]
         outer = [path for path, role in roles.items() if role.name == "outer"]
         blocks = {self._block_of(path, roles) for path in outer}
@@ -238,14 +238,13 @@ class ByNames:
         if any(depth < 2 for _, _, depth in self._branches.values()):
             doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"
         branches = len(attended) + len(outer)
-        for path, role in roles.items():
-            roles[path] = replace(role, branches=branches)
+        counted = {path: replace(role, branches=branches) for path, role in roles.items()}
         notes = (f"Names of weights, not checked by the graph: {unseen}.",)
-        return Reading(roles, doubts, notes)
+        return Reading(counted, doubts, notes)
 
 
 def _take_common_names(path: Sequence[str], other: Sequence[str]) -> list[str]:
-    """Return the names with which both paths begin."""
+    """Take the names with which both paths begin."""
     found = []
     for one, two in zip(path, other, strict=False):
         if one != two:
@@ -255,7 +254,7 @@ def _take_common_names(path: Sequence[str], other: Sequence[str]) -> list[str]:
 
 
 def _name_kind(weight: ModelWeight) -> str:
-    """Return the kind of a weight by its own name, or as a layer of Keras declares it."""
+    """Name the kind of a weight by its own name, or as a layer of Keras declares it."""
     layer = weight.layer
     if weight.name == "weight" and normalizes(layer):
         return "scale"
@@ -265,7 +264,7 @@ def _name_kind(weight: ModelWeight) -> str:
 
 
 def find_role(names: Iterable[tuple[str, str]], weight: ModelWeight) -> str | None:
-    """Return the role of a weight by its path, if the path shows it."""
+    """Find the role of a weight by its path, if the path shows it."""
     return _match_role(names, weight.path)
 
 
@@ -277,7 +276,7 @@ def _match_role(names: Iterable[tuple[str, str]], path: str) -> str | None:
 
 
 def _convolutions(paths: Sequence[str]) -> dict[str, tuple[str, str, int]]:
-    """Return the branches of convolutions by names.
+    """Find the branches of convolutions by names.
 
     Each branch has the path of its last kernel, the path of the weight that closes it, and its
     depth.

@@ -20,7 +20,7 @@ SIZES_NOT_KNOWN = Left(
 
 
 def adapt_to_each_kernel(value: InitializerLike, part: Part) -> InitializerLike | Left:
-    """Return an initializer that gives each kernel in a weight its own fans."""
+    """Make an initializer that gives each kernel in a weight its own fans."""
     if part.kernels == 1 or part.weight.fans is None:
         return value
     initializer = keras.initializers.get(value)

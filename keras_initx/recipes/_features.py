@@ -73,7 +73,7 @@ _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 
 
 def list_features(inventory: Inventory, found: Architecture) -> Features:
-    """Return the features of a model, each with the paths or names of examples.
+    """List the features of a model, each with the paths or names of examples.
 
     Args:
         inventory: The layers and weights of a built model.

@@ -43,7 +43,7 @@ _OF_ATTENTION = (*_PROJECTIONS, "attention_output")
 
 
 def _uniform(fan: float) -> InitializerLike:
-    """Return `U(-1 / sqrt(fan), 1 / sqrt(fan))`, or zeros if the fan is 0, as torch does."""
+    """Make `U(-1 / sqrt(fan), 1 / sqrt(fan))`, or zeros if the fan is 0, as torch does."""
     if not fan:
         return "zeros"
     limit = fan**-0.5

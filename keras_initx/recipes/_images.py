@@ -214,7 +214,7 @@ mobilenet: Recipe = Recipe(
 
 
 def _choose_like_torchvision(part: Part, roles: Roles) -> VarianceScaling:
-    """Return He normal by a fan-out of all units, of all groups or of all channels."""
+    """Choose He normal by a fan-out of all units, of all groups or of all channels."""
     weight = part.weight
     if _is_dense(part):
         return torch_kernel()

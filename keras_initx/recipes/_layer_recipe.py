@@ -67,7 +67,7 @@ class Row:
         return ", ".join(f"`{kind.__name__}`" for kind in self.kinds)
 
     def by_text(self) -> dict[str, list[str]]:
-        """Return the paths of weights by their initializers in words."""
+        """Group the paths of weights by their initializers in words."""
         paths: dict[str, list[str]] = {}
         for path, start in self.starts.items():
             paths.setdefault(start.text, []).append(path)
@@ -98,7 +98,7 @@ class LayerRecipe(Recipe):
     where: str = ""
 
     def _rules_for(self, inventory: Inventory, *, source: str | None = None) -> WeightRules:
-        """Return the rules for a model, given its layers and weights.
+        """Make the rules for a model, given its layers and weights.
 
         Raises:
             ValueError: If `source` is given.
@@ -106,6 +106,7 @@ class LayerRecipe(Recipe):
         self._table_of(source)
         read = self.reader()
         by_path: dict[str, InitializerLike | Left] = {}
+        reasons: dict[str, str] = {}
         for weight in inventory.weights:
             # What is quantized or an integer stays as it is with every recipe.
             if weight.is_quantized or weight.dtype not in DTYPES:
@@ -113,9 +114,10 @@ class LayerRecipe(Recipe):
             value = read(weight)
             if value is not None:
                 by_path[weight.path] = value
+                reasons[weight.path] = f"by its layer in {self.where}"
             elif self.is_left(weight):
                 by_path[weight.path] = Left(f"{self.where} has no such layer", is_noted=True)
-        return WeightRules(by_path)
+        return WeightRules(by_path, reasons=reasons)
 
     def is_left(self, weight: ModelWeight) -> bool:
         """Return whether a weight without an initializer keeps its values.
@@ -125,7 +127,7 @@ class LayerRecipe(Recipe):
         return weight.kind == "parameter" or not is_keras_class(type(weight.layer))
 
     def reader(self) -> Callable[[ModelWeight], InitializerLike | None]:
-        """Return a function that returns the initializer of a weight, or `None` if it has none."""
+        """Make a function that returns the initializer of a weight, or `None` if it has none."""
         rows = self.table()
         beside: dict[keras.Layer, dict[str, ModelWeight]] = {}
 
@@ -143,7 +145,7 @@ class LayerRecipe(Recipe):
         return read
 
     def documentation(self) -> str:
-        """Return the text on the recipe, with its layers and arguments before its example."""
+        """Write the text on the recipe, with its layers and arguments before its example."""
         text, _, example = (inspect.getdoc(self.table) or "").partition("\nExample:\n")
         lines = [text.rstrip(), ""]
         rows = self.table()

@@ -20,7 +20,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def parse_recipe(text: str) -> Callable[..., Any] | None:
-    """Return the recipe for a text: a name, or a name and a source joined by a colon.
+    """Find the recipe for a text: a name, or a name and a source joined by a colon.
 
     It is `None` if no recipe has this name.
     """
@@ -39,7 +39,7 @@ def is_recipe(given: Any) -> bool:
 
 
 def similar_recipes(text: str) -> list[str]:
-    """Return the names of the recipes that are similar to a word. A file path has none."""
+    """Find the names of the recipes that are similar to a word. A file path has none."""
     name, _, _ = text.partition(":")
     if not name.isidentifier():
         return []

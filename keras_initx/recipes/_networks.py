@@ -49,7 +49,7 @@ _GATES = {keras.layers.LSTMCell: 4, keras.layers.GRUCell: 3, keras.layers.Simple
 
 
 def _recurrent(part: Part, roles: Roles) -> InitializerLike | None:
-    """Return the initializer for a weight of a recurrent cell."""
+    """Choose the initializer for a weight of a recurrent cell."""
     for cell, gates in _GATES.items():
         if not isinstance(part.weight.layer, cell):
             continue
@@ -95,7 +95,7 @@ orthogonal_rnn: Recipe = Recipe(
 
 
 def _orthogonal_or_spectral(part: Part, roles: Roles) -> InitializerLike | Left:
-    """Return an orthogonal initializer for a kernel that is a matrix."""
+    """Choose an orthogonal initializer for a kernel that is a matrix."""
     weight = part.weight
     if weight.axes is None or weight.fans is None:
         return "initx.spectral"

@@ -54,6 +54,7 @@ class Role:
         in_branch: Whether the graph shows that the weight is in a branch.
         branches: The number of residual branches on its path through the model. A branch that is
             applied several times counts each time. It is 0 if it is not known or there is none.
+        source: What shows the name of the role, in words. The sources are in `_roles.py`.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Role:
     closes: bool = False
     in_branch: bool = False
     branches: int = 0
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,5 +131,5 @@ class Roles:
     unseen: str = ""
 
     def shape_of(self, role: str) -> Shape:
-        """Return the shape of the first weight with a role."""
+        """Find the shape of the first weight with a role."""
         return next(part.weight.shape for part in self.parts if part.role.name == role)

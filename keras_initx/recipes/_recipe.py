@@ -6,7 +6,7 @@ follow from it.
 
 import inspect
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -126,23 +126,23 @@ class Recipe:
         return f"recipes.{self.name}"
 
     def _rules_for(self, inventory: Inventory, *, source: str | None = None) -> WeightRules:
-        """Return the rules for a model, given its layers and weights."""
+        """Make the rules for a model, given its layers and weights."""
         table = self._table_of(source)
         roles = find_roles(inventory)
         self._check(roles, table)
         notes = [f"The recipe {self.name!r} is for {self.kind}."]
         if not table.keys() <= {"kernel", "bias", "embeddings"}:
             notes = [*roles.notes, *notes]
-        return WeightRules(_make_rules(table, roles), tuple(notes))
+        return _make_rules(table, roles, notes)
 
     def tables(self) -> dict[str, RoleTable]:
-        """Return the table of each source. If there is one source, its key is an empty text."""
+        """Make the table of each source. If there is one source, its key is an empty text."""
         if isinstance(self.sources, str):
             return {"": self.table()}
         return {source: self.table(source) for source in self.sources}
 
     def documentation(self) -> str:
-        """Return the text on the recipe, with its weights and arguments before its example."""
+        """Write the text on the recipe, with its weights and arguments before its example."""
         text, _, example = (inspect.getdoc(self.table) or "").partition("\nExample:\n")
         lines = [text.rstrip(), ""]
         state = random.getstate()  # initializers without a seed draw one
@@ -170,9 +170,13 @@ class Recipe:
             source = next(iter(self.sources))
         return self.table(check_choice("source", source, tuple(self.sources)))
 
-    def _check(self, roles: Roles, table: RoleTable) -> None:
-        """Raise `ValueError` if a model does not fit, with the reason."""
-        needs = [*self.needs, *(self.needs_in_graph if roles.is_by_graph else ())]
+    def _list_needed_facts(self, needs: Sequence[str | Feature], table: RoleTable) -> set[Doubt]:
+        """List the facts that must be known of a model.
+
+        Args:
+            needs: The roles and features that the model must have.
+            table: The table of the recipe.
+        """
         must_be_known: set[Doubt] = set()
         for value in table.values():
             if isinstance(value, Computed):
@@ -180,6 +184,12 @@ class Recipe:
         for feature in (*needs, *self.needs_in_graph, *self.refuses):
             if feature in _DOUBTS:
                 must_be_known.add(_DOUBTS[feature])
+        return must_be_known
+
+    def _check(self, roles: Roles, table: RoleTable) -> None:
+        """Raise `ValueError` if a model does not fit, with the reason."""
+        needs = [*self.needs, *(self.needs_in_graph if roles.is_by_graph else ())]
+        must_be_known = self._list_needed_facts(needs, table)
         lacking = []
         is_in_doubt = False
         for need in needs:
@@ -216,14 +226,15 @@ class Recipe:
 
 
 def _name_need(need: str | Feature) -> str:
-    """Return the words for something that a model must have, to follow a "no"."""
+    """Name something that a model must have, in words that follow a "no"."""
     if isinstance(need, Feature):
         return need.without_article
     return _WEIGHTS_OF_ROLES.get(need, f"weight of the role {need!r}")
 
 
-def _make_rules(table: RoleTable, roles: Roles) -> dict[str, InitializerLike | Left]:
+def _make_rules(table: RoleTable, roles: Roles, notes: Iterable[str]) -> WeightRules:
     by_path: dict[str, InitializerLike | Left] = {}
+    reasons: dict[str, str] = {}
     for part in roles.parts:
         path = part.weight.path
         role = part.role.name if part.role.name in table else part.by_name
@@ -231,13 +242,23 @@ def _make_rules(table: RoleTable, roles: Roles) -> dict[str, InitializerLike | L
         value = entry.of(part, roles) if isinstance(entry, Computed) else entry
         if value is not None:
             by_path[path] = value if isinstance(value, Left) else adapt_to_each_kernel(value, part)
+            reasons[path] = _describe_role(part, role)
         elif (part.is_unknown or entry is LEFT) and part.weight.dtype in DTYPES:
             by_path[path] = Left(NOT_KNOWN)
-    return by_path
+    return WeightRules(by_path, tuple(notes), reasons)
+
+
+def _describe_role(part: Part, key: str) -> str:
+    """Say which role a weight has, by which source, and by which key of a table it is drawn."""
+    name = repr(part.role.name)
+    if key != part.role.name:
+        name += f", drawn as {key!r}"
+    text = f"role {name}: {part.role.source}"
+    return f"{text}; {part.kernels} kernels in one" if part.kernels > 1 else text
 
 
 def describe_entry(value: InitializerLike | Computed | None) -> str:
-    """Return an entry of a table in words."""
+    """Describe an entry of a table in words."""
     if isinstance(value, Computed):
         return value.text
     if value is None:

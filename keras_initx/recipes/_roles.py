@@ -1,12 +1,23 @@
-"""The role of each weight of a model: by names or by its graph."""
+"""The role of each weight of a model, and which source shows it.
 
-from collections.abc import Sequence
+The sources have one order, the weakest first. A later source replaces the role that an earlier one
+gave, if it sees more:
+
+    dense_1/kernel    its own name            -> "kernel"
+                      a branch in the graph   -> "outer"
+
+First each weight is read by itself, then in the blocks of the model. If the names of the model show
+each branch, the names count in blocks, and the graph adds only what no name shows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from keras_initx.inspection._architecture import Architecture, read_architecture
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.recipes._by_graph import ByGraph
-from keras_initx.recipes._by_names import ByNames, assign_roles_by_name
+from keras_initx.recipes._by_names import ByNames, find_role_by_path, list_parts
 from keras_initx.recipes._features import Feature, list_features
 from keras_initx.recipes._parts import Doubt, Part, Role, Roles
 
@@ -17,8 +28,53 @@ _WIDER: dict[str, tuple[str, ...]] = {
 }
 
 
+class _SourceOfWeight(NamedTuple):
+    """A source that reads a weight by itself.
+
+    Attributes:
+        words: What it is, as the row of a plan says it.
+        read: Returns the weight with another role, or as it is.
+    """
+
+    words: str
+    read: Callable[[Part, Architecture], Part]
+
+
+class _SourceInBlocks(NamedTuple):
+    """A source that reads the weights in the blocks of a model.
+
+    Attributes:
+        words: What it is, as the row of a plan says it.
+        read: Returns the roles that it changes, by path, given all roles before it.
+    """
+
+    words: str
+    read: Callable[["_Readers", Mapping[str, Role]], Mapping[str, Role]]
+
+
+class _Readers(NamedTuple):
+    """The readers of a model.
+
+    Attributes:
+        names: Reads roles from names.
+        graph: Reads roles from the graph.
+        is_followed: Whether the whole graph is known.
+        is_named: Whether the names show the kernels that end branches.
+    """
+
+    names: ByNames
+    graph: ByGraph
+    is_followed: bool
+    is_named: bool
+
+    @property
+    def graph_adds(self) -> bool:
+        """Whether the graph gives roles, if only those that no name shows."""
+        return not self.is_named or (self.is_followed and self.graph.has_branches)
+
+
 def find_roles(inventory: Inventory) -> Roles:
-    """Return the role of each weight of a built model.
+    """Find the role of each weight of a built model.
 
     Names show the kernels that end branches if two things hold: the model has the names of the
     table, and the graph shows no other ends, as far as it can be followed. The graph shows the
@@ -29,17 +85,19 @@ def find_roles(inventory: Inventory) -> Roles:
         inventory: The layers and weights of a built model.
     """
     found = read_architecture(inventory.model)
-    parts = [_mark_table(part, found) for part in assign_roles_by_name(inventory.weights)]
+    parts = [_read_weight(part, found) for part in list_parts(inventory.weights)]
     has: dict[object, list[str]] = {}
     has.update(list_features(inventory, found).items())
     names, graph = ByNames(parts), ByGraph(inventory, parts, found)
     is_followed = not found.hidden
-    if not names.tells(graph.ends(), graph.outputs(), is_followed=is_followed):
-        reading = graph.reading()
+    is_named = names.tells(graph.ends(), graph.outputs(), is_followed=is_followed)
+    roles = _read_blocks(parts, _Readers(names, graph, is_followed, is_named))
+    if not is_named:
+        reading = graph.count(roles)
     elif is_followed:
-        reading = graph.counted(names.roles(), names.ends)
+        reading = graph.count_named(roles, names.ends)
     else:
-        reading = names.reading(hidden=graph.hidden(), unseen=graph.unseen())
+        reading = names.count(roles, hidden=graph.hidden(), unseen=graph.unseen())
     doubts = dict(reading.doubts)
     for text in found.loops:
         doubts[Doubt.LENGTHS] = f"layers called in a loop: {text}"
@@ -66,8 +124,106 @@ def find_roles(inventory: Inventory) -> Roles:
     )
 
 
+def _read_weight(part: Part, found: Architecture) -> Part:
+    """Read the role of a weight by itself, from one source after another."""
+    for source in _SOURCES_OF_WEIGHTS:
+        after = source.read(part, found)
+        if after is not part or not part.role.source:
+            part = replace(after, role=replace(after.role, source=source.words))
+    return part
+
+
+def _read_blocks(parts: Sequence[Part], readers: _Readers) -> dict[str, Role]:
+    """Read the roles in the blocks of a model, from one source after another."""
+    roles = {part.weight.path: part.role for part in parts}
+    for source in _SOURCES_IN_BLOCKS:
+        for path, role in source.read(readers, roles).items():
+            before = roles[path]
+            words = before.source if role.name == before.name else source.words
+            roles[path] = replace(role, source=words)
+    return roles
+
+
+# The sources of a weight by itself.
+
+
+def _read_own_name(part: Part, found: Architecture) -> Part:
+    return part  # its first role is its kind by its own name
+
+
+def _read_path(part: Part, found: Architecture) -> Part:
+    name = find_role_by_path(part.weight)
+    return part if name is None else replace(part, role=Role(name))
+
+
+def _read_chosen_rows(part: Part, found: Architecture) -> Part:
+    """Read that a weight is a table, if inputs choose its rows, whatever its name is."""
+    is_table = any(part.weight.variable is table for table in found.looked_up)
+    if not is_table or part.by_name != "kernel":
+        return part
+    is_label = any(part.weight.variable is table for table in found.labels)
+    return replace(part, role=Role("embeddings" if is_label else "tokens"), by_name="embeddings")
+
+
+# The sources in blocks. If names show the ends of branches, the graph gives no role in branches,
+# except to what modulates them.
+
+
+def _read_own_names(readers: _Readers, roles: Mapping[str, Role]) -> Mapping[str, Role]:
+    return {} if readers.is_named else readers.graph.read_own_names(roles)
+
+
+def _read_paths(readers: _Readers, roles: Mapping[str, Role]) -> Mapping[str, Role]:
+    return readers.names.roles() if readers.is_named else readers.graph.read_paths(roles)
+
+
+def _read_tokens(readers: _Readers, roles: Mapping[str, Role]) -> Mapping[str, Role]:
+    return {} if readers.is_named else readers.graph.read_tokens(roles)
+
+
+def _read_branches(readers: _Readers, roles: Mapping[str, Role]) -> Mapping[str, Role]:
+    if not readers.is_named:
+        return readers.graph.read_branches(roles)
+    return readers.graph.read_named_branches(roles) if readers.graph_adds else {}
+
+
+def _read_shortcuts(readers: _Readers, roles: Mapping[str, Role]) -> Mapping[str, Role]:
+    return {} if readers.is_named else readers.graph.read_shortcuts(roles)
+
+
+def _read_gates(readers: _Readers, roles: Mapping[str, Role]) -> Mapping[str, Role]:
+    return readers.graph.read_gates(roles) if readers.graph_adds else {}
+
+
+def _read_ends_of_model(readers: _Readers, roles: Mapping[str, Role]) -> Mapping[str, Role]:
+    graph = readers.graph
+    if not (readers.is_followed and graph.has_branches):
+        return {}
+    if readers.is_named:
+        return graph.read_ends_of_model(roles, is_named=True, has_ends=not readers.names.ends)
+    return graph.read_ends_of_model(roles)
+
+
+_CHOSEN_ROWS = "inputs choose its rows"
+# All sources in their order: first those of a weight by itself, then those in blocks.
+_SOURCES_OF_WEIGHTS = (
+    _SourceOfWeight("its own name", _read_own_name),
+    _SourceOfWeight("its path", _read_path),
+    _SourceOfWeight(_CHOSEN_ROWS, _read_chosen_rows),
+)
+_SOURCES_IN_BLOCKS = (
+    _SourceInBlocks("its own name", _read_own_names),
+    _SourceInBlocks("its path", _read_paths),
+    _SourceInBlocks(_CHOSEN_ROWS, _read_tokens),
+    _SourceInBlocks("a branch in the graph", _read_branches),
+    _SourceInBlocks("a shortcut in the graph", _read_shortcuts),
+    _SourceInBlocks("a gate in the graph", _read_gates),
+    _SourceInBlocks("an end of the graph", _read_ends_of_model),
+)
+
+
 def _doubts_on_time_steps(parts: Sequence[Part]) -> dict[Doubt, str]:
-    """Return the doubt about a state space that has a decay and no time step."""
+    """Find the doubt about a state space that has a decay and no time step."""
     steps = [part for part in parts if part.role.name == "dt_bias"]
     for part in parts:
         layer = part.weight.layer
@@ -79,14 +235,3 @@ def _doubts_on_time_steps(parts: Sequence[Part]) -> dict[Doubt, str]:
             )
             return {Doubt.TIME_STEP: text}
     return {}
-
-
-def _mark_table(part: Part, found: Architecture) -> Part:
-    """Return a weight, marked as a table if inputs choose its rows, whatever its name is."""
-    is_table = any(part.weight.variable is table for table in found.looked_up)
-    if is_table and part.by_name == "kernel":
-        is_label = any(part.weight.variable is table for table in found.labels)
-        return replace(
-            part, role=Role("embeddings" if is_label else "tokens"), by_name="embeddings"
-        )
-    return part

@@ -1,7 +1,7 @@
 """Rules by path: an initializer for each weight of one model, from a recipe or a diagnosis."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 
@@ -44,6 +44,8 @@ class WeightRules:
         by_path: An initializer by the path of a weight, or the reason why the weight keeps its
             values. It has no entry for other weights.
         notes: Facts that you may not expect, as lines of text.
+        reasons: Why weights have their initializers, by path: the role of a weight and what shows
+            it. It has no entry where this is not known.
 
     Example:
         >>> from keras_initx import recipes
@@ -54,6 +56,7 @@ class WeightRules:
 
     by_path: Mapping[str, InitializerLike | Left]
     notes: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def left(self) -> tuple[str, ...]:
@@ -69,7 +72,7 @@ class WeightRules:
 
 
 def _text(value: InitializerLike | Left) -> str:
-    """Return the rule for a weight in words."""
+    """Describe the rule for a weight in words."""
     if isinstance(value, str):
         return value
     if isinstance(value, Left):

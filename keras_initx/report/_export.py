@@ -11,7 +11,7 @@ from typing import Any
 
 
 def finite(value: Any) -> Any:
-    """Return `value` with tuples as lists, and infinities and NaN as `None`."""
+    """Replace tuples in `value` by lists, and infinities and NaN by `None`."""
     if isinstance(value, Mapping):
         return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -22,12 +22,12 @@ def finite(value: Any) -> Any:
 
 
 def as_json(value: Any, *, indent: int | None = None) -> str:
-    """Return `value` as JSON, with `null` for infinities and NaN."""
+    """Write `value` as JSON, with `null` for infinities and NaN."""
     return json.dumps(finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return `rows` as CSV, with a column for each key that occurs in any row."""
+    """Write `rows` as CSV, with a column for each key that occurs in any row."""
     records = list(rows)
     columns: dict[str, None] = {}  # as a set in the order of first occurrence
     for record in records:
@@ -81,7 +81,7 @@ summary { cursor: pointer; font-weight: 600; } details p { margin: 0.4rem 0; }
 
 
 def page(title: str, parts: Iterable[str]) -> str:
-    """Return a page with a title and `parts` of HTML."""
+    """Make a page with a title and `parts` of HTML."""
     title = html.escape(title)
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     head += f"<title>{title}</title><style>{_STYLE}</style>"
@@ -91,24 +91,24 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def section(heading: str, *parts: str) -> str:
-    """Return a heading followed by `parts` of HTML."""
+    """Make a heading followed by `parts` of HTML."""
     return f"<h2>{html.escape(heading)}</h2>{''.join(parts)}"
 
 
 def folding(heading: str, content: str, *, is_open: bool = True) -> str:
-    """Return a section of HTML that a click on its heading opens and closes."""
+    """Make a section of HTML that a click on its heading opens and closes."""
     opened = " open" if is_open else ""
     return f"<details{opened}><summary>{html.escape(heading)}</summary>{content}</details>"
 
 
 def paragraphs(lines: Iterable[str], style: str = "remarks") -> str:
-    """Return `lines` as paragraphs, in the style `"remarks"` or `"quiet"`."""
+    """Make paragraphs of `lines`, in the style `"remarks"` or `"quiet"`."""
     content = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
     return f'<div class="{style}">{content}</div>'
 
 
 def image(png: bytes, caption: str) -> str:
-    """Return an embedded picture in a section that folds."""
+    """Embed a picture in a section that folds."""
     pixels = base64.b64encode(png).decode()
     element = f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{pixels}">'
     # On a phone it scrolls in its own box, as tables do, since its labels would be too small.

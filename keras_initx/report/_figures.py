@@ -42,7 +42,7 @@ _MOST_TICKS = 8
 
 
 def choose_color(name: str) -> str:
-    """Return the color of an initializer or of a family such as `he`, the same in all plots.
+    """Choose the color of an initializer or of a family such as `he`, the same in all plots.
 
     Arguments in the name do not count: `"Sparse(gain='relu')"` has the color of `"initx.sparse"`. A
     name that is not in the table gets one of a few other colors by a checksum.
@@ -57,7 +57,7 @@ def choose_color(name: str) -> str:
 
 
 def new_figure(title: str = "", *, size: tuple[float, float], extra: str = "plot") -> "Figure":
-    """Return an empty figure.
+    """Make an empty figure.
 
     Args:
         title: Its title, shown literally.
@@ -102,7 +102,7 @@ def make_logarithmic(axis: "Axes") -> None:
 
 
 def _decimal(tick: float, _place: int) -> str:
-    """Return the label of a tick, without an exponent if it is short."""
+    """Format the label of a tick, without an exponent if it is short."""
     if tick == 0 or 1e-4 <= tick < 1e5:
         return f"{tick:g}"
     return format_number(tick)
@@ -124,7 +124,7 @@ def make_ratio(axis: "Axes") -> None:
 
 
 def _reach(axis: "Axes") -> tuple[float, float, bool]:
-    """Return the least positive and the greatest value of an axis, and whether there are zeros."""
+    """Find the least positive and the greatest value of an axis, and whether there are zeros."""
     boxes = [shared.dataLim for shared in axis.get_shared_y_axes().get_siblings(axis)]
     least = min(box.minposy for box in boxes)
     # Of an empty axis, the lower limit is infinity and the upper one minus infinity.
@@ -167,7 +167,7 @@ def set_symlog(
 
 
 def _ratios(least: float, most: float) -> list[float]:
-    """Return ticks that enclose a range of ratios, with 1 among them."""
+    """Choose ticks that enclose a range of ratios, with 1 among them."""
     if (least, most) == (0.5, 2):
         return [0.5, 0.7, 1, 1.4, 2]
     base = 2.0
@@ -197,7 +197,7 @@ def save_figure(figure: "Figure", path: str | Path | None) -> "Figure":
 
 
 def as_png(figure: "Figure") -> bytes:
-    """Return a figure as the contents of a `.png` file."""
+    """Draw a figure as the contents of a `.png` file."""
     content = io.BytesIO()
     figure.savefig(content, format="png", **_SAVING)
     return content.getvalue()

@@ -12,19 +12,19 @@ _CODE = re.compile(r"(`[^`\n]+`)")
 
 
 def escape(text: str) -> str:
-    """Return a text in which Markdown shows signs such as `$` and `*` literally."""
+    """Escape a text, so that Markdown shows signs such as `$` and `*` literally."""
     return _SIGNS.sub(r"\\\1", text)
 
 
 def format_line(text: str) -> str:
-    r"""Return a line of text that Markdown shows as it is, with code in backticks: "a\*b `c*d`"."""
+    r"""Format a line of text that Markdown shows as it is, with code in backticks: "a\*b `c*d`"."""
     spans = _CODE.split(text)  # text and code take turns
     spans[::2] = map(escape, spans[::2])
     return _START.sub(r"\1\\\2", "".join(spans))
 
 
 def paragraphs(lines: Iterable[str]) -> list[str]:
-    """Return a block of Markdown for each line of texts, which may have several lines or none."""
+    """Make a block of Markdown for each line of texts, which may have several lines or none."""
     blocks = []
     for text in lines:
         blocks += [format_line(line.strip()) for line in text.splitlines() if line.strip()]
@@ -32,17 +32,17 @@ def paragraphs(lines: Iterable[str]) -> list[str]:
 
 
 def bullets(lines: Iterable[str]) -> str:
-    """Return a list with an item for each line of text."""
+    """Make a list with an item for each line of text."""
     return "\n".join(f"- {format_line(line)}" for line in lines)
 
 
 def format_small(text: str) -> str:
-    """Return a line of text in small letters."""
+    """Format a line of text in small letters."""
     return f"<sub>{format_line(text)}</sub>"
 
 
 def fold(heading: str, *blocks: str) -> str:
-    """Return a section that a click on its heading opens."""
+    """Make a section that a click on its heading opens."""
     # The heading is HTML, and Markdown begins after an empty line.
     content = "\n\n".join(blocks)
     return f"<details><summary>{html.escape(heading)}</summary>\n\n{content}\n\n</details>"

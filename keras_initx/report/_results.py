@@ -142,14 +142,14 @@ class Result(abc.ABC):
 
     @abc.abstractmethod
     def _markdown_blocks(self) -> list[str]:
-        """Return the blocks of the Markdown below its first line."""
+        """Make the blocks of the Markdown below its first line."""
 
     def _records(self) -> Sequence[dict[str, Any]]:
-        """Return the rows of the CSV: dicts of values by column, not rounded."""
+        """Make the rows of the CSV: dicts of values by column, not rounded."""
         return [dataclasses.asdict(row) for row in self.rows]
 
     def _json_rows(self) -> Sequence[dict[str, Any]]:
-        """Return the rows of the JSON. By default, they are those of the CSV."""
+        """Make the rows of the JSON. By default, they are those of the CSV."""
         return self._records()
 
     def _own_content(self) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class Result(abc.ABC):
         return {}
 
     def _content(self) -> dict[str, Any]:
-        """Return the contents of the JSON, as dicts, lists, strings and numbers."""
+        """Collect the contents of the JSON, as dicts, lists, strings and numbers."""
         content = {
             "result": type(self).__name__,
             "keras_initx": __version__,
@@ -175,19 +175,19 @@ class Result(abc.ABC):
         return {key: finite(value) for key, value in content.items()}
 
     def _json(self) -> str:
-        """Return the text of the JSON."""
+        """Write the text of the JSON."""
         return f"{as_json(self._content(), indent=1)}\n"
 
     def _headline(self) -> str:
-        """Return the text after the name of the class in `repr` and in the title of a page."""
+        """Write the text after the name of the class in `repr` and in the title of a page."""
         return f": {self.summary.removesuffix('.')}"
 
     def _legend(self) -> list[str]:
-        """Return paragraphs on the meaning of the columns of the table."""
+        """Write paragraphs on the meaning of the columns of the table."""
         return []
 
     def _figure(self) -> "Figure":
-        """Return the figure of `plot`. A subclass that has none does not define this method."""
+        """Draw the figure of `plot`. A subclass that has none does not define this method."""
         raise NoPlotError(
             f"a `{type(self).__name__}` has no plot: `print` shows its table, `to_html` makes a "
             "page, and `to_csv` and `to_pandas` give you its numbers"
@@ -301,25 +301,25 @@ class Result(abc.ABC):
         return save_figure(self._figure(), path)
 
     def _title(self) -> str:
-        """Return the title of the page, in words that fit a line. Longer texts are shown below."""
+        """Write the title of the page, in words that fit a line. Longer texts are shown below."""
         words = re.sub("(?<=[a-z])(?=[A-Z])", " ", type(self).__name__).capitalize()
         first, *_ = re.split(r"[.;] ", self._headline(), maxsplit=1)
         return f"{words}{first}" if len(words + first) <= _TITLE else words
 
     def _body(self) -> str:
-        """Return the HTML of the contents, without a title."""
+        """Make the HTML of the contents, without a title."""
         return self._repr_html_()
 
     def _made(self) -> str:
-        """Return the time and the versions with which the result was made."""
+        """Name the time and the versions with which the result was made."""
         return f"{datetime.date.today().isoformat()}, keras_initx {__version__}, {self._versions()}"
 
     def _versions(self) -> str:
-        """Return the versions of Keras and the backend with which the result was made."""
+        """Name the versions of Keras and the backend with which the result was made."""
         return f"Keras {keras.__version__} on {keras.backend.backend()}"
 
     def _page_parts(self) -> list[str]:
-        """Return the HTML of the page below its title."""
+        """Make the HTML of the page below its title."""
         parts = [
             paragraphs([self._made()], "quiet"),
             self._body(),
@@ -330,11 +330,16 @@ class Result(abc.ABC):
         return parts
 
     def _cells(self) -> list[dict[str, Any]]:
-        """Return the rows of the CSV, with a number or a text in each cell."""
+        """Make the rows of the CSV, with a number or a text in each cell."""
         rows = []
         for record in self._records():
             rows.append({name: _cell(value) for name, value in record.items()})
         return rows
+
+
+def describe_versions(result: Result) -> str:
+    """Name the versions of Keras and the backend with which a result was made."""
+    return result._versions()
 
 
 def _check_path(path: object) -> None:
@@ -357,7 +362,7 @@ def _format_index(index: object) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """Return `value`, or the text of a shape, `"3x4"`, or of several names, `"a + b"`."""
+    """Format a shape as text, `"3x4"`, and several names, `"a + b"`. Other values stay."""
     if not isinstance(value, list | tuple):
         return value
     separator = "x"
@@ -420,19 +425,19 @@ class Tabular(Result, Generic[Row]):
     _has_rule: ClassVar[bool] = True
 
     def _rows(self) -> Sequence[Row]:
-        """Return the rows of the table, which may be groups of `rows`."""
+        """List the rows of the table, which may be groups of `rows`."""
         return self.rows
 
     @abc.abstractmethod
     def _columns(self) -> Sequence[Column[Row]]:
-        """Return the columns of the table."""
+        """List the columns of the table."""
 
     def _above(self) -> list[str]:
-        """Return the lines above the table."""
+        """Write the lines above the table."""
         return []
 
     def _below(self) -> list[str]:
-        """Return the lines below the table."""
+        """Write the lines below the table."""
         return []
 
     def _legend(self) -> list[str]:
@@ -475,12 +480,12 @@ class WeightTable(Tabular[Sequence[Row]]):
     """
 
     def _weights(self) -> Sequence[Row]:
-        """Return the weights of the table, by default `rows`."""
+        """List the weights of the table, by default `rows`."""
         return self.rows
 
     @abc.abstractmethod
     def _weight_columns(self) -> Sequence[Column[Row]]:
-        """Return the columns of a table with a row for each weight, the path first."""
+        """List the columns of a table with a row for each weight, the path first."""
 
     def _rows(self) -> Sequence[Sequence[Row]]:
         path, *others = self._weight_columns()

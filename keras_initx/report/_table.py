@@ -54,7 +54,7 @@ class Table(NamedTuple):
 
     @classmethod
     def of(cls, columns: Sequence[Column[Row]], rows: Iterable[Row]) -> "Table":
-        """Return the table of `rows` with these `columns`."""
+        """Make the table of `rows` with these `columns`."""
         texts = []
         for row in rows:
             texts.append(tuple(cell_text(column.cell(row)) for column in columns))
@@ -64,7 +64,7 @@ class Table(NamedTuple):
 
     @classmethod
     def fitted(cls, columns: Iterable[Column[Row]], rows: Sequence[Row], width: int) -> "Table":
-        """Return the table of `rows` in lines of at most `width` characters, if possible.
+        """Fit the table of `rows` into lines of at most `width` characters, if possible.
 
         It drops empty columns. If it is too wide, it wraps texts, the longest most. If texts would
         be very narrow, it drops optional columns, the last first.
@@ -85,7 +85,7 @@ class Table(NamedTuple):
         return needed - _GAP <= width
 
     def wrapped(self, width: int, are_names: Sequence[bool] = ()) -> "Table":
-        """Return the table in this width, with its texts wrapped, the longest most.
+        """Wrap the texts of the table, so that it has this width, the longest most.
 
         Names are shortened before other texts are wrapped.
         """
@@ -113,7 +113,7 @@ class Table(NamedTuple):
         return self._replace(rows=tuple(rows))
 
     def _lines(self) -> list[tuple[str, ...]]:
-        """Return the cells of each line of the text. A wrapped cell has several lines."""
+        """List the cells of each line of the text. A wrapped cell has several lines."""
         lines: list[tuple[str, ...]] = []
         if self.headers:
             lines.append(self.headers)
@@ -123,12 +123,12 @@ class Table(NamedTuple):
         return lines
 
     def _widths(self) -> list[int]:
-        """Return the width of each column."""
+        """Measure the width of each column."""
         columns = zip(*self._lines(), strict=True)
         return [max(map(_text_width, column)) for column in columns]
 
     def as_text(self, *, rule: bool = False) -> str:
-        """Return the table as aligned columns, with a line below the headers if `rule`."""
+        """Format the table as aligned columns, with a line below the headers if `rule`."""
         widths = self._widths()
         lines = []
         for row in self._lines():
@@ -140,7 +140,7 @@ class Table(NamedTuple):
         return "".join(f"{line}\n" for line in lines)
 
     def as_html(self) -> str:
-        """Return the table as HTML with inline styles."""
+        """Format the table as HTML with inline styles."""
         head = f"<thead>{self._html_row(self.headers, 'th')}</thead>"
         body = "".join(self._html_row(row, "td") for row in self.rows)
         table = f"<table>{head}<tbody>{body}</tbody></table>"
@@ -158,7 +158,7 @@ class Table(NamedTuple):
         return f"<tr>{''.join(cells)}</tr>"
 
     def as_markdown(self) -> str:
-        """Return the table as Markdown with escaped cells. Cells in backticks are code."""
+        """Format the table as Markdown with escaped cells. Cells in backticks are code."""
         rule = ["---" if is_text else "---:" for is_text in self.are_text]
         lines = [_markdown_row(self.headers), _markdown_row(rule)]
         for row in self.rows:
@@ -167,12 +167,12 @@ class Table(NamedTuple):
 
 
 def cell_text(value: object) -> str:
-    """Return the text in a cell."""
+    """Format the text in a cell."""
     return "" if value is None else str(value)
 
 
 def format_cell(value: float | None, write: Callable[[float], str] = format_number) -> str:
-    """Return the text of a number. It is empty if the number is not known."""
+    """Format a number. The text is empty if the number is not known."""
     return "" if value is None else write(value)
 
 
@@ -184,7 +184,7 @@ def _padded(cell: str, width: int, is_text: bool) -> str:
 
 
 def _text_width(text: str) -> int:
-    """Return the width of `text` in terminal characters."""
+    """Measure the width of `text` in terminal characters."""
     width = 0
     for sign in text:
         is_wide = unicodedata.east_asian_width(sign) in "WF"
@@ -224,13 +224,13 @@ class _Wrapper(textwrap.TextWrapper):
 
 
 def columns_with_values(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> list[Column[Row]]:
-    """Return the columns that have a value in any row, or all if there are no rows."""
+    """Select the columns that have a value in any row, or all if there are no rows."""
     if not rows:
         return list(columns)
     return [column for column in columns if any(cell_text(column.cell(row)) for row in rows)]
 
 
 def legend(columns: Iterable[Column[Row]]) -> str:
-    """Return the notes of the columns as text."""
+    """Join the notes of the columns as text."""
     notes = [f"{column.header}: {column.note}." for column in columns if column.note]
     return " ".join(notes)

@@ -39,7 +39,7 @@ def unlimited_width() -> Iterator[None]:
 
 
 def line_width() -> int:
-    """Return the width of printed text: of the terminal, but at most 120, and 80 in a file."""
+    """Measure the width for printed text: of the terminal, but at most 120, and 80 in a file."""
     if _IS_WIDE.get():
         return sys.maxsize
     return min(shutil.get_terminal_size((_FILE_WIDTH, 24)).columns, _WIDEST)

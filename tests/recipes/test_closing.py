@@ -1,5 +1,8 @@
 """What starts blocks at the identity is measured on what stands behind the last kernel of a branch."""
 
+import ast
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -241,3 +244,99 @@ def test_fixup_refuses_a_scale_of_0_behind_which_a_kernel_of_zeros_gets_no_gradi
 def test_zero_residual_leaves_the_scale_of_a_branch_to_start_at_0_itself():
     with pytest.raises(ValueError, match="a weight that scales a branch: let that one start at 0"):
         recipes.zero_residual(fixup_network())
+
+
+def modulated_by_stream(end, given):
+    """Return a block whose branch ends with a function of `h`, a factor and a shift, all computed from the stream."""
+    x = inputs = keras.Input((4, WIDTH))
+    h = layers.Dense(WIDTH, name="down")(layers.Dense(WIDTH, "tanh", name="up")(x))
+    return keras.Model(inputs, end(x, h, *given(x)))
+
+
+def split_of_one(x):
+    return ops.split(layers.Dense(2 * WIDTH, name="both")(x), 2, -1)
+
+
+def of_two(x):
+    return [layers.Dense(WIDTH, name=name)(x) for name in ("factor", "shift")]
+
+
+def zeros_in(*names):
+    return {f"{name}/kernel": "zeros" for name in names}
+
+
+# The rules that close the block, of which a user must choose one.
+BY_STREAM = {
+    "1 + g": (lambda x, h, g, b: x + h * (1 + g), of_two, [zeros_in("down")]),
+    "1 + g + b": (lambda x, h, g, b: x + h * (1 + g) + b, of_two, [zeros_in("down", "shift")]),
+    "1 + g + b of one kernel": (lambda x, h, g, b: x + h * (1 + g) + b, split_of_one, [zeros_in("both", "down")]),
+    "inside": (lambda x, h, g, b: x + (h * ops.exp(g) + b), of_two, [zeros_in("down", "shift")]),
+    "g": (lambda x, h, g, b: x + h * g, of_two, [zeros_in("down"), zeros_in("factor")]),
+    "g + b of one kernel": (lambda x, h, g, b: x + h * g + b, split_of_one, [zeros_in("both")]),
+}
+
+
+def refusal(model, recipe="zero_residual"):
+    with pytest.raises(ValueError, match="side by side") as caught:
+        initialize(model, recipe, seed=0)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", often(BY_STREAM, ["1 + g + b", "g"], every_backend=["g"]))
+def test_a_refused_block_comes_with_the_rule_that_starts_it_as_the_identity(kind):
+    end, given, expected = BY_STREAM[kind]
+    text = refusal(modulated_by_stream(end, given))
+    rules = [ast.literal_eval(rule) for rule in re.findall(r"\{.*?\}", text)]
+    assert rules == expected
+    assert ("exactly one of these rules" in text) == (len(rules) > 1)
+    x, y = drawn((8, 4, WIDTH), 0), drawn((8, 4, WIDTH), 2)
+    for rule in rules:
+        made = modulated_by_stream(end, given)
+        initialize(made, rule, seed=0)
+        np.testing.assert_allclose(to_numpy(made(x)), x, atol=1e-6)
+        kernels = [weight for weight in made.trainable_weights if weight.name == "kernel"]
+        made.compile(keras.optimizers.SGD(0.1), "mse")
+        for _ in range(2):
+            before = [to_numpy(weight).copy() for weight in kernels]
+            made.train_on_batch(x, y)
+        assert all(np.any(old != to_numpy(weight)) for old, weight in zip(before, kernels, strict=True))
+
+
+def test_zeros_in_both_factors_would_get_no_gradient():
+    made = modulated_by_stream(*BY_STREAM["g"][:2])
+    initialize(made, zeros_in("down", "factor"), seed=0)
+    made.compile(keras.optimizers.SGD(0.1), "mse")
+    for _ in range(2):
+        made.train_on_batch(drawn((8, 4, WIDTH), 0), drawn((8, 4, WIDTH), 2))
+    assert not any(np.any(to_numpy(made.get_layer(name).kernel)) for name in ("down", "factor"))
+
+
+def test_fixup_is_refused_with_the_same_rule():
+    text = refusal(modulated_by_stream(*BY_STREAM["1 + g + b"][:2]), "fixup")
+    assert "which must have at least 2 one after another; to start this block as the identity, write a rule" in text
+    assert "{'down/kernel': 'zeros', 'shift/kernel': 'zeros'}" in text
+
+
+def test_a_bias_that_does_not_start_at_0_is_in_the_rule():
+    made = modulated_by_stream(
+        lambda x, h, g, b: x + layers.Dense(WIDTH, bias_initializer="ones", name="end")(h) * (1 + g), of_two
+    )
+    assert "write a rule of your own, {'end/kernel': 'zeros', 'end/bias': 'zeros'}" in refusal(made)
+
+
+NO_RULE = {
+    "relu": lambda x, h, g, b: x + ops.relu(h * (1 + g)),
+    "a normalization, whose scale closes": lambda x, h, g, b: x + layers.LayerNormalization()(h) * (1 + g),
+    "a normalization of the sum": lambda x, h, g, b: layers.LayerNormalization()(x + h * (1 + g)),
+}
+
+
+@pytest.mark.parametrize("kind", NO_RULE)
+def test_a_block_that_no_known_zeros_close_is_refused_without_a_rule(kind):
+    text = refusal(modulated_by_stream(NO_RULE[kind], of_two))
+    assert "identity" not in text
+
+
+def test_a_factor_between_0_and_1_needs_no_rule():
+    made = modulated_by_stream(lambda x, h, g, b: x + h * ops.sigmoid(g), of_two)
+    assert recipes.zero_residual(made).by_path == zeros_in("down")

@@ -1,8 +1,11 @@
 """What a weight is for is known by names or by the graph, and models that lack something are refused."""
 
+import gated
 import keras
 import numpy as np
 import pytest
+import recipe_rows
+import strangers
 from decoders import LENGTH, PARTS, WIDTH, Positions, decoder
 from modes import to_numpy
 
@@ -88,6 +91,49 @@ def test_kernels_side_by_side_count_once_in_the_depth():
     assert factor_of(residual(["beside"] * 4), "r0_1/kernel") == pytest.approx(4**-0.5)
     with pytest.raises(ValueError, match="kernels side by side"):
         recipes.fixup(residual(["gate"] * 4))
+
+
+def details(model, rules):
+    return {row.path: row.detail for row in initialize(model, rules, seed=0, dry_run=True).rows}
+
+
+def test_a_row_says_its_role_and_which_source_gave_it():
+    by_graph = details(strangers.gpt(), "gpt2")
+    assert by_graph["decoder_block/dense_1/kernel"] == "role 'outer': a branch in the graph"
+    assert by_graph["decoder_block/dense/kernel"] == "role 'inner', drawn as 'kernel': a branch in the graph"
+    assert by_graph["embedding/embeddings"] == "role 'tokens', drawn as 'embeddings': inputs choose its rows"
+    assert by_graph["embedding_1/embeddings"] == "role 'positions': an end of the graph"
+    assert by_graph["dense/kernel"] == "role 'last', drawn as 'kernel': an end of the graph"
+    attention = "decoder_block/multi_head_attention/query"
+    assert by_graph[f"{attention}/bias"] == "role 'bias': its own name"
+    by_names = details(recipe_rows.transformer(), "gpt2")
+    assert by_names["block_0/feedforward_output_dense/kernel"] == "role 'outer': its path"
+    fused = details(gated.decoder(lambda y: FusedGate()(y)), "llama")
+    kernel = "role 'gate and up', drawn as 'kernel': a gate in the graph; 2 kernels in one"
+    assert [text for path, text in fused.items() if path.endswith("gate_and_up/kernel")] == [kernel]
+
+
+class FusedGate(layers.Layer):
+    """A feed-forward network whose gate and up are one kernel."""
+
+    def build(self, shape):
+        self.gate_and_up, self.down = layers.Dense(32, name="gate_and_up"), layers.Dense(shape[-1], name="down")
+        self.gate_and_up.build(shape)
+        self.down.build((*shape[:-1], 16))
+
+    def call(self, x):
+        gate, up = ops.split(self.gate_and_up(x), 2, -1)
+        return self.down(ops.silu(gate) * up)
+
+
+def test_a_row_has_no_role_where_a_rule_or_its_layer_draws_it():
+    model = recipe_rows.wide()
+    rows = details(model, [{"last/kernel": "zeros"}, {"first/kernel": None}, "selu"])
+    assert rows["last/kernel"] == ""
+    assert rows["first/kernel"] == "by rule"
+    assert rows["second/bias"] == "role 'bias': its own name"
+    assert set(details(model, None).values()) == {""}
+    assert details(model, "torch")["first/kernel"] == "by its layer in torch.nn"
 
 
 @pytest.mark.release_backends

@@ -93,11 +93,9 @@ def test_a_step_of_the_coordinate_check_is_one_update_with_the_whole_batch():
     assert [int(model.optimizer.iterations) for model in models] == [2, 2]
 
 
-@pytest.mark.rare
-def test_the_coordinate_check_is_drawn(constant, tmp_path):
+def test_the_coordinate_check_is_drawn(constant):
     pytest.importorskip("matplotlib")
-    axes = constant.plot(tmp_path / "check.png").axes
-    assert (tmp_path / "check.png").stat().st_size > 10_000
+    axes = constant.plot().axes
     assert [axis.get_title() for axis in axes] == ["before training", "after step 1"]
     for axis, sizes in zip(axes, constant.sizes, strict=True):
         assert [line.get_label() for line in axis.lines] == constant.layers

@@ -109,13 +109,15 @@ def tests_of(path):
     if not own.is_file():
         own = TESTS / tested_through().get(str(path.relative_to(PACKAGE)), folder.relative_to(TESTS))
     # The folders in `tests` have folders of the package, or need more.
-    return [own, *(sorted(folder.glob("test_*.py")) if folder == TESTS else [folder])]
+    if folder == TESTS:
+        return [own, *sorted(TESTS.glob("test_*.py")), TESTS / "behavior", TESTS / "pages"]
+    return [own, folder]
 
 
 @functools.cache
 def tested_through():
     """Return the tests of files that have none by their names. Their module would import the package."""
-    for part in ast.parse((TESTS / "test_tested_files.py").read_text()).body:
+    for part in ast.parse((TESTS / "behavior" / "test_tested_files.py").read_text()).body:
         if isinstance(part, ast.Assign) and ast.unparse(part.targets) == "TESTED_THROUGH":
             return ast.literal_eval(part.value)
 

@@ -8,6 +8,8 @@ from modes import to_numpy
 
 from keras_initx.inspection._inventory import Inventory
 
+RANDOM = np.random.default_rng(0)
+
 
 def built(shape, *stack):
     return keras.Sequential([keras.Input(shape), *stack])
@@ -44,3 +46,14 @@ def assert_distribution(values, distribution, stddev):
     standard = values.astype("float64").reshape(-1) / stddev * distribution.std()
     # The seeds are fixed; with a random one this would fail once in 10,000.
     assert scipy.stats.kstest(standard, distribution.cdf).pvalue > 1e-4
+
+
+def changed(model):
+    """Give the weights of a model values that tell them apart."""
+    for weight in model.weights:
+        kind = keras.backend.standardize_dtype(weight.dtype)
+        if "int" in kind:
+            weight.assign(RANDOM.integers(0, 100, weight.shape).astype(kind))
+        else:
+            weight.assign(RANDOM.uniform(size=weight.shape))
+    return model

@@ -7,7 +7,8 @@ Read `_audit.py` first. On the way of an audit:
     _initializer_expectations.py     what an initializer says of values: a law, or draws
     _contract.py, _contract_lines.py what draws of other weights say, in memory and in a file
     _profile.py, _draws.py           what is known of values, and of several draws together
-    _compare_profiles.py             all tests of values, of which each topic has a file
+    _facts.py                        how each fact is measured, merged, compared and written
+    _compare_profiles.py             the tests of values, of which each topic has a file
     _judgement.py                    which tests fail, decided for all weights at once
     _rows.py, _audit_report.py       what explains a failure, and the report
 """

@@ -177,6 +177,17 @@ def _check_without_like(weights: Any, rules: Any) -> None:
             "with `like` does `audit` call it, as `contract` does. "
             f"Received: weights={show(weights)}"
         )
+    _check_are_no_weights(weights, rules)
+    if isinstance(weights, Contract):
+        raise TypeError(
+            "`weights` must be a model or arrays, because rules say nothing of a contract. To "
+            "compare the contract with other weights, pass these as `like`. "
+            f"Received: weights={show(weights)}"
+        )
+
+
+def _check_are_no_weights(weights: Any, rules: Any) -> None:
+    """Raise an error if rules are other weights, or make or describe them, which `like` takes."""
     if (
         not is_torch_module(rules)
         and is_build_function(rules)
@@ -198,12 +209,6 @@ def _check_without_like(weights: Any, rules: Any) -> None:
         raise TypeError(
             "`rules` must be rules, a recipe or a plan. Pass other weights as `like`: "
             f"`audit(..., like=...)`. Received: rules={show(rules)}"
-        )
-    if isinstance(weights, Contract):
-        raise TypeError(
-            "`weights` must be a model or arrays, because rules say nothing of a contract. To "
-            "compare the contract with other weights, pass these as `like`. "
-            f"Received: weights={show(weights)}"
         )
 
 

@@ -22,9 +22,10 @@ from keras_initx.report._text import choose_verb, format_count, format_number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Ratios of weights with one cause differ by chance, in small weights by this factor.
-_SAME_RATIO = 1.2
-# Patterns that are named in one row.
+# A resolution: by chance, the scales of small weights differ by this factor. Ratios of weights with
+# one cause are one row up to it, and weights that would not show it are counted.
+_COARSE = 1.2
+# Patterns that are named in one row, so that it stays short.
 _MOST_PATTERNS = 4
 
 
@@ -159,7 +160,7 @@ def _merge_if_similar(groups: Sequence[Group], group: Group) -> list[Group]:
     for index, other in enumerate(groups):
         weights = sorted([*other.weights, *group.weights], key=_rank_severity)
         ratios = [weight.ratio for weight in weights if weight.ratio]
-        if not ratios or max(ratios) <= _SAME_RATIO * min(ratios):
+        if not ratios or max(ratios) <= _COARSE * min(ratios):
             merged = Group([*other.names, *group.names], weights)
             return [*groups[:index], merged, *groups[index + 1 :]]
     return [*groups, group]
@@ -178,10 +179,6 @@ def _rank_severity(weight: WeightAudit) -> tuple[int, float]:
 
 # The source of a report without rules.
 LAYERS_SAY = "their layers say"
-
-# Weights that would not show a change of scale by this factor are counted, and so many are named.
-_COARSE = 1.2
-_NAMED = 3
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -339,7 +336,7 @@ class AuditReport(Tabular[Group], Judgement):
         if not factors:
             return ""
         names = sorted(factors, key=lambda path: -factors[path])
-        named = summarize_names(names, shown=_NAMED)
+        named = summarize_names(names, shown=3)
         has = choose_verb(len(names), "has", "have")
         return (
             f" {format_count(len(names), 'weight')} ({named}) {has} too few values: the audit may "

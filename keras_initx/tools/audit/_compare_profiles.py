@@ -1,4 +1,4 @@
-"""Compare actual values with expected values, by the kinds of both. `_TESTS` lists all tests.
+"""Compare actual values with expected values, by the kinds of both. `FACTS` has all tests.
 
     expected    actual      compared by
     fixed       any         whether the values are the same
@@ -14,27 +14,11 @@ from dataclasses import replace
 import numpy as np
 
 from keras_initx._typing import DType
-from keras_initx.tools.audit._distribution import (
-    compare_constant_parts,
-    compare_means,
-    compare_parts_and_slices,
-    compare_scales,
-    compare_shapes,
-)
-from keras_initx.tools.audit._equal_values import (
-    compare_copies,
-    compare_precision,
-    compare_repeated,
-)
-from keras_initx.tools.audit._extremes import (
-    compare_bounds,
-    compare_extremes,
-    compare_outliers,
-    compare_outliers_with_law,
-    compare_with_laws,
-)
+from keras_initx.tools.audit._extremes import compare_with_laws
+from keras_initx.tools.audit._facts import FACTS
 from keras_initx.tools.audit._probabilities import compute_chance_of_all
 from keras_initx.tools.audit._profile import (
+    IMPLAUSIBLE,
     INFINITE,
     LOST,
     NOT_FINITE,
@@ -42,51 +26,18 @@ from keras_initx.tools.audit._profile import (
     Profile,
     epsilon,
 )
-from keras_initx.tools.audit._property_test import ROUNDING, Outcome, PropertyTest, proven
-from keras_initx.tools.audit._zeros import (
-    compare_frames,
-    compare_input_connections,
-    compare_unit_connections,
-    compare_zero_shares,
-    compare_zeros_with_law,
-)
-
-# All tests of values that are random on both sides.
-_TESTS: tuple[PropertyTest, ...] = (
-    compare_repeated,
-    compare_copies,
-    compare_zeros_with_law,
-    compare_input_connections,
-    compare_unit_connections,
-    compare_zero_shares,
-    compare_precision,
-    compare_frames,
-    compare_outliers_with_law,
-    compare_outliers,
-    compare_scales,
-    compare_means,
-    compare_shapes,
-    compare_bounds,
-    compare_extremes,
-    compare_constant_parts,
-    compare_parts_and_slices,
-)
+from keras_initx.tools.audit._property_test import ROUNDING, Outcome, proven
 
 
 def compare_random_values(expected: Profile, actual: Profile) -> tuple[Outcome, ...]:
     """Test whether values are draws of the same law as others."""
-    outcomes = [test(expected, actual) for test in _TESTS]
-    return tuple(outcome for outcome in outcomes if outcome is not None)
-
-
-# A random weight that is constant by chance has fewer values.
-_FEWEST_CONSTANT = 4
-# Of fewer values, those that are distributed as before may be so by chance.
-_FEWEST_OF_SEED = 64
-# A frame of a single value is as often positive as negative.
-_CHANCE_OF_SIGN = 0.5
-# With a smaller probability, values are not distributed as others.
-_OTHER_DISTRIBUTION = 1e-3
+    outcomes = []
+    for fact in FACTS:
+        for test in fact.tests:
+            outcome = test(expected, actual)
+            if outcome is not None:
+                outcomes.append(outcome)
+    return tuple(outcomes)
 
 
 def compare_profiles(expected: Profile, actual: Profile, dtype: DType) -> tuple[Outcome, ...]:
@@ -139,8 +90,9 @@ def _compare_with_fixed(expected: Profile, actual: Profile, dtype: DType) -> Out
     cause = ""
     if expected.has_distribution and actual.has_distribution:
         outcomes = compare_random_values(expected, actual)
-        is_alike = min((outcome.p for outcome in outcomes), default=0.0) > _OTHER_DISTRIBUTION
-        if is_alike and expected.size >= _FEWEST_OF_SEED:
+        is_alike = min((outcome.p for outcome in outcomes), default=0.0) > IMPLAUSIBLE
+        # Fewer values that are distributed as before may be so by chance.
+        if is_alike and expected.size >= 64:
             cause = "distributed as before: another seed?"
     return Outcome(
         "values",
@@ -174,7 +126,8 @@ def _compare_constant_with_random(expected: Profile, actual: Profile, dtype: DTy
     """Compare a constant with values that are drawn, and may all be equal by chance."""
     assert actual.value is not None
     detail = f"all values are {actual.value:.4g}, expected random ones"
-    if actual.size < _FEWEST_CONSTANT:
+    # A random weight that is constant by chance has fewer values.
+    if actual.size < 4:
         single = replace(actual, lowest=actual.value, highest=actual.value, total=actual.size)
         beyond_law = compare_with_laws(expected, single)
         return beyond_law or Outcome("constant", detail, p=1.0, deviation=0.0)
@@ -189,7 +142,7 @@ def _compare_constant_with_random(expected: Profile, actual: Profile, dtype: DTy
 def _compute_chance(value: float, expected: Profile, dtype: DType) -> float:
     """Compute the probability that a value is this one, once rounded."""
     if expected.frames:
-        return _CHANCE_OF_SIGN
+        return 0.5  # a frame of a single value is as often positive as negative
     step = epsilon(dtype) * max(abs(value), 2.0**-24)
     chance = expected.zeros if value == 0 else 0.0
     if expected.law is not None:

@@ -55,7 +55,8 @@ ContractSource: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audi
 # 40 to 200 ms: as long as drawing and measuring 4 to 20 million of them.
 _LARGE_GARBAGE = 10_000_000
 
-# The columns of a table of all numbers, after those that say what the weight is.
+# The columns of a table of all numbers, after those that say what the weight is. Their order is for
+# people, another than that of a file.
 _COLUMNS = (
     "value",
     "digest",

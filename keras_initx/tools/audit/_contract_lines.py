@@ -23,38 +23,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_initx.files._local import LinedFormat
-from keras_initx.tools.audit._profile import (
-    LEVELS,
-    NOTHING,
-    Ends,
-    Farthest,
-    Parts,
-    Profile,
-)
+from keras_initx.tools.audit._facts import LISTS, MOMENTS, NUMBERS, TEXTS
+from keras_initx.tools.audit._profile import Profile
 
 # The part of a file with the numbers.
-NUMBERS = "numbers"
+_NUMBERS = "numbers"
 FORMAT = LinedFormat(
     "keras_initx contract",
     2,
     "Contract.save",
     ("draws", "equal", "one_draw", "weights"),
-    parts=(NUMBERS,),
+    parts=(_NUMBERS,),
 )
-# The moments that a line has if they are not 0. The numbers begin with them, in this order.
-_MOMENTS = ("mean", "std", "zeros")
-# The numbers that follow, see `_list_numbers`.
-_COUNTS = ("size", "total", "outliers", "bits")
-_SINGLE = ("independent", "kurtosis")
-# What else a line says, if it is not the usual.
-_USUAL: dict[str, Any] = {
-    "digest": None,
-    "frames": None,
-    "repeated": NOTHING,
-    "signs": "",
-    "ranks": "",
-    "varies": False,
-}
 
 
 @dataclass(frozen=True)
@@ -99,41 +79,31 @@ def write_line(weight: WeightContract) -> dict[str, Any]:
     line.update(shape=list(weight.shape), dtype=weight.dtype, values=weight.text)
     if profile.kind == "constant":
         line.update(values="constant", value=profile.value)
-    for name in _MOMENTS:
-        if getattr(profile, name):
-            line[name] = _shorten(getattr(profile, name))
-    for name, usual in _USUAL.items():
-        value = getattr(profile, name)
-        if value != usual and (profile.has_distribution or value is not None):
-            line[name] = value
-    return {**line, NUMBERS: [*_list_numbers(profile)]}
+    for fact in MOMENTS:
+        if getattr(profile, fact.name):
+            line[fact.name] = _shorten(getattr(profile, fact.name))
+    usual = Profile()
+    for fact in TEXTS:
+        if getattr(profile, fact.name) != getattr(usual, fact.name):
+            line[fact.name] = getattr(profile, fact.name)
+    return {**line, _NUMBERS: [*_list_numbers(profile)]}
 
 
 def _shorten(value: float) -> float:
     return float(f"{value:.4g}")  # the numbers have more digits
 
 
-def _list_numbers(profile: Profile) -> Iterator[float | None]:
-    """List the numbers of a profile, none if the line already has all facts.
-
-    They are: mean, std, zeros, size, total, outliers, bits, independent, kurtosis; lowest, highest;
-    connections; quantiles; how many spot values, parts and ends follow, and these.
-    """
+def _list_numbers(profile: Profile) -> Iterator[float]:
+    """List the numbers of a profile, none if the line already has all facts."""
     if not profile.has_distribution:
         return
-    for name in (*_MOMENTS, *_COUNTS, *_SINGLE):
-        yield getattr(profile, name)
-    for end in (profile.lowest, profile.highest):
-        yield end if math.isfinite(end) else None
-    yield from profile.connections
-    yield from profile.quantiles
-    for values in (profile.spot_values, profile.parts, profile.ends):
-        yield len(values)
-    yield from profile.spot_values
-    for parts in profile.parts:
-        yield from (parts.axis, parts.size, len(parts.means), *parts.means, *parts.stds)
-    for ends in profile.ends:
-        yield from (ends.axis, ends.size, ends.number, *ends.means, *ends.stds)
+    for fact in (*MOMENTS, *NUMBERS):
+        yield from fact.form.list_numbers(getattr(profile, fact.name))
+    for fact in LISTS:
+        yield len(getattr(profile, fact.name))
+    for fact in LISTS:
+        for item in getattr(profile, fact.name):
+            yield from fact.form.list_numbers(item)
 
 
 # From a file.
@@ -164,8 +134,8 @@ def read_line(line: Mapping[str, Any]) -> WeightContract:
 
 
 def _read_profile(line: Mapping[str, Any], shape: tuple[int, ...]) -> Profile:
-    values, numbers = line["values"], line[NUMBERS]
-    texts = {name: _make_hashable(line[name]) for name in _USUAL if name in line}
+    values, numbers = line["values"], line[_NUMBERS]
+    texts = {fact.name: _make_hashable(line[fact.name]) for fact in TEXTS if fact.name in line}
     if values == "constant":
         return Profile("constant", value=float(line["value"]), size=math.prod(shape), **texts)
     is_unknown = values[:1] == "(" and values[-1:] == ")"
@@ -175,46 +145,32 @@ def _read_profile(line: Mapping[str, Any], shape: tuple[int, ...]) -> Profile:
     if values == "fixed" or not numbers:
         kind = "fixed"
         texts["digest"] = line["digest"]  # which each fixed weight has
-    return _read_numbers(kind, numbers, {**_USUAL, **texts}) if numbers else Profile(kind, **texts)
+    facts = _read_numbers(numbers) if numbers else {}
+    return Profile(kind, **facts, **texts)
 
 
 def _make_hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _read_numbers(kind: str, numbers: Sequence[float | None], texts: Mapping[str, Any]) -> Profile:
-    """Read a profile from numbers in the order of `_list_numbers`."""
+def _read_numbers(numbers: Sequence[float]) -> dict[str, Any]:
+    """Read the facts of a profile from numbers in the order of `_list_numbers`."""
     rest = iter(numbers)
 
-    def take(count: float) -> list[Any]:
-        return [next(rest) for _ in range(int(count))]
+    def take(count: int) -> list[Any]:
+        return [next(rest) for _ in range(count)]
 
-    fields = dict(texts)
+    facts: dict[str, Any] = {}
     try:
-        for names in (_MOMENTS, _COUNTS, _SINGLE):
-            fields.update(zip(names, take(len(names)), strict=True))
-        lowest, highest = take(2)
-        fields["connections"] = tuple(take(2))
-        fields["quantiles"] = tuple(take(len(LEVELS)))
-        number_of_spot_values, number_of_parts, number_of_ends = take(3)
-        fields["spot_values"] = tuple(take(number_of_spot_values))
-        all_parts, all_ends = [], []
-        for _ in range(number_of_parts):
-            axis, size, count = take(3)
-            all_parts.append(Parts(axis, size, tuple(take(count)), tuple(take(count))))
-        for _ in range(number_of_ends):
-            axis, size, count = take(3)
-            all_ends.append(Ends(axis, size, count, Farthest(*take(4)), Farthest(*take(4))))
+        for fact in (*MOMENTS, *NUMBERS):
+            facts[fact.name] = fact.form.read(take)
+        lengths = take(len(LISTS))
+        for fact, length in zip(LISTS, lengths, strict=True):
+            items = [fact.form.read(take) for _ in range(length)]
+            facts[fact.name] = tuple(items)
         are_all_read = next(rest, None) is None
     except StopIteration:
         are_all_read = False
     if not are_all_read:
         raise ValueError(f"its {len(numbers)} numbers are too few or too many")
-    return Profile(
-        kind,
-        lowest=-math.inf if lowest is None else lowest,
-        highest=math.inf if highest is None else highest,
-        parts=tuple(all_parts),
-        ends=tuple(all_ends),
-        **fields,
-    )
+    return facts

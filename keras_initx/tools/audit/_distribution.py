@@ -16,7 +16,7 @@ from keras_initx.tools.audit._equal_values import (
     order_axes,
     slice_each_axis,
 )
-from keras_initx.tools.audit._extremes import compare_slices
+from keras_initx.tools.audit._extremes import FEWEST_OF_PART, compare_slices
 from keras_initx.tools.audit._probabilities import (
     compute_chance_of_all,
     kolmogorov_p_value,
@@ -24,6 +24,7 @@ from keras_initx.tools.audit._probabilities import (
     variance_ratio_p_value,
 )
 from keras_initx.tools.audit._profile import (
+    KURTOSIS_OF_LONG_TAILS,
     LEVELS,
     MOST,
     SAMPLE,
@@ -45,14 +46,6 @@ from keras_initx.tools.audit._property_test import (
     property_test,
 )
 
-# Equal quantiles in a row are an atom of the distribution.
-_ATOM = 3
-# An orthonormal weight has an exact scale, up to rounding.
-_EXACT_SCALE = 2e-3
-# How much nearer distributions of known families are for being standardized by their own moments,
-# at least (simulated: normal, uniform, truncated, orthonormal).
-_NEARER = 1.25
-
 
 @property_test(needs=Known.SCALE, unless_varying=True)
 def compare_scales(expected: Profile, actual: Profile) -> Outcome | None:
@@ -60,7 +53,8 @@ def compare_scales(expected: Profile, actual: Profile) -> Outcome | None:
     before, now = estimate_degrees(expected, actual)
     if math.isinf(now):
         ratio = actual.root_mean_square / expected.root_mean_square
-        p = float(abs(math.log(ratio)) < max(_EXACT_SCALE, 2.0**-actual.bits))
+        # Up to the rounding of frames, see `choose_frame_tolerance`, on both sides.
+        p = float(abs(math.log(ratio)) < max(2e-3, 2.0**-actual.bits))
     else:
         ratio = actual.std / expected.std
         p = variance_ratio_p_value(
@@ -100,7 +94,8 @@ def compare_shapes(expected: Profile, actual: Profile) -> Outcome | None:
         return None
     distance = tested = _measure_distance(expected, actual)
     if expected.families and actual.families:
-        tested = _NEARER * distance
+        # Own moments make them 1.5 times as near (`python tests/support/own_moments.py`).
+        tested = 1.25 * distance
     else:
         tested = min(distance, _measure_distance(expected, actual, is_standardized=False))
     p = kolmogorov_p_value(tested, int(min(_count_effective(expected, actual), SAMPLE / 2)))
@@ -122,9 +117,8 @@ def _measure_distance(expected: Profile, actual: Profile, *, is_standardized: bo
     before, now = np.array(expected.quantiles), np.array(actual.quantiles)
     slack = 0.0
     if _has_atom(before) or _has_atom(now):
-        slack = 4 / math.sqrt(
-            _count_effective(expected, actual)
-        )  # the error of the place of an atom
+        # Four errors of the standardized place of an atom.
+        slack = 4 / math.sqrt(_count_effective(expected, actual))
     if is_standardized:
         before = (before - expected.mean) / expected.std
         now = (now - actual.mean) / actual.std
@@ -137,25 +131,15 @@ def _measure_distance(expected: Profile, actual: Profile, *, is_standardized: bo
 
 
 def _has_atom(quantiles: Array) -> bool:
-    return bool((quantiles[_ATOM - 1 :] - quantiles[: 1 - _ATOM] <= 0).any())
+    # Three equal quantiles in a row: of a value that is 2 % of all, outside of the tails.
+    return bool((quantiles[2:] <= quantiles[:-2]).any())
 
 
 # Equal parts of a weight along its axes, such as gates, heads, or the keys next to queries.
 
 
-# The most equal parts of an axis, and the number of nearly equal ones where it has few equal ones.
+# A resolution: the most equal parts of an axis that are compared.
 _MOST_PARTS = 12
-_FEW_PARTS = 6
-# If a part has fewer values, only whether they vary is compared.
-_FEWEST_OF_PART = 16
-# If this share of the variance is between the means of parts, the kurtosis of the whole tells
-# nothing about that of a part. Then it is that of a law with long tails, as the exponential law.
-_APART = 0.1
-_KURTOSIS_OF_LONG_TAILS = 9.0
-# With a lower kurtosis values are hardly more than two numbers, and the variance of a part follows
-# from its mean: one that is 5 errors off makes it lower by so much, over the number of values.
-_KURTOSIS_OF_FEW = 1.5
-_FOLLOWS_FROM_MEAN = 30.0
 
 
 def measure_parts(reading: Reading) -> tuple[Parts, ...]:
@@ -185,7 +169,8 @@ def choose_part_counts(length: int) -> list[int]:
         if length % count == 0:
             equal = count
     counts = [equal] if equal > 1 else []
-    if equal < _FEW_PARTS and length > _MOST_PARTS:
+    # Fewer equal parts than half of the most are too coarse: nearly equal ones are compared too.
+    if equal < _MOST_PARTS / 2 and length > _MOST_PARTS:
         counts.append(_MOST_PARTS)
     return counts
 
@@ -273,6 +258,7 @@ def _describe_constant_part(parts: _MatchedParts, std: float) -> str:
             texts = ("varies", "a constant") if std_now else ("is constant", "random values")
             return f"{parts.describe(index)} {texts[0]}, expected {texts[1]}"
         before, now = parts.expected.means[index], parts.actual.means[index]
+        # A contract has seven digits of a mean.
         is_other = abs(now - before) > 1e-6 * abs(before) + 1e-6 * std
         if not std_before and is_other:
             return f"{parts.describe(index)} is {now:.4g}, expected {before:.4g}"
@@ -313,7 +299,7 @@ def _compare_parts(expected: Profile, actual: Profile) -> Iterator[Outcome]:
     for parts in _match_parts(expected, actual):
         # Parts of which hardly any value is not zero vary more than the whole.
         is_irregular = parts.zeros > SHARE_OF_ZEROS and max(expected.connections) < 0
-        if parts.fewest < _FEWEST_OF_PART or is_irregular:
+        if parts.fewest < FEWEST_OF_PART or is_irregular:
             continue
         for index, stds in enumerate(zip(parts.expected.stds, parts.actual.stds, strict=True)):
             if all(stds):
@@ -324,12 +310,7 @@ def _compare_parts(expected: Profile, actual: Profile) -> Iterator[Outcome]:
 def _compare_scale_of_part(
     index: int, parts: _MatchedParts, expected: Profile, actual: Profile
 ) -> Outcome:
-    kurtosis = estimate_kurtosis((expected, actual))
-    if np.var(parts.expected.means) > _APART * expected.std**2:
-        kurtosis = max(kurtosis, _KURTOSIS_OF_LONG_TAILS)
-    if max(expected.kurtosis, actual.kurtosis) < _KURTOSIS_OF_FEW:
-        kurtosis = max(kurtosis, 1 + _FOLLOWS_FROM_MEAN / parts.fewest)
-    kurtosis /= 1 - parts.zeros
+    kurtosis = _estimate_kurtosis_of_part(parts, expected, actual)
     before = max(2 * parts.expected_size / (kurtosis - 1), 2.0)
     now = max(2 * parts.actual_size / (kurtosis - 1), 2.0)
     whole = np.linalg.norm(parts.actual.stds) / np.linalg.norm(parts.expected.stds)
@@ -340,6 +321,22 @@ def _compare_scale_of_part(
         p=variance_ratio_p_value(ratio**2, now, before),
         deviation=abs(math.log(ratio)) - 2 * compute_error_of_ratio(before, now),
     )
+
+
+def _estimate_kurtosis_of_part(parts: _MatchedParts, expected: Profile, actual: Profile) -> float:
+    """Estimate the kurtosis of a part, at least so high that its variance gives no false alarm.
+
+    `python tests/support/right_draws.py` counts these, of gates, levels of rows and two values.
+    """
+    kurtosis = estimate_kurtosis((expected, actual))
+    # With a tenth of the variance between the means of parts, that of the whole tells nothing.
+    if np.var(parts.expected.means) > 0.1 * expected.std**2:
+        kurtosis = max(kurtosis, KURTOSIS_OF_LONG_TAILS)
+    # Values are hardly more than two numbers, of which the kurtosis is 1. Then the variance of a
+    # part follows from its mean: one that is 5 errors off makes it lower by 25 / n of n values.
+    if max(expected.kurtosis, actual.kurtosis) < 1.5:
+        kurtosis = max(kurtosis, 1 + 30 / parts.fewest)
+    return kurtosis / (1 - parts.zeros)
 
 
 def _compare_mean_of_part(

@@ -85,10 +85,6 @@ class Slices:
         return chosen.transpose(0, 2, 1).reshape(self.size, chosen.shape[1])
 
 
-# Fewer values of a slice along several axes may be equal to those of another by chance.
-_FEWEST_OF_AXES = 16
-
-
 def slice_along(values: Array, first: int, end: int) -> Slices:
     """Slice an array along the axes from `first` to the one before `end`."""
     lengths = values.shape[first:end]
@@ -119,7 +115,8 @@ def slice_axes_and_groups(values: Array) -> list[Slices]:
         for first, end in ((0, cut), (cut, ndim)):
             if end > first + 1:
                 slices = slice_along(values, first, end)
-                all_slices += [slices] if slices.size >= _FEWEST_OF_AXES else []
+                # Fewer values may be equal to those of another slice by chance.
+                all_slices += [slices] if slices.size >= 16 else []
     return sorted(all_slices, key=lambda slices: slices.number)
 
 
@@ -128,7 +125,8 @@ def slice_axes_and_groups(values: Array) -> list[Slices]:
 
 # The dtypes of 16 bits, by the bits of their mantissas.
 BITS = {7: "bfloat16", 10: "float16"}
-# Independent values with more bits are different numbers.
+# A rate of false answers: independent values with more bits are different numbers, but for one pair
+# of 131,072.
 BITS_OF_RANDOM = 16
 
 
@@ -153,6 +151,7 @@ def compare_precision(expected: Profile, actual: Profile) -> Outcome | None:
     bits = next((bits for bits in BITS if actual.bits <= bits), None)
     if bits is None or expected.bits <= 2 * bits:
         return None
+    # So many bits of all values are 0 by chance with a probability of 2**-100.
     if min(actual.size, expected.independent) * (expected.bits - bits) <= 100:
         return None
     return Outcome("precision", f"its values were rounded to {BITS[bits]}")
@@ -161,13 +160,9 @@ def compare_precision(expected: Profile, actual: Profile) -> Outcome | None:
 # Slices of a weight that repeat others, and cannot by chance.
 
 
-# Values among which equal ones are counted.
-_COUNTED = 1 << 12
-# Values of a slice that are compared before all are.
+# A time: values of a slice that are compared before all are, because most slices differ in these.
 _BEGINNING = 16
-# Pairs of equal slices that are named.
-_MOST_PAIRS = 3
-# Parts of an axis, such as shards.
+# The numbers of equal parts of an axis, such as shards: 8 includes 4 and 2, 4 includes 2.
 _PARTS = (8, 4, 3, 2)
 
 
@@ -193,7 +188,8 @@ def find_repeated(reading: Reading) -> Finding:
 
 def _estimate_chance_of_equal_values(reading: Reading) -> float:
     """Estimate the probability that two values that are not 0 are equal."""
-    sample = sample_values(reading.values, _COUNTED)
+    # One equal pair of so many values is a chance of 2**-23, the float spacing of float32.
+    sample = sample_values(reading.values, 1 << 12)
     sample = sample[sample != 0]
     counts = np.unique(sample, return_counts=True)[1].astype("float64")
     pairs = sample.size * (sample.size - 1)
@@ -277,7 +273,7 @@ def _describe_pairs(slices: Slices, pairs: Sequence[tuple[int, int]]) -> str:
     texts = []
     for later, first in pairs:
         texts.append(f"{slices.format_index(later)} to {slices.format_index(first)}")
-    named = summarize_names(texts, shown=_MOST_PAIRS)
+    named = summarize_names(texts, shown=3)
     return f"{len(pairs)} of {slices.text} equal to another{but}: {named}"
 
 
@@ -295,12 +291,6 @@ def compare_repeated(expected: Profile, actual: Profile) -> Outcome | None:
     return Outcome(status, f"no longer {detail}")
 
 
-# Fewer different values may all be there an even number of times by chance.
-_FEWEST_DIFFERENT = 16
-# Where each value is there twice, half of them differ from each other.
-_COPIES = 0.6
-
-
 def count_independent(reading: Reading) -> float:
     """Count the independent values with the same information as all values."""
     ordered, size = reading.ordered, reading.sample.size
@@ -312,7 +302,8 @@ def count_independent(reading: Reading) -> float:
 def _count_copies(values: Array) -> int:
     """Count the copies of each value, although few bits make values equal, too."""
     counts = np.unique(values, return_counts=True)[1]
-    if counts.size < _FEWEST_DIFFERENT:
+    # By chance, 16 different values are there an even number of times in one of 65,536 cases.
+    if counts.size < 16:
         return 1
     return int(np.gcd.reduce(counts))
 
@@ -340,7 +331,8 @@ def compare_copies(expected: Profile, actual: Profile) -> Outcome | None:
     """Test whether single values occur several times."""
     shares = actual.independent / actual.size, expected.independent / expected.size
     are_enough = min(expected.size, actual.size) >= FEWEST_OF_SHAPE
-    if not (are_enough and are_exact(expected, actual)) or shares[0] >= _COPIES * shares[1]:
+    # Where each value is there twice, a share of 0.5 differ from each other.
+    if not (are_enough and are_exact(expected, actual)) or shares[0] >= 0.6 * shares[1]:
         return None
     if compare_repeated(expected, actual) is not None:
         return None
@@ -357,18 +349,19 @@ def compare_copies(expected: Profile, actual: Profile) -> Outcome | None:
 # One draw in several weights: with a factor for each, with another sign, or in several lengths.
 
 
+# A rate of false alarms: the probability that two weights have equal or opposite signs, or one
+# order or the reverse, by chance. It is at least that of `_FEWEST_SIGNS` and of `_RANKS`.
+CHANCE = 2.0**-42
 # So many of the first values of a weight are compared by their signs, and by their order. Weights
-# with fewer values are not compared.
+# with fewer values are not compared. The chance of 16 ranks, 2 / 16!, is below 2**-43.
 _SIGNS = 64
 _RANKS = 16
-# Of the signs, so many are independent at least, where values are there several times.
+# Of the signs, so many are independent at least, where values are there several times. The chance
+# of these, 2 / 2**44, is 2**-43.
 _FEWEST_SIGNS = 44
-# The probability that two weights have equal or opposite signs, or one order or the reverse, by
-# chance: less than that of 43 independent signs, and than 2 / 16!.
-CHANCE = 2.0**-42
 # Values that are sorted, or in other patterns, are no draw. Of independent values, the number of
-# changes of signs is nearly always among these, and so is that of values that are lower than the
-# one before.
+# changes of signs is among these but for 2 of 100,000 cases (a binomial distribution), and so is
+# that of values that are lower than the one before but for 4 of a million (Euler's numbers).
 _USUAL_CHANGES = range(16, 49)
 _USUAL_DESCENTS = range(3, 13)
 

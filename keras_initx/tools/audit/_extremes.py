@@ -6,6 +6,7 @@ which are more than 12 deviations from the median; and the slices that are farth
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,6 +36,7 @@ from keras_initx.tools.audit._profile import (
     estimate_variance,
 )
 from keras_initx.tools.audit._property_test import (
+    ALPHA,
     ONCE,
     ROUNDING,
     SMALL,
@@ -47,9 +49,6 @@ from keras_initx.tools.audit._property_test import (
 # On PyTorch, Keras takes the first of four normal values that is within its truncation, and so a
 # value beyond it if all four are: of those beyond, a share of 0.0455**3 is left.
 _KEPT_BEYOND = 1e-4
-# The share of values that tell how many are near an end, and how many they are at least.
-_OUTER = 0.02
-_FEWEST_OUTER = 20
 
 
 @property_test(needs=Known.DISTRIBUTION, unless_varying=True)
@@ -144,27 +143,20 @@ def _compute_chance_by_draws(law: IndependentLaw, expected: Profile, actual: Pro
     error = math.sqrt(estimate_variance(expected))
     if isinstance(law, TruncatedLaw):
         error *= law.untruncated_std / law.std
-    # Where parts have scales of their own, fewer values are near the ends than in the law.
-    outer = max(_OUTER, _FEWEST_OUTER / before)
-    low, high = np.interp([outer, 1 - outer], LEVELS, expected.quantiles)
+    # Where parts have scales of their own, fewer values are near the ends than in the law. The
+    # outer 2 % tell how many, and 20 values at least, of which the error is 22 %.
+    outer = max(0.02, 20 / before)
     probabilities = []
-    for out_before, out, width in (
-        (expected.mean - expected.lowest, expected.mean - actual.lowest, low - expected.lowest),
-        (
-            expected.highest - expected.mean,
-            actual.highest - expected.mean,
-            expected.highest - high,
-        ),
-    ):
-        tail = student_p_value(max(out - rounding, 0.0) / error, expected.independent - 1) / 2
-        beyond = out - out_before - rounding
+    for end in _measure_both_ends(expected, actual, outer):
+        tail = student_p_value(max(end.now - rounding, 0.0) / error, expected.independent - 1) / 2
+        beyond = end.now - end.before - rounding
         if math.isinf(law.bounds[0]):
             p = compute_chance_of_any(now, tail)
         elif beyond <= 0:
             p = 1.0
         else:
             gap = compute_share_beyond(law, law.bounds[0] + beyond, math.inf)
-            gap = min(gap, outer * beyond / max(float(width), rounding))
+            gap = min(gap, outer * beyond / max(end.width, rounding))
             p = now / (now + before) * math.exp(-ONCE * before * gap)
             if isinstance(law, TruncatedLaw):
                 p = max(p, compute_chance_of_any(now, _KEPT_BEYOND * tail))
@@ -173,6 +165,31 @@ def _compute_chance_by_draws(law: IndependentLaw, expected: Profile, actual: Pro
     product = math.prod(probabilities)
     together = product * (1 - math.log(product)) if product else 0.0
     return min(1.0, 2 * min(2 * min(probabilities), together))
+
+
+class _End(NamedTuple):
+    """One end of two draws, by its distances from the mean of the first.
+
+    Attributes:
+        before: The distance of the farthest value of the first draw.
+        now: That of the second draw.
+        width: The distance between the farthest value of the first draw and the last of the values
+            that are not among its outer ones.
+    """
+
+    before: float
+    now: float
+    width: float
+
+
+def _measure_both_ends(expected: Profile, actual: Profile, outer: float) -> tuple[_End, _End]:
+    """Measure both ends of two draws, at each of which `outer` is the share of the outer values."""
+    low, high = np.interp([outer, 1 - outer], LEVELS, expected.quantiles).tolist()
+    mean, lowest, highest = expected.mean, expected.lowest, expected.highest
+    return (
+        _End(mean - lowest, mean - actual.lowest, low - lowest),
+        _End(highest - mean, actual.highest - mean, highest - high),
+    )
 
 
 def _count_independent(profile: Profile) -> float:
@@ -227,16 +244,9 @@ def compare_outliers(expected: Profile, actual: Profile) -> Outcome | None:
 # Single slices of a weight, such as units: those that are farthest from the whole are known.
 
 
-# Values of a slice that are sampled at least, if it has so many.
-_FEWEST_SAMPLED = 64
-# Slices of fewer values are not compared.
-_FEWEST = 16
-# Slices of values with longer tails than normal ones have may be of any scale.
-_KURTOSIS_OF_NORMAL = 3.05
-# With a smaller share of values that differ from each other, slices are not independent.
-_INDEPENDENT = 0.9
-# With a smaller probability, slices of what is expected have scales of their own.
-_THEIR_OWN = 0.01
+# A resolution: the scales and means of slices and parts of fewer values are not compared. The error
+# of the standard deviation of so many normal values is 18 %.
+FEWEST_OF_PART = 16
 
 
 def measure_ends(reading: Reading) -> tuple[Ends, ...]:
@@ -250,7 +260,8 @@ def measure_ends(reading: Reading) -> tuple[Ends, ...]:
     for slices in slice_each_axis(reading.values):
         if slices.number < 2:
             continue
-        sample = slices.sample(max(MOST // slices.number, _FEWEST_SAMPLED))
+        # The scale of each is known to 9 % at least, if it has so many values.
+        sample = slices.sample(max(MOST // slices.number, 64))
         means = sample.mean(axis=0, dtype="float64")
         stds = np.sqrt(np.square(sample - means).mean(axis=0))
         farthest = _find_farthest(means), _find_farthest(stds)
@@ -269,18 +280,21 @@ def compare_slices(expected: Profile, actual: Profile) -> Iterator[Outcome]:
     They are compared if values are independent and of a family without long tails, and if the
     expected slices have no scales of their own.
     """
-    has_long_tails = expected.law is not None and expected.kurtosis > _KURTOSIS_OF_NORMAL
-    has_copies = actual.independent < _INDEPENDENT * actual.size
+    # A normal law has 3, up to the error of `profile_law`. With longer tails, slices may be of any
+    # scale.
+    has_long_tails = expected.law is not None and expected.kurtosis > 3.05
+    # Where more than a tenth of the values are copies, slices are not independent.
+    has_copies = actual.independent < 0.9 * actual.size
     if not expected.laws or has_long_tails or has_copies:
         return
     expected_ends = {ends.axis: ends for ends in expected.ends}
     for ends in actual.ends:
         before = expected_ends.get(ends.axis)
-        if ends.size < _FEWEST or (before is None and expected.law is None):
+        if ends.size < FEWEST_OF_PART or (before is None and expected.law is None):
             continue
         if before is not None:
             chances = [outcome.p for outcome in _compare_farthest(before, expected)]
-            if len(chances) * min(chances) <= _THEIR_OWN:
+            if len(chances) * min(chances) <= ALPHA:
                 continue
         yield from _compare_farthest(ends, actual)
 
@@ -294,7 +308,7 @@ def _compare_farthest(ends: Ends, profile: Profile) -> Iterator[Outcome]:
     error = compute_error_of_ratio(math.inf, degrees)
     low, high, *indices = ends.stds
     for std, index in zip((low, high), indices, strict=True):
-        ratio = max(std / profile.std, 1e-9)
+        ratio = max(std / profile.std, 1e-9)  # 0 has no logarithm
         p = variance_ratio_p_value(ratio**2 / (1 - 1 / ends.size), degrees, math.inf)
         yield Outcome(
             "parts",

@@ -33,7 +33,7 @@ from keras_initx.tools.audit._draws import describe_variation, merge_draws
 from keras_initx.tools.audit._equal_values import are_independent
 from keras_initx.tools.audit._judgement import Comparison, Expectation
 from keras_initx.tools.audit._profile import SAMPLE, Profile, epsilon, sample_for_moments
-from keras_initx.tools.audit._property_test import ALPHA, Outcome, proven
+from keras_initx.tools.audit._property_test import ALPHA, EXPLAINED, Outcome, proven
 from keras_initx.tools.audit._subjects import (
     Subject,
     profile_array,
@@ -42,16 +42,6 @@ from keras_initx.tools.audit._subjects import (
 )
 from keras_initx.tools.audit._zeros import choose_frame_tolerance, get_frame_axis
 from keras_initx.tools.initialize._initialize import needs_axes
-
-# Draws of an initializer whose law is not known, or has no formula.
-_DRAWS = 3
-# Rounding of a law to a dtype whose numbers are farther apart, in deviations, changes its shape.
-_COARSE = 0.01
-# The smallest positive numbers of the dtypes in which weights can vanish.
-_SMALLEST = {"float16": 2.0**-24}
-_UNDRAWN = Profile("unknown", "its initializer cannot be drawn from")
-# With a larger probability, another explanation is right.
-_PLAUSIBLE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -117,9 +107,11 @@ def _expect_law(
 
 
 def _is_coarse(law: IndependentLaw, dtype: DType) -> bool:
-    # The numbers of the dtype are so far apart that rounded values have a law of their own.
-    step = max(epsilon(dtype) * abs(law.mean), _SMALLEST.get(dtype, 0.0))
-    return step > _COARSE * law.std
+    # The numbers of the dtype are so far apart that rounded values have a law of their own. Up to
+    # this distance, rounding changes a distribution function by 0.2 %, which no test shows.
+    smallest = 2.0**-24 if dtype == "float16" else 0.0  # in which weights can vanish
+    step = max(epsilon(dtype) * abs(law.mean), smallest)
+    return step > 0.01 * law.std
 
 
 @dataclass(frozen=True)
@@ -192,7 +184,9 @@ class DrawsExpectation(InitializerExpectation):
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
         draws = [profile_array(array, weight.dtype) for array in self.draw(weight)]
-        expected = _UNDRAWN if not draws else merge_draws(draws)
+        expected = Profile("unknown", "its initializer cannot be drawn from")
+        if draws:
+            expected = merge_draws(draws)
         if self.law is not None:
             expected = replace(expected, varies=False)  # by chance
         if isinstance(self.law, MixedLaw):  # beside a part of zeros, others have one now and then
@@ -228,7 +222,7 @@ class DrawsExpectation(InitializerExpectation):
         if not isinstance(initializer, keras.initializers.Initializer):
             return []
         draws = []
-        for number in range(_DRAWS):
+        for number in range(3):  # as a contract has
             seed = derived_seed(number, "audit", weight.path)
             keras.utils.set_random_seed(seed)  # for an initializer without a seed of its own
             try:
@@ -295,7 +289,7 @@ class DeclaredFallback(Expectation):
             declared = expectation.test(weight)
             if not declared.outcomes:
                 continue
-            if self.is_rule and declared.least_p_value > _PLAUSIBLE:
+            if self.is_rule and declared.least_p_value > EXPLAINED:
                 comparison = replace(comparison, declared=expectation.text)
             elif not self.is_rule and declared.least_p_value > comparison.least_p_value:
                 comparison = replace(

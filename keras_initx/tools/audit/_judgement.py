@@ -138,14 +138,6 @@ class Comparison:
         return estimate_scale(self.expected, self.actual)
 
 
-# The normal quantile of 95 %, the probability with which a factor "would be seen".
-_POWER = 1.645
-# A factor that is nearer to 1 is not named.
-_NEAR_ONE = 0.01
-# Values with a larger mean, in deviations, may follow from others by more than a factor.
-_SHIFTED = 0.25
-
-
 @dataclass(frozen=True)
 class JudgedWeight:
     """A weight with the tests that failed.
@@ -269,7 +261,7 @@ def _describe_one_draw(weight: Comparison, other: Comparison) -> str:
     if weight.actual.total != other.actual.total:
         text += ", and one is the beginning of the other"
     factor = _estimate_factor(weight.actual, other.actual)
-    return text if abs(factor - 1) < _NEAR_ONE else f"{text}, times {factor:.3g}"
+    return text if abs(factor - 1) < SMALL else f"{text}, times {factor:.3g}"
 
 
 def _estimate_factor(ours: Profile, theirs: Profile) -> float:
@@ -277,8 +269,9 @@ def _estimate_factor(ours: Profile, theirs: Profile) -> float:
     if ours.total == theirs.total and theirs.std:
         factor = ours.std / theirs.std
         return -factor if are_opposite(ours, theirs) else factor
-    # Of two lengths, only the first value is the same.
-    is_shifted = any(abs(draw.mean) > _SHIFTED * draw.std for draw in (ours, theirs))
+    # Of two lengths, only the first value is the same. Values around another number than 0 may
+    # follow by more than a factor. Of 64 values around 0, a quarter deviation is 2 errors.
+    is_shifted = any(abs(draw.mean) > 0.25 * draw.std for draw in (ours, theirs))
     if is_shifted or not (ours.spot_values and theirs.spot_values and theirs.spot_values[0]):
         return 1.0
     return ours.spot_values[0] / theirs.spot_values[0]
@@ -316,7 +309,8 @@ def judge(
                 failed.append(outcome)
         resolution = None
         if weight.expectation.is_measured and weight.scale is not None:
-            factor = math.exp((quantile + _POWER) * weight.scale.error)
+            power = 1.645  # the normal quantile of 95 %
+            factor = math.exp((quantile + power) * weight.scale.error)
             resolution = max(factor, 1 + smallest)
         judged.append(JudgedWeight(weight, tuple(failed), resolution))
     return judged

@@ -7,14 +7,13 @@ facts about infinitely many values of a law. For a kernel of `Dense(64)`, for ex
             quantiles=(-0.229, ...), parts=(Parts(axis=0, ...), ...), ...)
 
 *Parts* are equal pieces of a weight along an axis, such as gates. *Slices* are all pieces of length
-one, such as units. A profile has the farthest slices: the `Ends`. The profile of several draws is
-merged from the profiles of all, by the rule of each field.
+one, such as units. A profile has the farthest slices: the `Ends`. `_facts.py` describes each fact.
 """
 
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -24,18 +23,15 @@ from keras_initx._typing import Array, DType
 from keras_initx.initializers._laws import IndependentLaw, NormalLaw, TruncatedLaw, UniformLaw
 from keras_initx.tools.audit._probabilities import kolmogorov_p_value
 
-# Elements that are compared with a distribution. With so many, a standard deviation is known to
-# 0.3 %. The extremes are those of all elements.
+# The resolution of a distribution: values that are compared with one. So many values differ
+# from their law by more than 0.6 % in one of 100 cases. The extremes are those of all values.
 SAMPLE = 1 << 16
-# Elements of which the moments are computed.
+# The resolution of a scale: values of which the moments are computed. The error of the standard
+# deviation of so many normal values is 0.14 %, a seventh of what is reported.
 MOST = 1 << 18
-# With a larger share of zeros, moments and quantiles are those of the other values.
+# With a larger share of zeros, moments and quantiles are those of the other values. It is 50 times
+# what rounding to float32 may make.
 SHARE_OF_ZEROS = 0.005
-# Values farther from the median, in deviations, are outliers. Normal values have none, and the
-# truncated ones of torch are the lower bound now and then.
-_FAR = 12.0
-# The interquartile range of normal values, in deviations.
-_INTERQUARTILE = 1.349
 
 
 @dataclass(frozen=True)
@@ -45,6 +41,8 @@ class Reading:
     Attributes:
         values: All of them, in float32 or float64.
         dtype: The dtype that they were rounded to.
+        lowest: The lowest of them.
+        highest: The highest of them.
         zeros: The share of zeros.
         sample: Some of the values that count for the moments, in float64: without outliers, and
             without zeros if there are many.
@@ -56,6 +54,8 @@ class Reading:
 
     values: Array
     dtype: DType
+    lowest: float
+    highest: float
     zeros: float
     sample: Array
     ordered: Array
@@ -71,6 +71,7 @@ class Reading:
 
 def make_reading(values: Array, dtype: DType) -> Reading:
     """Choose the measurements for values that are not all equal. See `Reading`."""
+    lowest, highest = float(values.min()), float(values.max())
     zeros = 1 - np.count_nonzero(values) / values.size
     is_sparse = zeros > SHARE_OF_ZEROS
     sample = sample_for_moments(values[values != 0] if is_sparse else values).astype("float64")
@@ -79,18 +80,22 @@ def make_reading(values: Array, dtype: DType) -> Reading:
     # Where one number is a quarter of the values, quartiles do not tell how the others spread.
     reach = 0.0 if median in (low, high) else compute_reach(low, high)
     outliers = 0
-    if reach and max(float(values.max()) - median, median - float(values.min())) > reach:
+    if reach and max(highest - median, median - lowest) > reach:
         outliers = int(np.count_nonzero(np.abs(values - median) > reach))
         if is_sparse and abs(median) > reach:
             outliers -= values.size - int(np.count_nonzero(values))
         sample = sample[np.abs(sample - median) <= reach]
         ordered = ordered[np.abs(ordered - median) <= reach]
-    return Reading(values, dtype, zeros, sample, ordered, outliers, median, reach)
+    return Reading(values, dtype, lowest, highest, zeros, sample, ordered, outliers, median, reach)
 
 
 def compute_reach(low: float, high: float) -> float:
-    """Compute the largest distance from the median that makes no outlier, from the quartiles."""
-    return _FAR * (high - low) / _INTERQUARTILE
+    """Compute the largest distance from the median that makes no outlier, from the quartiles.
+
+    It is 12 deviations of normal values, whose quartiles are 1.349 deviations apart. Of these, one
+    in 10**32 is farther; but the truncated ones of torch are the lower bound now and then.
+    """
+    return 12 * (high - low) / 1.349
 
 
 def compute_quantiles(ordered: Array, levels: Array) -> Array:
@@ -130,23 +135,19 @@ NOT_FINITE = "not finite"
 INFINITE = "infinite"
 # It cannot be meant, whatever others have.
 LOST = "not finite where it must be"
-# Fewer values may be of any family.
-_FEWEST_OF_FAMILY = 256
-# With a smaller probability, values are not of a family.
-_IMPLAUSIBLE = 1e-3
-# Nor with a kurtosis that is higher than that of normal values by so many standard errors, or a
-# mean absolute deviation that is lower, as where parts are normal with scales of their own: no
-# family has longer tails.
+# A rate of false answers: values with a smaller probability are not of a family, or not distributed
+# as others.
+IMPLAUSIBLE = 1e-3
+# The same rate in standard errors: no family has longer tails than normal values by more. Where
+# parts are normal with scales of their own, the whole has.
 _LONG_TAILS = 3.0
-# The mean absolute deviation of normal values, in deviations, and its standard error for one value
-# (Geary, 1936).
-_ABSOLUTE = math.sqrt(2 / math.pi)
-_ABSOLUTE_ERROR = 0.2123
-# Bounds and scales of a family may be so many errors off.
-_SPREAD = 4.0
-# The probabilities of the quantiles, more of them in the tails.
+# The probabilities of the quantiles, 1 % apart, and more of them in the tails.
 _TAIL = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.012, 0.015)
 LEVELS = np.concatenate([_TAIL, np.linspace(0.02, 0.98, 97), 1 - np.array(_TAIL[::-1])])
+
+
+# Takes so many numbers from a file, the next ones.
+Take: TypeAlias = Callable[[int], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,15 @@ class Parts:
         std = np.sqrt(np.mean(stds**2 + (means - mean) ** 2, axis=0))
         size = sum(draw.size for draw in draws)
         return Parts(draws[0].axis, size, tuple(mean.tolist()), tuple(std.tolist()))
+
+    def list_numbers(self) -> tuple[float, ...]:
+        """List all numbers, as `read` takes them from a file."""
+        return self.axis, self.size, len(self.means), *self.means, *self.stds
+
+    @staticmethod
+    def read(take: Take) -> "Parts":
+        axis, size, count = take(3)
+        return Parts(axis, size, tuple(take(count)), tuple(take(count)))
 
 
 class Farthest(NamedTuple):
@@ -217,52 +227,20 @@ class Ends:
         stds = _merge_farthest([draw.stds for draw in draws])
         return Ends(draws[0].axis, draws[0].size, number, means, stds)
 
+    def list_numbers(self) -> tuple[float, ...]:
+        """List all numbers, as `read` takes them from a file."""
+        return self.axis, self.size, self.number, *self.means, *self.stds
+
+    @staticmethod
+    def read(take: Take) -> "Ends":
+        axis, size, number = take(3)
+        return Ends(axis, size, number, Farthest(*take(4)), Farthest(*take(4)))
+
 
 def _merge_farthest(draws: Sequence[Farthest]) -> Farthest:
     lowest = min(draws, key=lambda draw: draw.low)
     highest = max(draws, key=lambda draw: draw.high)
     return Farthest(lowest.low, highest.high, lowest.low_index, highest.high_index)
-
-
-# How several draws are merged: from what each says of a field, what they say together.
-MergeRule: TypeAlias = Callable[[list[Any]], Any]
-
-
-def _merge_equal(values: list[Any]) -> Any:
-    return values[0] if all(value == values[0] for value in values) else None
-
-
-def _merge_mean(values: list[Any]) -> Any:
-    # Of numbers, or of tuples of them, element by element.
-    mean = np.mean(values, axis=0).tolist()
-    return tuple(mean) if isinstance(mean, list) else mean
-
-
-def _merge_root_mean_square(values: list[float]) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
-
-
-def _merge_equal_by_position(values: list[tuple[int, ...]]) -> tuple[int, ...]:
-    # -1 says that draws differ.
-    return tuple(_merge_equal(list(numbers)) or -1 for numbers in zip(*values, strict=True))
-
-
-def _merge_by_position(values: list[tuple[Any, ...]]) -> tuple[Any, ...]:
-    # Of parts and ends. If one draw has none, nothing is known of all.
-    if not all(values):
-        return ()
-    return tuple(draws[0].merge(draws) for draws in zip(*values, strict=True))
-
-
-def _profile_field(default: Any, merged: MergeRule | None = None) -> Any:
-    """Make a field of a profile.
-
-    Args:
-        default: Its value if nothing is known.
-        merged: Function that merges the values of several draws of a random weight. `None`: the
-            merged value is unknown.
-    """
-    return field(default=default, metadata={"merged": merged})
 
 
 @dataclass(frozen=True)
@@ -299,8 +277,7 @@ class Profile:
             the last axis (1 if the whole is orthonormal), and the axis of the orthonormal vectors:
             `"first"` or `"last"`. Otherwise `None`.
         repeated: Equal values within the weight: `"copies"` or `"equal slices"`, and their
-            position. Both are empty if there are none; `None` if it differs from draw to draw, or
-            is not known.
+            position. Both are empty if there are none; `None` if it differs from draw to draw.
         signs: The signs of the first values of one draw, see `encode_signs`.
         ranks: The order of the first values of one draw, see `encode_ranks`.
         varies: Whether the scale or the mean varies more from draw to draw than for independent
@@ -308,31 +285,31 @@ class Profile:
         law: The law, if an initializer states one.
     """
 
-    kind: str = _profile_field("unknown", _merge_equal)
-    reason: str = _profile_field("")
-    value: float | None = _profile_field(None)
-    digest: str | None = _profile_field(None)
-    spot_values: tuple[float, ...] = _profile_field(())
-    size: int = _profile_field(0, sum)
-    independent: float = _profile_field(0.0, sum)
-    mean: float = _profile_field(0.0, _merge_mean)
-    std: float = _profile_field(0.0, _merge_root_mean_square)
-    kurtosis: float = _profile_field(3.0, _merge_mean)
-    total: int = _profile_field(0, sum)
-    zeros: float = _profile_field(0.0, _merge_mean)
-    connections: tuple[int, ...] = _profile_field((-1, -1), _merge_equal_by_position)
-    outliers: int = _profile_field(0, sum)
-    lowest: float = _profile_field(-math.inf, min)
-    highest: float = _profile_field(math.inf, max)
-    bits: int = _profile_field(23, max)
-    quantiles: tuple[float, ...] = _profile_field((), _merge_mean)
-    parts: tuple[Parts, ...] = _profile_field((), _merge_by_position)
-    ends: tuple[Ends, ...] = _profile_field((), _merge_by_position)
-    frames: tuple[int, str] | None = _profile_field(None, _merge_equal)
-    repeated: tuple[str, str] | None = _profile_field(None, _merge_equal)
-    signs: str = _profile_field("")
-    ranks: str = _profile_field("")
-    varies: bool | None = _profile_field(False)
+    kind: str = "unknown"
+    reason: str = ""
+    value: float | None = None
+    digest: str | None = None
+    spot_values: tuple[float, ...] = ()
+    size: int = 0
+    independent: float = 0.0
+    mean: float = 0.0
+    std: float = 0.0
+    kurtosis: float = 3.0
+    total: int = 0
+    zeros: float = 0.0
+    connections: tuple[int, ...] = (-1, -1)
+    outliers: int = 0
+    lowest: float = -math.inf
+    highest: float = math.inf
+    bits: int = 23
+    quantiles: tuple[float, ...] = ()
+    parts: tuple[Parts, ...] = ()
+    ends: tuple[Ends, ...] = ()
+    frames: tuple[int, str] | None = None
+    repeated: Finding | None = NOTHING
+    signs: str = ""
+    ranks: str = ""
+    varies: bool | None = False
     law: IndependentLaw | None = None
 
     @property
@@ -381,29 +358,30 @@ class Profile:
         if self.law is not None:
             return (self.law,)
         size = int(min(self.independent, SAMPLE))
-        if self.frames or size < _FEWEST_OF_FAMILY or not self.std:
+        # Fewer values may be of any family.
+        if self.frames or size < 256 or not self.std or self._has_long_tails:
             return ()
-        if self._has_long_tails:
-            return ()
-        plausible = []
+        return tuple(law for law in list_family_laws(self.mean, self.std) if self._may_be_of(law))
+
+    def _may_be_of(self, law: IndependentLaw) -> bool:
+        """Return whether the values may be of a law with their mean and standard deviation."""
         quantiles = np.array(self.quantiles)
-        for law in list_family_laws(self.mean, self.std):
-            distance = float(np.abs(law.distribution_function(quantiles) - LEVELS).max())
-            slack = _SPREAD * self.std * (2 * self.error + self.independent**-0.5)
-            # The probability that no value is farther out than the lowest and the highest.
-            ends = np.array([self.lowest - slack, self.highest + slack])
-            below, up_to = law.distribution_function(ends)
-            none_outside = math.exp(-self.independent * max(below + 1 - up_to, 0.0))
-            has_bounds = (
-                law.bounds[0] - slack <= quantiles[0] <= quantiles[-1] <= law.bounds[1] + slack
-            )
-            if has_bounds and min(kolmogorov_p_value(distance, size), none_outside) > _IMPLAUSIBLE:
-                plausible.append(law)
-        return tuple(plausible)
+        # Bounds of the law may be 4 errors off, which they are in one of 10,000 cases.
+        slack = 4 * self.std * (2 * self.error + self.independent**-0.5)
+        low, high = law.bounds
+        if quantiles[0] < low - slack or quantiles[-1] > high + slack:
+            return False
+        # The probability that no value is farther out than the lowest and the highest.
+        ends = np.array([self.lowest - slack, self.highest + slack])
+        below, up_to = law.distribution_function(ends)
+        none_outside = math.exp(-self.independent * max(below + 1 - up_to, 0.0))
+        distance = float(np.abs(law.distribution_function(quantiles) - LEVELS).max())
+        p = kolmogorov_p_value(distance, int(min(self.independent, SAMPLE)))
+        return min(p, none_outside) > IMPLAUSIBLE
 
     @property
     def _has_long_tails(self) -> bool:
-        """Whether values are farther out, and nearer to the mean, than normal values."""
+        """Whether values are farther out, or nearer to the mean, than normal values."""
         if self.kurtosis > 3 + _LONG_TAILS * math.sqrt(24 / self.independent):
             return True
         if math.isinf(self.highest - self.lowest):
@@ -412,8 +390,9 @@ class Profile:
         far = np.abs(np.array([self.lowest, *self.quantiles, self.highest]) - self.mean)
         shares = np.diff([0.0, *LEVELS, 1.0])
         absolute = float(shares @ (far[1:] + far[:-1])) / 2 / self.std
-        error = _ABSOLUTE_ERROR / math.sqrt(self.independent)
-        return absolute < _ABSOLUTE - _LONG_TAILS * error
+        # The mean absolute deviation of normal values, and its standard error (Geary, 1936).
+        error = math.sqrt((1 - 3 / math.pi) / self.independent)
+        return absolute < math.sqrt(2 / math.pi) - _LONG_TAILS * error
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -453,10 +432,8 @@ def round_numbers(value: Any) -> Any:
 # How far a standard deviation is from the one expected, and how exactly that is known.
 
 
-# The kurtosis of few values is uncertain: so many are added, with this kurtosis. They are normal
-# if a law may be known, otherwise of one with long tails, such as the exponential law.
-_ADDED_IF_LAW = 64, 3.0
-_ADDED_OTHERWISE = 32, 9.0
+# The kurtosis of a law with long tails, such as the exponential law.
+KURTOSIS_OF_LONG_TAILS = 9.0
 
 
 class Scale(NamedTuple):
@@ -516,12 +493,16 @@ def estimate_degrees(expected: Profile, actual: Profile) -> Degrees:
 
 
 def estimate_kurtosis(profiles: Sequence[Profile]) -> float:
-    """Estimate the kurtosis of the law of all samples. The first tells whether a law is known."""
-    added, kurtosis = _ADDED_IF_LAW if profiles[0].laws else _ADDED_OTHERWISE
+    """Estimate the kurtosis of the law of all samples. The first tells whether a law is known.
+
+    That of few values is uncertain, and nearly always too low: others are added. Their numbers
+    bound the rate of false alarms, which `python tests/support/right_draws.py` counts.
+    """
+    added, kurtosis = (64, 3.0) if profiles[0].laws else (32, KURTOSIS_OF_LONG_TAILS)
     size, total = float(added), kurtosis * added
     for profile in profiles:
         count = max(profile.size, 2)
         size += count
         # Of n normal values it is 3 * (n - 1) / (n + 1) on average.
         total += count * profile.kurtosis * (count + 1) / (count - 1)
-    return max(total / size, 1.1)
+    return max(total / size, 1.1)  # with 1, of two numbers, degrees of freedom are endless

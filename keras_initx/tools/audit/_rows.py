@@ -32,13 +32,11 @@ from keras_initx.tools.audit._contract import Contract
 from keras_initx.tools.audit._contract_lines import WeightContract
 from keras_initx.tools.audit._judgement import JudgedWeight
 from keras_initx.tools.audit._profile import Profile, Scale
+from keras_initx.tools.audit._property_test import EXPLAINED
 
-# With a larger error of the scale, too many causes fit. The scales of other rules of the model are
-# few, and are compared up to a larger error.
+# A resolution: with a larger error of the logarithm of the scale, too many causes fit. Some ten of
+# them are between half and twice the scale.
 _COARSEST = 0.05
-_COARSEST_OF_RULES = 0.25
-# With a smaller probability, a distribution has another shape.
-_IMPLAUSIBLE = 1e-5
 _MODES: tuple[FanMode, ...] = ("fan_in", "fan_out", "fan_avg")
 _FAMILIES: dict[str, tuple[float, FanMode]] = {
     "He": (2.0, "fan_in"),
@@ -105,7 +103,7 @@ def _depth_group(judged: JudgedWeight) -> object:
 def _has_expected_shape(judged: JudgedWeight) -> bool:
     # If the shape is another, a cause of the scale explains too little.
     outcomes = judged.comparison.outcomes
-    return all(outcome.p > _IMPLAUSIBLE for outcome in outcomes if outcome.status == "shape")
+    return all(outcome.p > EXPLAINED for outcome in outcomes if outcome.status == "shape")
 
 
 def _explain_by_family(judged: JudgedWeight) -> str:
@@ -165,9 +163,10 @@ def _are_swapped(judged: JudgedWeight, other: JudgedWeight) -> bool:
     if scale is None or other_scale is None or _get_initializer(judged) is None:
         return False
     distance = math.log(_get_expected(other).std / _get_expected(judged).std)
-    if abs(distance) < 0.2:
+    # Nearer scales do not differ by more than their errors.
+    if abs(distance) < 4 * _COARSEST:
         return False
-    return abs(scale.log - distance) < 0.05 and abs(other_scale.log + distance) < 0.05
+    return abs(scale.log - distance) < _COARSEST and abs(other_scale.log + distance) < _COARSEST
 
 
 def _find_own_causes(
@@ -186,7 +185,8 @@ def _find_own_causes(
     if scale is None:
         return []
     tolerance = _estimate_tolerance(scale)
-    if tolerance > _COARSEST_OF_RULES or not _has_expected_shape(judged):
+    # The scales of other rules of the model are few, and are compared up to a larger error.
+    if tolerance > 5 * _COARSEST or not _has_expected_shape(judged):
         return []
     expected = _get_expected(judged).std
     log_std = scale.log + math.log(expected)
@@ -278,7 +278,7 @@ def _propose_other_fans(
 
 # Verdicts that a cause of the scale or the distribution explains.
 _EXPLAINED = ("values", "orthonormality", "scale", "bounds", "mean", "shape", "zeros")
-# If so many names have no match, similar ones are not searched.
+# A time: if so many names have no match, similar ones are not searched, for each among all.
 _MOST_HINTS = 50
 
 

@@ -35,7 +35,7 @@ from keras_initx.tools.audit._initializer_expectations import (
 )
 from keras_initx.tools.audit._judgement import Comparison, Expectation
 from keras_initx.tools.audit._profile import Profile, sample_for_moments
-from keras_initx.tools.audit._property_test import ALPHA, Outcome, proven
+from keras_initx.tools.audit._property_test import ALPHA, ROUNDING, Outcome, proven
 from keras_initx.tools.audit._subjects import (
     Audited,
     Subject,
@@ -155,7 +155,7 @@ class PlannedValues(Expectation):
         differ = drawn != values
         if not is_exact(self.stated.initializer):
             finite = np.isfinite(drawn)
-            tolerance = 1e-5 * max(1.0, float(np.abs(drawn).max(initial=0, where=finite)))
+            tolerance = ROUNDING * max(1.0, float(np.abs(drawn).max(initial=0, where=finite)))
             with np.errstate(invalid="ignore"):
                 differ &= ~(finite & (np.abs(drawn - values) <= tolerance))
         return int(np.count_nonzero(differ))

@@ -6,7 +6,7 @@ the known facts about values: measured in an array, or computed from a law.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -36,57 +36,24 @@ from keras_initx.inspection._inventory import Inventory, checked_inventory
 from keras_initx.inspection._pairing import Pairs, canonical_weight_paths
 from keras_initx.inspection._weights import ModelWeight, has_memory
 from keras_initx.sampling._conversion import NORMAL_REACH
-from keras_initx.tools.audit._distribution import make_parts_of_law, measure_parts
-from keras_initx.tools.audit._equal_values import (
-    count_bits,
-    count_independent,
-    encode_ranks,
-    encode_signs,
-    find_repeated,
-)
-from keras_initx.tools.audit._extremes import measure_ends
+from keras_initx.tools.audit._distribution import make_parts_of_law
+from keras_initx.tools.audit._facts import FACTS
 from keras_initx.tools.audit._profile import (
     INFINITE,
     LEVELS,
     NOT_FINITE,
-    NOTHING,
     Profile,
-    Reading,
-    compute_quantiles,
     epsilon,
     make_reading,
     round_numbers,
 )
-from keras_initx.tools.audit._zeros import (
-    count_connections,
-    find_frames,
-    get_frame_axis,
-)
+from keras_initx.tools.audit._zeros import MOST_ZEROS, MOST_ZEROS_ELSE, get_frame_axis
 from keras_initx.tools.initialize._digest import array_digest
-from keras_initx.tools.load_pretrained._load_pretrained import plan_load
+from keras_initx.tools.load_pretrained._load_plan import plan_load
 
-# What is measured of random values, by the fields of a profile.
-_MEASURES: dict[str, Callable[[Reading], Any]] = {
-    "independent": count_independent,
-    "connections": count_connections,
-    "bits": count_bits,
-    "parts": measure_parts,
-    "ends": measure_ends,
-    "frames": find_frames,
-    "repeated": find_repeated,
-    "signs": encode_signs,
-    "ranks": encode_ranks,
-}
-# Values of a weight that are kept, to compare fixed weights that differ in their last bits.
-_SPOT_VALUES = 64
-# The values that a law stands for. Infinity has no share.
+# The values that a law stands for. Infinity has no share. Unless tails are very long, they have
+# more degrees of freedom than `INFINITE_DEGREES`, so that their variance is exact.
 _ENDLESS = 1e12
-# Points between which a distribution function is nearly linear.
-_GRID_POINTS = 4097
-# No continuous distribution has so many exact zeros. Of normal draws, one in 65,536 is 0; of those
-# that Keras makes in 16 bits, many more.
-_MOST_ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
-_MOST_ZEROS_ELSE = 1e-4
 
 
 def profile_array(stored: Array, dtype: DType) -> Profile:
@@ -124,47 +91,13 @@ def profile_values(values: Array, dtype: DType) -> Profile:
     if lowest == highest:
         return Profile("constant", value=lowest + 0.0, size=values.size, std=0.0)  # not -0
     reading = make_reading(values, dtype)
-    sample = reading.sample
-    profile: Profile = round_numbers(
-        Profile(
-            "random",
-            spot_values=_pick_spot_values(values),
-            size=sample.size,
-            mean=float(sample.mean()),
-            std=float(sample.std()),
-            kurtosis=_compute_kurtosis(sample),
-            total=values.size,
-            zeros=reading.zeros,
-            outliers=reading.outliers,
-            lowest=lowest,
-            highest=highest,
-            quantiles=tuple(compute_quantiles(reading.ordered, LEVELS).tolist()),
-            **{name: measure(reading) for name, measure in _MEASURES.items()},
-        )
-    )
+    facts = {fact.name: fact.measure(reading) for fact in FACTS if fact.measure is not None}
+    profile: Profile = round_numbers(Profile("random", **facts))
     return profile
 
 
-def _compute_kurtosis(sample: Array) -> float:
-    # mean(((x - mean) / std)**4)
-    std = sample.std()
-    if not std:
-        return 3.0
-    squares = ((sample - sample.mean()) / std) ** 2
-    return float(np.mean(squares * squares))
-
-
-def _pick_spot_values(values: Array) -> tuple[float, ...]:
-    indices = np.linspace(0, values.size - 1, min(values.size, _SPOT_VALUES)).astype(int)
-    return tuple(values.reshape(-1)[indices].tolist())
-
-
 def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profile:
-    """Compute the profile of infinitely many values of a law, in an array of a shape.
-
-    The fourth moment is summed over the grid: each step between two points has its probability at
-    its middle, and the first point has all probability below it.
-    """
+    """Compute the profile of infinitely many values of a law, in an array of a shape."""
     endless = Profile(
         "random",
         size=int(_ENDLESS),
@@ -172,7 +105,6 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
         std=law.std,
         total=int(_ENDLESS),
         bits=round(-math.log2(epsilon(dtype))),
-        repeated=NOTHING,
     )
     if isinstance(law, FrameLaw):
         return replace(endless, frames=(law.blocks, get_frame_axis(law)))
@@ -180,25 +112,33 @@ def profile_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> P
     grid = np.linspace(
         max(low, law.mean - NORMAL_REACH * law.std),
         min(high, law.mean + NORMAL_REACH * law.std),
-        _GRID_POINTS,
+        4097,  # points, between which the distribution function is nearly linear
     )
     probabilities = law.distribution_function(grid)
-    middles = (grid[1:] + grid[:-1]) / 2
-    fourth = float(((middles - law.mean) ** 4 * np.diff(probabilities)).sum())
-    fourth += float((grid[0] - law.mean) ** 4 * probabilities[0])
     atom = max(probabilities[0], 1 - probabilities[-2])  # as of a lower bound
     return replace(
         endless,
         independent=_ENDLESS * float(1 - atom),
         mean=law.mean,
-        kurtosis=fourth / law.std**4,
-        zeros=_MOST_ZEROS.get(dtype, _MOST_ZEROS_ELSE),
+        kurtosis=_sum_fourth_moment(law.mean, grid, probabilities) / law.std**4,
+        zeros=MOST_ZEROS.get(dtype, MOST_ZEROS_ELSE),
         lowest=low,
         highest=high,
         quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
         parts=make_parts_of_law(law.mean, law.std, int(_ENDLESS), shape),
         law=law,
     )
+
+
+def _sum_fourth_moment(mean: float, grid: Array, probabilities: Array) -> float:
+    """Sum the fourth moment of a law over a grid.
+
+    Each step between two points has its probability at its middle, and the first point has all
+    probability below it.
+    """
+    middles = (grid[1:] + grid[:-1]) / 2
+    fourth = float(((middles - mean) ** 4 * np.diff(probabilities)).sum())
+    return fourth + float((grid[0] - mean) ** 4 * probabilities[0])
 
 
 # A model, the path of a saved model, files of arrays, a module of torch, or a dict from names to

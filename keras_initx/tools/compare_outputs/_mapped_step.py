@@ -29,7 +29,7 @@ from keras_initx.tools.compare_outputs._recorded_step import (
 )
 from keras_initx.tools.compare_outputs._samples import choose_indices
 from keras_initx.tools.load_pretrained._array_names import NamesDict
-from keras_initx.tools.load_pretrained._load_pretrained import Assignment, plan_load
+from keras_initx.tools.load_pretrained._load_plan import Assignment, plan_load
 
 
 class Summand(NamedTuple):

@@ -242,7 +242,7 @@ class OutputsReport(Tabular[OutputRow], Judgement):
         return f"{text}: {', '.join(counts_in_words)}"
 
     @property
-    def _headline(self) -> str:
+    def _main_problem(self) -> str:
         """The main problem, in a few words."""
         if self.first is None:
             settings = self._describe_settings("any")

@@ -23,7 +23,7 @@ from keras_initx.inspection._kernels import is_adapter, multiplies
 from keras_initx.inspection._names import list_own_weights
 from keras_initx.inspection._weights import ModelWeight, is_frozen
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
-from keras_initx.tools.diagnose._first_inputs import FirstInputs, InputProbe
+from keras_initx.tools.diagnose._kernel_inputs import FirstInputs, InputProbe
 from keras_initx.tools.diagnose._layer_report import GradientReport, WeightReport
 from keras_initx.tools.diagnose._normalized import find_following_normalization
 from keras_initx.tools.diagnose._signal import LEAST_VALUES, Signal

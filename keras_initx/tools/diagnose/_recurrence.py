@@ -16,7 +16,7 @@ from keras_initx.inspection._batch import first_float, to_array
 from keras_initx.inspection._names import list_sublayers
 from keras_initx.inspection._watch import Call
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
-from keras_initx.tools.diagnose._first_inputs import COMPARED
+from keras_initx.tools.diagnose._kernel_inputs import COMPARED
 from keras_initx.tools.diagnose._measured_layers import (
     MeasuredLayer,
     MeasuredWeight,

@@ -32,7 +32,7 @@ from keras_initx.inspection._training import has_own_train_step
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.tools.diagnose._dead_ends import closed_activations, open_activations
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, fact
-from keras_initx.tools.diagnose._first_inputs import last_kernel_differences
+from keras_initx.tools.diagnose._kernel_inputs import last_kernel_differences
 from keras_initx.tools.diagnose._measured_layers import (
     MeasuredLayer,
     MeasuredWeight,

@@ -26,7 +26,7 @@ from keras_initx.inspection._weights import has_memory
 
 
 def weight_seed(path: str, root: int) -> int:
-    """Return the seed of the weight with this path.
+    """Derive the seed of the weight with this path.
 
     `initialize(model, seed=root)` uses these seeds. Use this function if you define a model and
     want the same seeds from the start. A seed depends only on the path and the root.

@@ -228,6 +228,7 @@ class _Planner:
         weights = inventory.weights
         self.paths_by_uncopied: dict[Uncopied, list[str]] = {}
         self._by_rule = instructions.by_path
+        self._reasons = instructions.reasons
         without_rule = [weight for weight in weights if weight.path not in self._by_rule]
         self._by_layer = find_layer_initializers(without_rule)
         self._canonical_paths = canonical_weight_paths(inventory, weights)
@@ -245,6 +246,10 @@ class _Planner:
         bound = self._bind(initializer, weight, is_by_layer)
         fans = _fans_by_user_axes(initializer, bound.initializer, weight.shape)
         fan_in, fan_out = fans or weight.fans or (None, None)
+        if is_by_layer and bound.initializer is not None:
+            reason = (
+                ""  # also of a sparse weight that is drawn anew, whose layer has no initializer
+            )
         row = WeightPlan(path, weight.shape, weight.dtype, None, reason, fan_in, fan_out)
         if bound.initializer is not None:
             row = describe_initializer(row, bound.initializer, bound.seed)
@@ -257,12 +262,12 @@ class _Planner:
         )
 
     def _read_rule(self, weight: ModelWeight) -> tuple[keras.initializers.Initializer | None, str]:
-        """Return the initializer that a rule gives a weight, or `None`, and why it has none."""
+        """Find the initializer that a rule gives a weight, or `None`, and why it has this one."""
         value = self._by_rule[weight.path]
         if isinstance(value, Left):
             return None, value.reason
         if not weight.is_quantized:
-            return value, ""
+            return value, self._reasons.get(weight.path, "")
         if self._refuses_quantized:
             raise ValueError(
                 "`rules` must leave quantized layers unchanged: put a rule with `None` for them "

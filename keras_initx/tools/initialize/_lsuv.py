@@ -145,21 +145,8 @@ def lsuv(
     inventory = Inventory(model)
     check_weights("model", inventory)
     check_unshared("model", inventory)
-    owners = {layer for weight in inventory.weights for layer in weight.layers}
-    kernels = {}
-    for layer in inventory.names:
-        # The kernel of a layer with no weights but those of another is scaled there.
-        chosen = _choose_kernels(layer) if layer in owners else None
-        if chosen is not None:
-            kernels[layer] = chosen
-    measuring = _Measuring(kernels)
-    Watch(inventory).observe(x, measuring, training=True)
-    before = measuring.variances
-    if not all(math.isfinite(variance or 0.0) for variance in before.values()):
-        check_finite(x)
-    for layer in measuring.rewritten:
-        reason = f"{_NOT_FOLLOWED}, which another layer rewrites at each call"
-        kernels[layer] = _Kernels((), reason)
+    kernels = _list_kernels(inventory)
+    before = _measure_variances(inventory, x, kernels)
     called = {layer: kernels[layer] for layer in before}
     starts = _prepare_starts(called, inventory.weights, root)
     with show_progress("LSUV", len(called), "layers") as advance:
@@ -180,6 +167,38 @@ def lsuv(
         path, variance = inventory.paths[layer], before.get(layer)
         rows.append(ScaledLayer(path, result.status, result.detail, variance, result.variance))
     return LsuvReport(rows, root, dry_run)
+
+
+def _list_kernels(inventory: Inventory) -> dict[keras.Layer, "_Kernels"]:
+    """List the kernels of each layer that has some, by layer."""
+    owners = {layer for weight in inventory.weights for layer in weight.layers}
+    kernels = {}
+    for layer in inventory.names:
+        # The kernel of a layer with no weights but those of another is scaled there.
+        chosen = _choose_kernels(layer) if layer in owners else None
+        if chosen is not None:
+            kernels[layer] = chosen
+    return kernels
+
+
+def _measure_variances(
+    inventory: Inventory, x: Any, kernels: dict[keras.Layer, "_Kernels"]
+) -> dict[keras.Layer, float | None]:
+    """Measure the variance of each layer that is called, in the order of the calls.
+
+    A kernel that another layer rewrites is marked as one that may not be changed.
+
+    Raises:
+        ValueError: If `x` has values that are not finite, and so have outputs.
+    """
+    measuring = _Measuring(kernels)
+    Watch(inventory).observe(x, measuring, training=True)
+    if not all(math.isfinite(variance or 0.0) for variance in measuring.variances.values()):
+        check_finite(x)
+    for layer in measuring.rewritten:
+        reason = f"{_NOT_FOLLOWED}, which another layer rewrites at each call"
+        kernels[layer] = _Kernels((), reason)
+    return measuring.variances
 
 
 def _prepare_starts(

@@ -103,7 +103,7 @@ class LsuvReport(Tabular[ScaledLayer]):
 
 
 def _make_points(variances: Sequence[float | None], color: str) -> Points:
-    """Return the points of the layers that have a variance."""
+    """List the points of the layers that have a variance."""
     values = {}
     for index, variance in enumerate(variances):
         if variance is not None:

@@ -53,7 +53,7 @@ class ModuleState:
 
 
 def find_owner(buffer: ModelWeight) -> Any:
-    """Return the torch module that has a buffer."""
+    """Find the torch module that has a buffer."""
     variable: Any = buffer.variable
     return variable.module
 

@@ -36,7 +36,8 @@ class WeightPlan:
         shape: Its shape.
         dtype: The name of its dtype.
         initializer: The initializer as text, or `None` if the weight keeps its values.
-        detail: Why the weight keeps its values, empty if it is drawn.
+        detail: Why the weight keeps its values. If a recipe draws it, the role of the weight and
+            what shows this role. Otherwise empty.
         fan_in: The number of inputs of a unit if this is a kernel, `None` if not. It is the mean if
             units differ, for example in a transposed convolution with strides.
         fan_out: The number of units connected to an input if this is a kernel, `None` if not.
@@ -80,9 +81,7 @@ def describe_initializer(
     expected_std = None
     if isinstance(unmasked, Initializer):
         expected_std = unmasked.expected_std(row.shape)
-    return replace(
-        row, initializer=description(unmasked), detail="", expected_std=expected_std, seed=seed
-    )
+    return replace(row, initializer=description(unmasked), expected_std=expected_std, seed=seed)
 
 
 @dataclass(frozen=True, eq=False)

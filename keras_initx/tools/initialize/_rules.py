@@ -17,7 +17,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 import keras
@@ -71,10 +71,12 @@ class Instructions:
         by_path: The initializer of a weight, or the reason why it keeps its values. If a path is
             missing, its layer decides.
         notes: Lines of text about surprises for the reader.
+        reasons: Why weights have their initializers, by path, see `WeightRules`.
     """
 
     by_path: Mapping[str, keras.initializers.Initializer | Left]
     notes: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 def resolve_rules(rules: Any, seed: int | None) -> Any:
@@ -208,15 +210,17 @@ def _merge(items: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> Weig
     If an item leaves a weight, the next item decides, unless that leave is final.
     """
     by_path: dict[str, InitializerLike | Left] = {}
+    reasons: dict[str, str] = {}
     for weight in weights:
         for item in items:
             value = item.by_path.get(weight.path)
             if value is not None:
                 by_path[weight.path] = value
+                reasons[weight.path] = item.reasons.get(weight.path, "")
                 if not isinstance(value, Left) or value.is_final:
                     break
     notes = dict.fromkeys(itertools.chain.from_iterable(item.notes for item in items))
-    return WeightRules(by_path, tuple(notes))
+    return WeightRules(by_path, tuple(notes), reasons)
 
 
 def _parse_initializers(rules: WeightRules) -> Instructions:
@@ -239,7 +243,7 @@ def _parse_initializers(rules: WeightRules) -> Instructions:
     notes = rules.notes
     for reason, paths in left.items():
         notes += (f"Left, since {reason}: {quote_names(paths)}.",)
-    return Instructions(by_path, notes)
+    return Instructions(by_path, notes, rules.reasons)
 
 
 def _apply_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:

@@ -257,7 +257,7 @@ class Layout:
         return Axis(length, order=order, mixed_makers=mixed_makers)
 
     def forget_orders(self, shape: Sequence[Length]) -> "Layout":
-        """Return the layout of a tensor that was computed from this one in an unknown way."""
+        """Make the layout of a tensor that was computed from this one in an unknown way."""
         if self.is_plain:
             return plain_layout(shape)
         axes = [Axis(length) for length in shape]

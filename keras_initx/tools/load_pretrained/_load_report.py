@@ -9,7 +9,7 @@ head/kernel     (8, 3)                       left: not in names
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from keras_initx._checks import truncate
 from keras_initx._signatures import shorten_signature
@@ -49,14 +49,31 @@ class LoadedWeight:
     @property
     def text(self) -> str:
         """The outcome or the problem, in words."""
-        text = self.detail if self.status == "error" else _describe_status(self)
-        return f"{self.path!r} {self.shape}: {text}"
+        return describe_row(self)
 
 
-def _describe_status(row: LoadedWeight) -> str:
-    if row.detail:
-        return f"{row.status}: {row.detail}"
-    return row.status
+class MovedWeight(Protocol):
+    """The row of a weight that is loaded or saved."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def detail(self) -> str: ...
+    @property
+    def shape(self) -> Shape | None: ...
+
+
+def describe_row(row: MovedWeight) -> str:
+    """Say what was done with a weight, or its problem: `'dense/bias' (8,): left: by rule`."""
+    text = row.detail if row.status == "error" else describe_status(row)
+    return f"{row.path!r} {row.shape}: {text}"
+
+
+def describe_status(row: MovedWeight) -> str:
+    """Say what was done with a weight: `left: by rule`."""
+    return f"{row.status}: {row.detail}" if row.detail else row.status
 
 
 def load_columns() -> list[Column[LoadedWeight]]:
@@ -65,7 +82,7 @@ def load_columns() -> list[Column[LoadedWeight]]:
         Column("shape", lambda row: row.shape),
         Column("array", lambda row: " + ".join(row.sources), is_text=True),
         Column("array shape", lambda row: row.source_shape, is_optional=True),
-        Column("status", _describe_status, is_text=True),
+        Column("status", describe_status, is_text=True),
     ]
 
 

@@ -39,7 +39,7 @@ class RecurrentModules:
         self._notes: dict[_Direction, str] = {}
 
     def number_layer(self, weight: ModelWeight, module: str, *, is_backward: bool) -> int:
-        """Return the number of a cell in its direction, the next one for a new cell."""
+        """Number a cell in its direction, with the next number for a new cell."""
         cells = self._cells.setdefault((module, is_backward), {})
         cells.setdefault(weight.layer, weight)
         return list(cells).index(weight.layer)

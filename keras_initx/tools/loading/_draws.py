@@ -91,7 +91,7 @@ class Draws:
                 yield
 
     def find_last(self, marked: MarkedWeight) -> str | None:
-        """Return what drew a weight that had been loaded, or `None` if that was not the end."""
+        """Find what drew a weight that had been loaded; `None` if that was not the end."""
         draw = self._draws.get(marked)
         if draw is None or not draw.was_loaded or not draw.gave(marked.variable.value):
             return None
@@ -100,7 +100,7 @@ class Draws:
     def _watched(
         self, marked: MarkedWeight, write: Callable[[], Any], drawn_by: str, *, is_load: bool
     ) -> Callable[[], Any]:
-        """Return a function that writes all values of a weight, and keeps what the write was."""
+        """Make a function that writes all values of a weight, and keeps what the write was."""
         if drawn_by:
             return lambda: self._draw(marked, write, drawn_by)
         if is_load:

@@ -54,7 +54,7 @@ class OutputKeeper(Watcher):
 def compare_whole_outputs(
     ours: Mapping[str, Values], theirs: Mapping[str, Values]
 ) -> list[OutputAgreement]:
-    """Return the differences between outputs and their counterparts in `compare_outputs`."""
+    """Measure the differences between outputs and their counterparts in `compare_outputs`."""
     others = {path: record_tensor(values) for path, values in theirs.items()}
     shapes = {squeeze_shape(tensor.shape) for tensor in others.values()}
     tensors = {}

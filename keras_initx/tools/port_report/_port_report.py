@@ -44,7 +44,7 @@ class PortBatch(NamedTuple):
 
 
 def make_port_batch(x: Data, y: Data | None = None) -> PortBatch:
-    """Return the inputs and targets of both sides.
+    """Make the inputs and targets of both sides.
 
     Args:
         x: Inputs, or a dict `{"model": inputs, "module": inputs}` if the module takes others; or a
@@ -122,21 +122,7 @@ def port_report(
     """
     inventory = checked_inventory("model", model)
     check_unshared("model", inventory)
-    if not is_torch_module(module):
-        raise TypeError(
-            "`module` must be a `torch.nn.Module`. "
-            f"Received: module of type {type(module).__name__}"
-        )
-    if loaded is not None and not isinstance(loaded, LoadReport):
-        raise TypeError(
-            "`loaded` must be the report of `load_pretrained`. "
-            f"Received: loaded of type {type(loaded).__name__}"
-        )
-    if loaded is not None and (names is not None or layout is not None):
-        raise ValueError(
-            "Pass either `loaded`, which has names and layout, or `names` and `layout`. "
-            f"Received: loaded={show(loaded)}, names={show(names)}, layout={show(layout)}"
-        )
+    _check_other_side(module, loaded, names, layout)
     names, layout = resolve_names(names if loaded is None else loaded, layout)
     names = translate_names(names, inventory)
     layout = layout or "torch"
@@ -162,3 +148,22 @@ def port_report(
         PortSide(f"{type(model).__name__} {model.name!r}", read_environment(model)),
         PortSide(type(module).__name__, read_environment(module)),
     )
+
+
+def _check_other_side(module: Any, loaded: Any, names: Any, layout: Any) -> None:
+    """Raise an error unless a module is one of torch, and `loaded` is a report without names."""
+    if not is_torch_module(module):
+        raise TypeError(
+            "`module` must be a `torch.nn.Module`. "
+            f"Received: module of type {type(module).__name__}"
+        )
+    if loaded is not None and not isinstance(loaded, LoadReport):
+        raise TypeError(
+            "`loaded` must be the report of `load_pretrained`. "
+            f"Received: loaded of type {type(loaded).__name__}"
+        )
+    if loaded is not None and (names is not None or layout is not None):
+        raise ValueError(
+            "Pass either `loaded`, which has names and layout, or `names` and `layout`. "
+            f"Received: loaded={show(loaded)}, names={show(names)}, layout={show(layout)}"
+        )

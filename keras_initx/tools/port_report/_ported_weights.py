@@ -20,7 +20,7 @@ from keras_initx.files._lazy import Selection
 from keras_initx.inspection._inventory import Inventory
 from keras_initx.report._text import format_number
 from keras_initx.tools.load_pretrained._array_names import NamesDict
-from keras_initx.tools.load_pretrained._load_pretrained import Assignment, plan_load
+from keras_initx.tools.load_pretrained._load_plan import Assignment, plan_load
 from keras_initx.tools.load_pretrained._load_report import LoadReport
 
 # The values along each axis that are compared before the whole array is.
@@ -229,7 +229,7 @@ class _Comparison:
         self._steps = steps
 
     def compare(self, step: Assignment, loaded: LoadReport | None) -> PortedWeight:
-        """Return the row of a weight."""
+        """Compare a weight, and make its row."""
         status: Status
         difference = None
         detail = step.row.detail
@@ -247,7 +247,7 @@ class _Comparison:
         )
 
     def _cause(self, step: Assignment, values: Array, expected: Array) -> str:
-        """Return the known cause if the values of a weight differ, or nothing."""
+        """Find the known cause if the values of a weight differ; nothing if they do not."""
         if not values.any():
             return "it is all zero"
         is_matrix = expected.ndim == 2 and values.shape == expected.T.shape

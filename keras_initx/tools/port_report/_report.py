@@ -116,7 +116,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         return f"{self._verdict().removesuffix('.')}."
 
     def _wrong_weights(self) -> list[PortedWeight]:
-        """Return the weights that are not proven to be equal, first those without an array."""
+        """List the weights that are not proven to be equal, first those without an array."""
         wrong: list[PortedWeight] = []
         for status in ("not loaded", "differs", "not compared"):
             wrong += [row for row in self.weights.rows if row.status == status]
@@ -137,14 +137,14 @@ class PortReport(Tabular[PortCheck], Judgement):
                 )
             return _describe_verdict(text, is_known=first.status != "not compared")
         if self.outputs.first is not None:
-            text = self._outputs_without_step()._headline.removesuffix(".")
+            text = self._outputs_without_step()._main_problem.removesuffix(".")
             reasons = f" ({'; '.join(self.outputs.reasons)})" if self.outputs.reasons else ""
             return _describe_verdict(f"{text[:1].lower()}{text[1:]}{reasons}")
         settings = self.outputs._describe_settings("any")
         if settings:
             return _describe_verdict("; ".join(settings))
         if not self._outputs_without_step().ok:
-            return _describe_verdict(self._outputs_without_step()._headline, is_known=False)
+            return _describe_verdict(self._outputs_without_step()._main_problem, is_known=False)
         return "; ".join([self._verdict_on_step(), *self._describe_circumstances()])
 
     def _verdict_on_step(self) -> str:
@@ -166,7 +166,7 @@ class PortReport(Tabular[PortCheck], Judgement):
         return f"The port is equal: {', '.join(equal)}"
 
     def _describe_circumstances(self) -> list[str]:
-        """Return the end of the verdict: that dropout was off, and settings that differ."""
+        """Write the end of the verdict: that dropout was off, and settings that differ."""
         step = self.outputs.step
         clauses = []
         if step is not None and step.dropout_off:

@@ -31,12 +31,9 @@ from keras_initx.files._formats import Contents
 from keras_initx.files._lazy import LazyArray
 from keras_initx.files._safetensors import ArraySpec, format_dtype
 from keras_initx.inspection._weights import ModelWeight
-from keras_initx.tools.load_pretrained._load_pretrained import (
-    Assignment,
-    LoadPlan,
-    Parametrized,
-    find_norm_axes,
-)
+from keras_initx.tools.load_pretrained._array_names import Candidate
+from keras_initx.tools.load_pretrained._load_plan import Assignment, LoadPlan, Outcome
+from keras_initx.tools.load_pretrained._parametrized import Parametrized, find_norm_axes
 from keras_initx.tools.save_pretrained._save_report import SavedWeight
 from keras_initx.tools.save_pretrained._way_back import (
     Destination,
@@ -157,33 +154,43 @@ class NewArrays:
                 "`(name, function, inverse)` in `names`",
             )
         if self._is_computed(step):
-            if self._is_unchanged(step):
-                return replace(row, status="kept")
-            if len(candidate.names) > 1:
-                names = " and ".join(map(repr, row.arrays))
-                return _fail_row(
-                    row,
-                    f"torch computes it from {names} ({row.detail}), and it has changed: merge "
-                    "these in torch (`remove_parametrizations`) and pass "
-                    "`like=module.state_dict()`",
-                )
-            return row
-        # The way back through rounding, a sum or an inverse loses bits of `like`. So the arrays of
-        # an unchanged weight are copied.
+            return self._plan_computed(step, row, candidate)
+        if self._loses_bits(step, row, candidate) and self._is_unchanged(step):
+            return replace(row, status="kept")
+        return row
+
+    def _plan_computed(
+        self, step: Assignment, row: SavedWeight, candidate: Candidate
+    ) -> SavedWeight:
+        """Plan a weight that torch computes from several arrays."""
+        if self._is_unchanged(step):
+            return replace(row, status="kept")
+        if len(candidate.names) > 1:
+            names = " and ".join(map(repr, row.arrays))
+            return _fail_row(
+                row,
+                f"torch computes it from {names} ({row.detail}), and it has changed: merge "
+                "these in torch (`remove_parametrizations`) and pass "
+                "`like=module.state_dict()`",
+            )
+        return row
+
+    def _loses_bits(self, step: Assignment, row: SavedWeight, candidate: Candidate) -> bool:
+        """Return whether the way back through rounding, a sum or an inverse loses bits of `like`.
+
+        The arrays of an unchanged weight are copied then, unless they are saved in another dtype.
+        """
         are_cast = self._dtype is not None and any(
             self._dtype_if_saved(name) != self._contents[name].dtype for name in row.arrays
         )
         was_rounded = any(
             not np.can_cast(self._contents[name].dtype, step.weight.dtype) for name in row.arrays
         )
-        loses_bits = was_rounded or len(row.arrays) > 1 or candidate.inverse is not None
-        if loses_bits and not are_cast and self._is_unchanged(step):
-            return replace(row, status="kept")
-        return row
+        on_the_way = was_rounded or len(row.arrays) > 1 or candidate.inverse is not None
+        return on_the_way and not are_cast
 
     def _plan_without_array(self, step: Assignment, row: SavedWeight) -> SavedWeight:
         row = replace(row, saved=0)
-        path = step.weight.path
         if step.row.status == "error":
             # The text of a load offers to resize, which does not help here.
             if row.arrays and math.prod(row.shape or ()) != math.prod(row.array_shape or ()):
@@ -195,9 +202,9 @@ class NewArrays:
                     "shapes",
                 )
             return _fail_row(row, row.detail)
-        if path in self._plan.skipped or step.weight.kind == "counter":
+        if step.outcome is Outcome.SKIPPED or step.weight.kind == "counter":
             return replace(row, status="left")
-        reason = self._plan.own.reasons.get(path)
+        reason = self._plan.own.reasons.get(step.weight.path)
         because = f" ({reason})" if reason else ""
         return _fail_row(
             row,

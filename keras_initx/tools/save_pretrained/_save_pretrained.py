@@ -27,7 +27,8 @@ from keras_initx.inspection._inventory import Inventory, check_unshared, checked
 from keras_initx.inspection._kernels import is_adapter
 from keras_initx.inspection._weights import is_quantized
 from keras_initx.report._terminal import Verbose, show_progress, takes_verbose
-from keras_initx.tools.load_pretrained._load_pretrained import find_parametrized, plan_load
+from keras_initx.tools.load_pretrained._load_plan import plan_load
+from keras_initx.tools.load_pretrained._parametrized import find_parametrized
 from keras_initx.tools.save_pretrained._names_and_layout import (
     NamesAndLayout,
     NamesOrReport,
@@ -191,7 +192,7 @@ def _check_path(path: str | os.PathLike[str]) -> Path:
 
 
 def _choose_file(path: Path) -> Path:
-    """Return the file that a model is saved in: `path`, or a file in this folder.
+    """Choose the file that a model is saved in: `path`, or a file in this folder.
 
     Raises:
         ValueError: If a folder has weights that would stay next to the new ones. An old index and

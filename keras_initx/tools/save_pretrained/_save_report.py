@@ -9,6 +9,7 @@ from keras_initx._checks import truncate
 from keras_initx._typing import Shape
 from keras_initx.report._results import Judgement, Tabular
 from keras_initx.report._table import Column
+from keras_initx.tools.load_pretrained._load_report import describe_row, describe_status
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,7 @@ class SavedWeight:
     @property
     def text(self) -> str:
         """The outcome or the problem, in words."""
-        text = self.detail if self.status == "error" else _describe_status(self)
-        return f"{self.path!r} {self.shape}: {text}"
-
-
-def _describe_status(row: SavedWeight) -> str:
-    return f"{row.status}: {row.detail}" if row.detail else row.status
+        return describe_row(self)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -105,7 +101,7 @@ class SaveReport(Tabular[SavedWeight], Judgement):
             Column("array", lambda row: " + ".join(row.arrays), is_text=True),
             Column("array shape", lambda row: row.array_shape, is_optional=True),
             Column("dtype", lambda row: row.array_dtype, is_optional=True),
-            Column("status", _describe_status, is_text=True),
+            Column("status", describe_status, is_text=True),
         ]
 
     def _own_content(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from keras_initx._typing import Array, DType, Shape
 from keras_initx.files._casts import cast
 from keras_initx.files._formats import Contents
 from keras_initx.files._lazy import LazyArray, Selection
-from keras_initx.tools.load_pretrained._load_pretrained import Parametrized
+from keras_initx.tools.load_pretrained._parametrized import Parametrized
 
 # Values that are moved or compared at a time, so that this takes no memory.
 _CHUNK_SIZE = 1 << 16
@@ -216,7 +216,7 @@ def _find_lines(
 
 
 def _split_sums(coordinates: Array) -> list[Array] | None:
-    """Return the coordinates along each axis, if the others are sums of their offsets."""
+    """Find the coordinates along each axis, if the others are sums of their offsets."""
     along_axes = []
     for axis in range(coordinates.ndim):
         along = np.moveaxis(coordinates, axis, -1)[(0,) * (coordinates.ndim - 1)]

@@ -188,7 +188,7 @@ def _check_initializers(initializers: Initializers) -> dict[str, Any]:
 
 
 def _without_seeds(named: dict[str, Any]) -> list[str]:
-    """Return the names of initializers that may draw, and take no seed."""
+    """Name the initializers that may draw, and take no seed."""
     # An initializer that is made draws a seed from Python's generator.
     with backend.generators_preserved():
         return [name for name, initializer in named.items() if _draws_without_seed(initializer)]

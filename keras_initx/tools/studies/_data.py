@@ -19,7 +19,7 @@ _JOIN = (
 
 
 def checked_data(data: DataLike) -> CheckedData:
-    """Return `data` as two tuples of arrays, for training and for validation.
+    """Check `data`, and split it into arrays for training and for validation.
 
     Raises:
         TypeError: If it contains data sets, class weights, or anything else that is no array of
@@ -51,7 +51,7 @@ def _kind(value: Any) -> str:
 
 
 def _arrays(x: Structure, y: Structure, sample_weight: Structure = None) -> Split:
-    """Return inputs, targets if there are any, and sample weights if there are any."""
+    """List inputs, targets if there are any, and sample weights if there are any."""
     if isinstance(sample_weight, dict) and all(map(np.isscalar, sample_weight.values())):
         raise TypeError(
             "class weights must be sample weights: give each example the weight of its class, as "
@@ -90,7 +90,7 @@ def _numbers(value: Any) -> Array | None:
 
 
 def data_digest(data: Structure) -> str:
-    """Return a digest of the structure and all arrays of `data`."""
+    """Compute a digest of the structure and all arrays of `data`."""
     digest = hashlib.sha256(repr(_kinds(data)).encode())
     for array in keras.tree.flatten(data):
         digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
@@ -98,7 +98,7 @@ def data_digest(data: Structure) -> str:
 
 
 def _kinds(data: Structure) -> Any:
-    """Return the structure of `data`, with the dtype and the shape of each array.
+    """Describe the structure of `data`, with the dtype and the shape of each array.
 
     A list becomes a tuple, because Keras treats both identically. The keys of a dict keep their
     order, because a model may depend on it.
@@ -111,10 +111,10 @@ def _kinds(data: Structure) -> Any:
 
 
 def number_of_examples(arrays: Structure) -> int:
-    """Return the number of examples in `arrays`, an array or a structure of arrays."""
+    """Count the examples in `arrays`, an array or a structure of arrays."""
     return len(keras.tree.flatten(arrays)[0])
 
 
 def select_examples(arrays: Structure, selection: Array | slice) -> Structure:
-    """Return the examples of `arrays` at these indices, in their order."""
+    """Select the examples of `arrays` at these indices, in their order."""
     return keras.tree.map_structure(lambda array: array[selection], arrays)

@@ -109,7 +109,7 @@ class Engine:
         return use_common_metric_names({key: found[key] for key in keys})
 
     def metric(self, trials: Mapping[Any, Record]) -> tuple[str, Direction]:
-        """Return the name and the direction of the metric to compare by.
+        """Find the name and the direction of the metric to compare by.
 
         Args:
             trials: The result of `run`.
@@ -120,14 +120,14 @@ class Engine:
 
 
 def _describe_build(build: Any) -> str:
-    """Return the name of a function, or of the class of an object."""
+    """Name a function, or the class of an object."""
     build = getattr(build, "func", build)  # of a partial
     named = build if hasattr(build, "__qualname__") else type(build)
     return f"{named.__module__}.{named.__qualname__}"
 
 
 def use_common_metric_names(records: Mapping[Key, Record]) -> dict[Key, Record]:
-    """Return `records` with the names that the metrics have in the first that was trained."""
+    """Rename the metrics of `records` as they are in the first that was trained."""
     result = dict(records)
     trained = [key for key, record in records.items() if record["status"] != "failed"]
     for key in trained:
@@ -210,7 +210,7 @@ def _run_elsewhere(
 
 
 def repeats_of(seed: int, count: int) -> dict[int, Repeat]:
-    """Return the seeds of the repeats of a comparison, by number."""
+    """Derive the seeds of the repeats of a comparison, by number."""
     found = {}
     for number in range(1, count + 1):
         own = derived_seed(seed, "repeat", number)

@@ -36,7 +36,7 @@ _COMPARED_PACKAGES = "keras", "keras_initx"
 
 
 def describe_settings(path: str, value: Any) -> dict[str, Any]:
-    """Return the settings that a value has, by their paths. The first path is `path`."""
+    """List the settings that a value has, by their paths. The first path is `path`."""
     if _is_plain(value):
         return {path: value, **_describe_registered_classes(path, value)}
     if isinstance(value, dict | list | tuple):
@@ -65,7 +65,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _describe_registered_classes(path: str, value: Any) -> dict[str, Any]:
-    """Return the classes of the user that texts may name, as in `"my_package>Mine"`."""
+    """List the classes of the user that texts may name, as in `"my_package>Mine"`."""
     classes: dict[str, Any] = {}
     for item in keras.tree.flatten(value):
         cls = keras.saving.get_registered_object(item) if isinstance(item, str) else None
@@ -85,7 +85,7 @@ def _name_of_class(cls: type) -> str:
 
 
 def _source(function: types.FunctionType) -> str | dict[str, str]:
-    """Return the source text of a function, or why there is none."""
+    """Read the source text of a function, or say why there is none."""
     try:
         source = textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError):  # of what was typed in
@@ -96,7 +96,7 @@ def _source(function: types.FunctionType) -> str | dict[str, str]:
 
 
 def _values_read(path: str, function: types.FunctionType) -> dict[str, Any]:
-    """Return the plain values that a function reads, and the names of other read objects."""
+    """List the plain values that a function reads, and the names of other read objects."""
     values = {}
     for parameter in inspect.signature(function, follow_wrapped=False).parameters.values():
         if parameter.default is not parameter.empty:
@@ -123,7 +123,7 @@ def _names_read(code: types.CodeType) -> Iterator[str]:
 
 
 def _package(value: Any) -> str:
-    """Return the package of a module, a class, a function or an object."""
+    """Name the package of a module, a class, a function or an object."""
     module = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
     return str(module or type(value).__module__).partition(".")[0]
 
@@ -175,7 +175,7 @@ class Folder:
         self._check_same(self._path, _flatten_build(there), _flatten_build(shared))
 
     def read(self, name: str, arm: Any, repeat: int) -> Record | None:
-        """Return the record of a finished trial, or `None` if there is none.
+        """Read the record of a finished trial; `None` if there is none.
 
         Args:
             name: The name of the arm.
@@ -238,7 +238,7 @@ class Folder:
 
 
 def _flatten_build(settings: Record) -> Record:
-    """Return the settings of a study, with the parts of `build` as separate settings."""
+    """Split `build` in the settings of a study into its parts, as separate settings."""
     rest = dict(settings)
     return {**rest.pop("build"), **rest}
 
@@ -255,12 +255,12 @@ def _describe_change(place: str, there: Any, here: Any) -> str:
 
 
 def _as_json(content: Record) -> str:
-    """Return JSON with `NaN` and `Infinity`, which diverged trials have."""
+    """Write JSON with `NaN` and `Infinity`, which diverged trials have."""
     return json.dumps(content, indent=1)
 
 
 def _read_content(file: Path) -> Record | None:
-    """Return the content of a file of a study, or `None` if it is no JSON object."""
+    """Read the content of a file of a study; `None` if it is no JSON object."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
@@ -298,7 +298,7 @@ _CONFIG = (
 
 
 def keras_config() -> dict[str, Any]:
-    """Return the settings of Keras that have a function `set_...`, by name."""
+    """Read the settings of Keras that have a function `set_...`, by name."""
     found = {}
     for name in _CONFIG:
         if hasattr(keras.config, name):
@@ -307,7 +307,7 @@ def keras_config() -> dict[str, Any]:
 
 
 def shared_settings(kind: str, build: Any, settings: Settings) -> Record:
-    """Return the settings that all trials share and their results depend on, as JSON types."""
+    """List the settings that all trials share and their results depend on, as JSON types."""
     config = keras_config()
     # A trial that ends before its last epoch fails.
     config.pop("max_epochs", None)

@@ -56,7 +56,7 @@ def check_monitor(monitor: str | None, mode: Mode) -> None:
 
 
 def resolve_metric(trial: Record, monitor: str | None, mode: Mode) -> tuple[str, Direction]:
-    """Return the name and the direction of the metric to compare by.
+    """Find the name and the direction of the metric to compare by.
 
     Args:
         trial: A trial that has been evaluated.
@@ -80,7 +80,7 @@ def resolve_metric(trial: Record, monitor: str | None, mode: Mode) -> tuple[str,
 
 
 def _metric_name(names: Collection[str], monitor: str | None) -> str:
-    """Return the one of `names` that `monitor` means."""
+    """Find the one of `names` that `monitor` means."""
     if monitor in names:
         return str(monitor)
     if monitor is None:
@@ -96,7 +96,7 @@ def _metric_name(names: Collection[str], monitor: str | None) -> str:
 
 
 def renamed(trial: Record, first: Record) -> Record:
-    """Return a trial with the names that the metrics have in `first`.
+    """Rename the metrics of a trial as they are in `first`.
 
     Keras numbers the names of metrics and outputs in the process, so they may differ.
 
@@ -123,17 +123,17 @@ def renamed(trial: Record, first: Record) -> Record:
 
 
 def _names(trial: Record) -> list[str]:
-    """Return the names of the metrics on the validation data."""
+    """List the names of the metrics on the validation data."""
     return [name for name in trial["epochs"][0] if name != "epoch"]
 
 
 def _unnumbered(name: str) -> str:
-    """Return `name` without automatic numbers: `val_auc` for `val_auc_3`."""
+    """Drop automatic numbers from `name`: `val_auc` for `val_auc_3`."""
     return re.sub(r"_\d+(?=_|$)", "", name)
 
 
 def _name_and_numbers(name: str) -> tuple[str, list[int]]:
-    """Return `name` without automatic numbers, and these, to sort names by."""
+    """Split `name` into itself without automatic numbers, and these, to sort names by."""
     numbers = re.findall(r"_(\d+)(?=_|$)", name)
     return _unnumbered(name), [int(number) for number in numbers]
 
@@ -148,7 +148,7 @@ def sign(mode: Direction) -> int:
 
 
 def metric_range(monitor: str, values: Collection[float]) -> tuple[float, float]:
-    """Return the minimum and maximum of a metric of this name, infinite if unknown.
+    """Look up the minimum and maximum of a metric of this name, infinite if unknown.
 
     Args:
         monitor: Name of the metric.

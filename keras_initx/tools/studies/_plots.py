@@ -18,7 +18,7 @@ _WIDTH = 8
 
 
 def new_plot(study: str, title: str, *, size: tuple[float, float]) -> "Figure":
-    """Return a figure whose title ends with the title of the study."""
+    """Make a figure whose title ends with the title of the study."""
     return new_figure(f"{title}\n{textwrap.fill(study, 100)}", size=size, extra="studies")
 
 
@@ -29,7 +29,7 @@ def study_figure(
     training: Mapping[str, FloatArray],
     rows: Sequence[Record],
 ) -> "Figure":
-    """Return the learning curves and, below them, the final values.
+    """Plot the learning curves and, below them, the final values.
 
     Args:
         title: The title of the study.

@@ -22,7 +22,7 @@ from keras_initx.tools.studies._metric import metric_range, sign
 from keras_initx.tools.studies._plots import label_steps, new_plot
 from keras_initx.tools.studies._result import StudyResult, records_of, remarks_on_not_compared
 from keras_initx.tools.studies._settings import Settings
-from keras_initx.tools.studies._statistics import (
+from keras_initx.tools.studies._significance import (
     SIGNIFICANT,
     mean_of,
     needed_repeats,
@@ -213,7 +213,7 @@ def _check_chosen(
 
 
 def _draw_model(build: Build, seed_of_draw: int | None, seed: int) -> keras.Model:
-    """Return the model of a draw, or for `None` the model of another draw in each repeat."""
+    """Make the model of a draw, or for `None` the model of another draw in each repeat."""
     if seed_of_draw is not None:
         seed = seed_of_draw
     keras.utils.set_random_seed(seed)
@@ -221,7 +221,7 @@ def _draw_model(build: Build, seed_of_draw: int | None, seed: int) -> keras.Mode
 
 
 def rounds(n: int, epochs: int) -> dict[int, int]:
-    """Return the number of draws in each round of halving, by its number of epochs."""
+    """Count the draws in each round of halving, by its number of epochs."""
     halvings = max(0, math.ceil(math.log2(n)) - 1)
     sizes: dict[int, int] = {}
     for i in range(halvings + 1):
@@ -397,7 +397,7 @@ class RestartStudy(StudyResult):
 
 
 def _ranked_draws(draws: Iterable[Record], monitor: str, mode: Direction) -> list[Record]:
-    """Return draws, best first: draws with the longest training, sorted by the metric."""
+    """Rank draws, best first: draws with the longest training, sorted by the metric."""
 
     def rank(draw: Record) -> tuple[bool, int, float]:
         epochs = draw["epochs"]
@@ -408,7 +408,7 @@ def _ranked_draws(draws: Iterable[Record], monitor: str, mode: Direction) -> lis
 
 
 def _remarks_on_gain(gain: Record) -> list[str]:
-    """Return sentences on the result of `RestartStudy.gain`."""
+    """Write sentences on the result of `RestartStudy.gain`."""
     if gain["pairs"] < 2:
         return ["With fewer than two checks it is unknown how much of that is luck."]
     difference = gain["difference"]

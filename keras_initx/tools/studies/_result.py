@@ -92,13 +92,13 @@ class StudyResult(Tabular[Record]):
 
 
 def records_of(known: Record, trial: Record) -> list[Record]:
-    """Return a row for each epoch of a trial. Each begins with the facts about the trial."""
+    """Make a row for each epoch of a trial. Each begins with the facts about the trial."""
     epochs = trial.get("epochs", [])
     return [{**known, "status": trial["status"], **metrics} for metrics in epochs]
 
 
 def remarks_on_not_compared(settings: Record) -> list[str]:
-    """Return the remark on possible changes since the trials in the folder were run."""
+    """Write the remark on possible changes since the trials in the folder were run."""
     parts = settings.get("not_compared")
     if not parts:
         return []

@@ -19,7 +19,6 @@ from keras_initx.report._text import (
     join_names,
 )
 from keras_initx.tools.audit._probabilities import holm
-from keras_initx.tools.studies import _statistics
 from keras_initx.tools.studies._metric import metric_range, sign
 from keras_initx.tools.studies._plots import study_figure
 from keras_initx.tools.studies._result import (
@@ -27,7 +26,16 @@ from keras_initx.tools.studies._result import (
     records_of,
     remarks_on_not_compared,
 )
-from keras_initx.tools.studies._statistics import POWER, SIGNIFICANT, needed_repeats
+from keras_initx.tools.studies._significance import (
+    POWER,
+    SIGNIFICANT,
+    mean_of,
+    median_of,
+    needed_repeats,
+    paired_test,
+    repeats_needed,
+    t_interval,
+)
 from keras_initx.tools.studies._types import Direction, FloatArray, Record
 
 if TYPE_CHECKING:
@@ -155,7 +163,7 @@ class Study(StudyResult):
         return epochs
 
     def _default_threshold(self) -> float | None:
-        """Return the value that is nearly as good as the best mean at the end.
+        """Compute the value that is nearly as good as the best mean at the end.
 
         The way there begins at chance level, the mean over all finished trials before training,
         when they are all untrained.
@@ -191,12 +199,10 @@ class Study(StudyResult):
         return sorted(rows, key=rank)
 
     def _summary(self, name: str) -> Record:
-        """Return the statistics of an initializer."""
+        """Compute the statistics of an initializer."""
         status = collections.Counter(trial["status"] for trial in self.trials_of(name).values())
         final_values = list(self.final_values(name).values())
-        mean, ci_low, ci_high = _statistics.t_interval(
-            final_values, metric_range(self.monitor, final_values)
-        )
+        mean, ci_low, ci_high = t_interval(final_values, metric_range(self.monitor, final_values))
         std = math.nan
         if len(final_values) > 1:
             std = float(np.std(final_values, ddof=1))
@@ -214,10 +220,10 @@ class Study(StudyResult):
             "ci_low": ci_low,
             "ci_high": ci_high,
             "worst": worst(final_values, default=math.nan),
-            "epochs_to_threshold": _statistics.median_of(reached),
+            "epochs_to_threshold": median_of(reached),
             "reached": sum(map(math.isfinite, reached)),
-            "gap": _statistics.mean_of(self.gaps(name)),
-            "seconds_per_epoch": _statistics.median_of(seconds.ravel()),
+            "gap": mean_of(self.gaps(name)),
+            "seconds_per_epoch": median_of(seconds.ravel()),
         }
 
     def comparisons(self) -> list[Record]:
@@ -243,7 +249,7 @@ class Study(StudyResult):
         return pairs
 
     def _test(self, first: str, second: str) -> Record:
-        """Return the test of the paired differences of two initializers, the better one first."""
+        """Test the paired differences of two initializers, the better one first."""
         values = self.final_values(first)
         other_values = self.final_values(second)
         repeats = sorted(values.keys() & other_values.keys())
@@ -253,7 +259,7 @@ class Study(StudyResult):
             first, second = second, first
             differences = [-difference for difference in differences]
         least, greatest = metric_range(self.monitor, [*values.values(), *other_values.values()])
-        test = _statistics.paired_test(differences, greatest - least)
+        test = paired_test(differences, greatest - least)
         return {"first": first, "second": second, **test}
 
     def remarks(self) -> list[str]:
@@ -334,13 +340,13 @@ class Study(StudyResult):
 
 
 def _counted_by_status(trials: Iterable[Record]) -> str:
-    """Return how many trials have each status, as part of a sentence."""
+    """Count the trials with each status, as part of a sentence."""
     statuses = collections.Counter(trial["status"] for trial in trials)
     return ", ".join(f"{count} {status}" for status, count in statuses.items())
 
 
 def _first_error(trials: Sequence[Record]) -> str:
-    """Return the end of a sentence on trials that failed: the first line of the first error."""
+    """Quote the first line of the first error, as the end of a sentence on trials that failed."""
     for trial in trials:
         if trial["status"] == "failed":
             line = trial["error"].splitlines()[0]
@@ -361,12 +367,12 @@ def _correct(pairs: list[Record]) -> None:
     for pair in pairs:
         pair["repeats_needed"] = math.nan
         if not pair["significant"]:
-            pair["repeats_needed"] = _statistics.repeats_needed(pair["effect"], level)
+            pair["repeats_needed"] = repeats_needed(pair["effect"], level)
         pair["verdict"] = _verdict(pair)
 
 
 def _verdict(pair: Record) -> str:
-    """Return the result of the comparison of two initializers in words."""
+    """Describe the comparison of two initializers in words."""
     if pair["significant"]:
         return f"{pair['first']} is better"
     if pair["pairs"] < 2:
@@ -441,7 +447,7 @@ def _remarks_on_tests(study: Study) -> list[str]:
 
 
 def _remark_on_clearest(tested: list[Record]) -> str:
-    """Return the remark on pairs without a significant difference."""
+    """Write the remark on pairs without a significant difference."""
     clearest = min(tested, key=lambda pair: pair["repeats_needed"])
     needed = needed_repeats(clearest["repeats_needed"])
     return (
@@ -451,7 +457,7 @@ def _remark_on_clearest(tested: list[Record]) -> str:
 
 
 def _remarks_on_what_is_better(significant: list[Record]) -> list[str]:
-    """Return one sentence for all initializers that are better than the same other initializers."""
+    """Write one sentence for all initializers that are better than the same other initializers."""
     worse: dict[str, list[str]] = {}
     for pair in significant:
         worse.setdefault(pair["first"], []).append(pair["second"])
@@ -466,7 +472,7 @@ def _remarks_on_what_is_better(significant: list[Record]) -> list[str]:
 
 
 def _remarks_on_the_best(study: Study, tested: list[Record]) -> list[str]:
-    """Return the remark on the first initializer in the table, and on equally good ones."""
+    """Write the remark on the first initializer in the table, and on equally good ones."""
     best, *others = [row["arm"] for row in study.statistics()]
     tests_of_best = []
     not_shown = []

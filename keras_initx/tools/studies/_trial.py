@@ -117,7 +117,7 @@ def refuse_what_exists() -> None:
 
 
 def _classes(kind: type[Any]) -> set[type[Any]]:
-    """Return a class and all classes that are derived from it."""
+    """List a class and all classes that are derived from it."""
     found = {kind}
     for subclass in kind.__subclasses__():
         found |= _classes(subclass)
@@ -125,7 +125,7 @@ def _classes(kind: type[Any]) -> set[type[Any]]:
 
 
 def new_model(job: Job, arm: Any, repeat: Repeat) -> keras.Model:
-    """Return an untrained model.
+    """Build an untrained model.
 
     Raises:
         BuildError: If an earlier trial has trained it, or a part of it.
@@ -180,7 +180,7 @@ def _compiled_once(model: keras.Model) -> Iterator[None]:
 
 
 def _before_training(model: keras.Model, job: Job) -> Record:
-    """Return the metrics of `model` before training.
+    """Measure the metrics of `model` before training.
 
     Raises:
         BuildError: If a metric is more than a number.
@@ -199,7 +199,7 @@ def _before_training(model: keras.Model, job: Job) -> Record:
 
 
 def _evaluated_at_once(model: keras.Model, batch_size: int) -> int:
-    """Return the number of examples in a batch of evaluation, which keeps nothing for gradients."""
+    """Choose the number of examples in a batch of evaluation, which keeps nothing for gradients."""
     has_fixed_size = any(tensor.shape[0] for tensor in getattr(model, "inputs", None) or ())
     return batch_size if has_fixed_size else 4 * batch_size
 
@@ -254,7 +254,7 @@ def _fit(model: keras.Model, job: Job, seed: int, record: Record) -> None:
 
 
 def _order(training: Split, epoch: int, seed: int) -> Array:
-    """Return the indices of the examples in the order of `epoch`."""
+    """Draw the order of the indices of the examples in `epoch`."""
     generator = np.random.default_rng(derived_seed(seed, epoch))
     return generator.permutation(number_of_examples(training))
 

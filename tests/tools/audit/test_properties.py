@@ -6,6 +6,7 @@ import pytest
 from audited import audit, off
 from faulty_weights import FAULTS, RNG, RULES, audit_with, contract_of, model_of
 from modes import often, to_numpy
+from own_moments import LAWS, compare_distances
 
 import keras_initx
 
@@ -112,3 +113,8 @@ def test_zeros_that_a_law_does_not_draw_are_counted():
 def test_a_frame_is_called_orthonormal():
     values = to_numpy(keras_initx.Orthogonal(seed=0)((64, 64)))
     assert off(audit({"a": values}, {"a": keras_initx.RandomNormal(stddev=1 / 8)})) == {"a": "orthonormality"}
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_own_moments_make_draws_of_a_family_more_similar(law):
+    assert compare_distances(LAWS[law], 64, draws=2000) > 1.25  # as the test of shapes takes for granted

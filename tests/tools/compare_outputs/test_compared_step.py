@@ -1,5 +1,6 @@
 """The fault of a first step is named, and clean pairs are silent."""
 
+import json
 from dataclasses import replace
 
 import keras
@@ -205,16 +206,19 @@ def test_a_loss_that_is_not_finite_is_not_compared():
     assert (report.step.loss.status, report.step.loss.detail) == ("not compared", "not finite")
 
 
-def test_the_report_is_a_result(recorded, tmp_path):
+def test_headline_json_and_figure_show_what_differs(recorded):
     report = compare_outputs(network(share=0.0), X, recorded, y=Y)
-    step = report.step
-    assert len(step.to_pandas()) == 11
-    assert '"obstacle": ""' in report.to_json()
-    assert "norm/gamma" in step.to_html(tmp_path / "step.html")
-    assert step.plot().axes
-    assert report._headline == "The first step differs; dropout was off."
-    with pytest.raises(TypeError, match=r"use `\.ok`"):
-        bool(step)
+    assert report._main_problem == "The first step differs; dropout was off."
+    assert json.loads(report.to_json())["step"]["obstacle"] == ""
+    gradients, updates = report.step.plot().axes
+    assert (gradients.get_ylabel(), updates.get_ylabel()) == ("difference of the gradient", "difference of the update")
+    for axis, name in ((gradients, "gradient"), (updates, "update")):
+        shown = {line.get_label(): [*line.get_ydata()] for line in axis.lines}
+        changes = [getattr(row, name) for row in report.step.rows]
+        differing = [change.difference for change in changes if change is not None and change.status == "differs"]
+        assert shown.get("differs", []) == differing
+        assert len(shown["rounding"]) > len(differing)
+    assert "differs" in [line.get_label() for line in gradients.lines]
 
 
 def test_sixteen_bits_are_not_compared():

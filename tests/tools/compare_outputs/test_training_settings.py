@@ -144,7 +144,7 @@ def test_settings_that_show_in_later_steps_count(here, there, text):
     assert not report.ok
     assert report.step.summary.startswith("The first step is equal, later ones are not: ")
     assert text in report.step.summary
-    assert report._headline == report.step.summary
+    assert report._main_problem == report.step.summary
 
 
 def test_settings_that_change_nothing_are_silent():

@@ -5,7 +5,6 @@ import re
 
 import keras
 import numpy as np
-import pytest
 from keras import layers
 from reported import X, report_of
 
@@ -75,7 +74,6 @@ def test_zeros_are_a_bar_beside_the_histogram():
     assert heights[0] < 2  # the zeros are not in the first bin
 
 
-@pytest.mark.rare
 def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel(tmp_path):
     keras.utils.set_random_seed(0)
     small = [layers.Dense(8, "tanh", kernel_initializer="initx.small_normal") for _ in range(4)]

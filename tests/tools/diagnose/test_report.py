@@ -62,7 +62,6 @@ def test_layers_have_the_paths_of_the_plan_in_each_build():
     assert re.sub(" +", " ", table) == re.sub(" +", " ", others)
 
 
-@pytest.mark.rare
 def test_names_of_keras_stand_in_parentheses_where_a_path_ends_otherwise(monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     layers.Dense(1)  # takes the name `dense`
@@ -261,7 +260,6 @@ def test_notes_are_no_problems_in_text(noted):
     assert "<summary>equal units (note)</summary>" in noted._repr_html_()
 
 
-@pytest.mark.rare
 def test_a_note_is_no_red_histogram(noted, tmp_path):
     noted.plot(tmp_path / "plot.svg")
     assert "#c0392b" not in (tmp_path / "plot.svg").read_text()

@@ -9,7 +9,7 @@ from modes import to_numpy
 
 from keras_initx import load_pretrained
 from keras_initx.checkpoints._sources import to_lazy
-from keras_initx.tools.load_pretrained._load_pretrained import find_parametrized
+from keras_initx.tools.load_pretrained._parametrized import find_parametrized
 
 layers = keras.layers
 RANDOM = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from networks import build_he, build_without_input, data
 
 from keras_initx import random_restarts
 from keras_initx.tools.studies._restarts import rounds
-from keras_initx.tools.studies._statistics import repeats_needed
+from keras_initx.tools.studies._significance import repeats_needed
 from keras_initx.types import RestartStudy
 
 

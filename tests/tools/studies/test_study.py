@@ -7,7 +7,7 @@ import pytest
 import scipy
 
 from keras_initx.tools.audit._probabilities import holm
-from keras_initx.tools.studies._statistics import paired_p_value, repeats_needed, t_interval
+from keras_initx.tools.studies._significance import paired_p_value, repeats_needed, t_interval
 from keras_initx.types import Study
 
 

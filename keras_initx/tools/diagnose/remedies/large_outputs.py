@@ -9,7 +9,7 @@ import keras
 from keras_initx._checks import summarize_names
 from keras_initx.initializers._variance_named import GlorotUniform
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import has_large_inputs, standardize_inputs_first
+from keras_initx.tools.diagnose._kernel_inputs import has_large_inputs, standardize_inputs_first
 from keras_initx.tools.diagnose._measured_layers import (
     MeasuredLayer,
     list_biases,

@@ -6,7 +6,7 @@ from typing import Literal
 import keras
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import find_largest_inputs
+from keras_initx.tools.diagnose._kernel_inputs import find_largest_inputs
 from keras_initx.tools.diagnose._measured_layers import (
     MeasuredLayer,
     list_biases,

@@ -10,7 +10,7 @@ Read `dropped_output.py` first: a whole verdict in forty lines.
 """
 
 from keras_initx.tools.diagnose._diagnosis import Probe
-from keras_initx.tools.diagnose._first_inputs import DifferenceProbe, InputProbe
+from keras_initx.tools.diagnose._kernel_inputs import DifferenceProbe, InputProbe
 from keras_initx.tools.diagnose._lost_signals import LostProbe
 from keras_initx.tools.diagnose._normalized import NormalizedProbe
 from keras_initx.tools.diagnose._signal_probe import SignalProbe

@@ -17,7 +17,7 @@ from keras_initx.backends._moments import spread
 from keras_initx.inspection._batch import first_float, list_tensors, to_array
 from keras_initx.inspection._watch import Call, Watch, Watcher
 from keras_initx.tools.diagnose._diagnosis import Diagnosis, Probe, fact
-from keras_initx.tools.diagnose._first_inputs import input_differences, last_kernel_differences
+from keras_initx.tools.diagnose._kernel_inputs import input_differences, last_kernel_differences
 from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
 from keras_initx.tools.diagnose._measured_layers import (
     MeasuredLayer,

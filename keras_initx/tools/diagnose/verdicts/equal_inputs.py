@@ -6,7 +6,7 @@ import keras
 
 from keras_initx.inspection._batch import list_tensors, to_array
 from keras_initx.tools.diagnose._diagnosis import Arrays, Diagnosis, fact
-from keras_initx.tools.diagnose._first_inputs import COMPARED, InputProbe
+from keras_initx.tools.diagnose._kernel_inputs import COMPARED, InputProbe
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule, write_count

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import MOST_CHANNELS
+from keras_initx.tools.diagnose._kernel_inputs import MOST_CHANNELS
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule, write_count

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from keras_initx._checks import summarize_names
 from keras_initx.inspection._optimizers import read_step_facts, unwrap_optimizer
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import (
+from keras_initx.tools.diagnose._kernel_inputs import (
     find_largest_inputs,
     has_large_inputs,
     standardize_inputs_first,

@@ -29,7 +29,7 @@ from keras_initx.inspection._optimizers import (
 )
 from keras_initx.tools.diagnose._dead_ends import freed_gradients
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import standardize_inputs_first
+from keras_initx.tools.diagnose._kernel_inputs import standardize_inputs_first
 from keras_initx.tools.diagnose._lost_signals import LostProbe, lost_signals
 from keras_initx.tools.diagnose._measured_layers import (
     MeasuredLayer,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from keras_initx.tools.diagnose._dead_ends import dead_ends
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import UNSCALED_INPUTS, find_largest_inputs
+from keras_initx.tools.diagnose._kernel_inputs import UNSCALED_INPUTS, find_largest_inputs
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
 from keras_initx.tools.diagnose._rules import Finding, Level, exceeds, rule, write_count
 from keras_initx.tools.diagnose._signal import compute_signal_rms

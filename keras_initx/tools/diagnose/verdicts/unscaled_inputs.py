@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_initx.inspection._batch import list_tensors, to_array
 from keras_initx.tools.diagnose._diagnosis import Arrays, Diagnosis
-from keras_initx.tools.diagnose._first_inputs import (
+from keras_initx.tools.diagnose._kernel_inputs import (
     COMPARED,
     SMALL_INPUTS,
     UNSCALED_INPUTS,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import SMALL_INPUTS, find_largest_inputs
+from keras_initx.tools.diagnose._kernel_inputs import SMALL_INPUTS, find_largest_inputs
 from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
 from keras_initx.tools.diagnose._measured_layers import (
     MeasuredLayer,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from keras_initx.tools.diagnose._dead_ends import dead_ends, freed_gradients
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
-from keras_initx.tools.diagnose._first_inputs import has_large_inputs
+from keras_initx.tools.diagnose._kernel_inputs import has_large_inputs
 from keras_initx.tools.diagnose._lost_signals import VANISHING, lost_signals
 from keras_initx.tools.diagnose._measured_layers import (
     MeasuredLayer,

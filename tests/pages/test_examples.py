@@ -23,7 +23,7 @@ figures = script("_figures")
 
 # Before a release the other rows of the tables too: each is ten layers of 500 units.
 OFTEN = ("0.01 N", "He")
-DOCS = pathlib.Path(__file__).parents[1] / "docs"
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
 
 
 def problems(report):

@@ -8,7 +8,7 @@ import tomllib
 import keras
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 TEXT = ROOT.joinpath("README.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 # What the command that loads the model of the first block runs.

@@ -13,7 +13,7 @@ from modes import BACKEND, needs_keras
 
 from keras_initx.initializers import _initializer
 
-DOCS = pathlib.Path(__file__).parents[1] / "docs"
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^ *```\{(doctest|test\w+)\}\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 PARSER = doctest.DocTestParser()
 

@@ -12,7 +12,7 @@ import pytest
 
 from keras_initx.cli import _main as cli
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 SOURCES = sorted((ROOT / "keras_initx").rglob("*.py"))

@@ -10,7 +10,7 @@ from scripts import script
 from keras_initx.backends._current import backend
 
 beside_keras = script("beside_keras")
-PAGE = pathlib.Path(__file__).parents[1].joinpath("docs", "coming_from.md").read_text()
+PAGE = pathlib.Path(__file__).parents[2].joinpath("docs", "coming_from.md").read_text()
 
 
 def recorded():

@@ -1,16 +1,23 @@
-"""Each file of the package has a test by its name in the same folder, or a row that says where it is tested."""
+"""A test is found by the name of what it tests, and each file of the package has a test by its name, or a row."""
 
+import ast
+import functools
+import re
 from pathlib import Path
 
 import readme
 from diagnosed import FAULTY
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 PACKAGE = TESTS.parent / "keras_initx"
 
-# Files without behaviour of their own, and those of which a test of another name says more.
+# Folders of tests that are called for what they show: of the whole package, or of the folder that they stand in; of
+# the pages; and those with a session of their own.
+CALLED_FOR_BEHAVIOR = {"behavior", "pages", "browser", "device", "frameworks", "hosts", "hunt", "roundtrip"}
+CALLED_FOR_BEHAVIOR |= {"audit", "load_pretrained", "recipes", "studies"}
+# Files without behavior of their own, and those of which a test of another name says more.
 TESTED_THROUGH = {
-    "_checks.py": "test_contract.py",
+    "_checks.py": "behavior/test_contract.py",
     "_typing.py": "initializers/test_activations.py",
     "tools/audit/_extremes.py": "tools/audit/test_properties.py",
     "tools/audit/_distribution.py": "tools/audit/test_properties.py",
@@ -20,36 +27,32 @@ TESTED_THROUGH = {
     "tools/audit/_property_test.py": "tools/audit/test_properties.py",
     "backends/_current.py": "test_startup.py",
     "inspection/_drawn_values.py": "tools/loading/test_draws.py",
-    "cli/_inputs.py": "cli/test_diagnose_command.py",
-    "cli/_ports.py": "cli/test_port_command.py",
-    "cli/_models.py": "cli/test_diagnose_command.py",
+    "cli/_inputs.py": "cli/behavior/test_diagnose_command.py",
+    "cli/_models.py": "cli/behavior/test_diagnose_command.py",
     "tools/diagnose/_gradient_flow.py": "tools/diagnose/test_nan_origins.py",
     "tools/diagnose/remedies/large_outputs.py": "tools/diagnose/verdicts/test_saturated.py",
     "tools/diagnose/remedies/output_heads.py": "tools/diagnose/verdicts/test_unsuitable_labels.py",
     "tools/diagnose/losses/reach.py": "tools/diagnose/verdicts/test_unreachable_targets.py",
     "tools/diagnose/_lost_weights.py": "tools/diagnose/verdicts/test_not_finite.py",
     "tools/diagnose/_recurrence.py": "tools/diagnose/verdicts/test_memory.py",
-    "tools/diagnose/_steps.py": "tools/diagnose/verdicts/test_diverging_steps.py",
     "tools/diagnose/losses/labels.py": "tools/diagnose/verdicts/test_unsuitable_labels.py",
     "tools/diagnose/remedies/recurrence.py": "tools/diagnose/verdicts/test_memory.py",
-    "initializers/_initializer.py": "test_contract.py",
+    "initializers/_initializer.py": "behavior/test_contract.py",
     "initializers/_gates.py": "initializers/test_recurrent.py",
-    "initializers/_sharding.py": "test_large_variables.py",
-    "tools/initialize/_lsuv_report.py": "tools/initialize/test_lsuv.py",
+    "initializers/_sharding.py": "behavior/test_large_variables.py",
     "tools/compare_outputs/_compared_call.py": "tools/compare_outputs/test_compare.py",
     "tools/compare_outputs/_components.py": "tools/compare_outputs/test_setting_stretches.py",
-    "tools/compare_outputs/_setting_differences.py": "tools/compare_outputs/test_setting_stretches.py",
-    "tools/compare_outputs/_mapped_step.py": "tools/compare_outputs/test_torch_steps.py",
-    "tools/compare_outputs/_module_step.py": "tools/compare_outputs/test_torch_steps.py",
+    "tools/compare_outputs/_mapped_step.py": "tools/compare_outputs/test_module_step.py",
     "tools/compare_outputs/_outputs_report.py": "tools/compare_outputs/test_compare.py",
-    "tools/compare_outputs/_reading.py": "tools/compare_outputs/test_keras_calls.py",
-    "tools/compare_outputs/_recorded.py": "tools/compare_outputs/test_keras_calls.py",
-    "tools/compare_outputs/_recorded_outputs.py": "tools/compare_outputs/test_keras_calls.py",
-    "tools/compare_outputs/_recorded_step.py": "tools/compare_outputs/test_step_file.py",
+    "tools/compare_outputs/_reading.py": "tools/compare_outputs/test_recorded.py",
+    "tools/compare_outputs/_recorded_outputs.py": "tools/compare_outputs/test_recorded.py",
     "tools/compare_outputs/_step_report.py": "tools/compare_outputs/test_compared_step.py",
     "tools/port_report/_agreement.py": "tools/port_report/test_port_report.py",
     "tools/port_report/_ported_weights.py": "tools/port_report/test_port_report.py",
     "tools/port_report/_report.py": "tools/port_report/test_port_report.py",
+    "tools/load_pretrained/_conversion.py": "tools/load_pretrained/test_load_pretrained.py",
+    "tools/load_pretrained/_layout_walk.py": "tools/load_pretrained/test_row_orders.py",
+    "tools/load_pretrained/_load_plan.py": "tools/load_pretrained/test_load_pretrained.py",
     "tools/load_pretrained/_load_report.py": "tools/load_pretrained/test_load_pretrained.py",
     "tools/save_pretrained/_save_report.py": "tools/save_pretrained/test_save_pretrained.py",
     "tools/load_pretrained/_axis_orders.py": "tools/load_pretrained/test_row_orders.py",
@@ -57,13 +60,13 @@ TESTED_THROUGH = {
     "recipes/_layer_recipe.py": "recipes/test_frameworks.py",
     "recipes/_parts.py": "recipes/test_roles.py",
     "recipes/_transformers.py": "recipes/test_recipe.py",
-    "report/_table.py": "test_tables.py",
-    "sampling/_triton.py": "backends/test_place.py",
+    "report/_table.py": "pages/test_tables.py",
+    "sampling/_triton.py": "backends/behavior/test_place.py",
     "tools/studies/_engine.py": "tools/studies/test_kept_programs.py",
     "tools/studies/_plots.py": "tools/studies/test_study.py",
     "tools/studies/_result.py": "report/test_results.py",
     "tools/studies/_settings.py": "tools/studies/test_compare_initializers.py",
-    "tools/studies/_statistics.py": "tools/studies/test_study.py",
+    "tools/studies/_significance.py": "tools/studies/test_study.py",
     "tools/studies/_trial.py": "tools/studies/test_compare_initializers.py",
     "tools/studies/_types.py": "tools/studies/test_compare_initializers.py",
     "inspection/_experts.py": "recipes/test_architectures.py",
@@ -71,10 +74,9 @@ TESTED_THROUGH = {
     "inspection/_streams.py": "recipes/test_architectures.py",
     "inspection/_torch_modules.py": "tools/diagnose/verdicts/test_alike.py",
     "inspection/_fused_kernels.py": "recipes/test_fused.py",
-    "inspection/_head_sizes.py": "scaling/test_mup.py",
     "inspection/_norm_scales.py": "recipes/test_closing.py",
     "recipes/_each_kernel.py": "recipes/test_fused.py",
-    "types.py": "test_package.py",
+    "types.py": "behavior/test_package.py",
 }
 
 
@@ -106,3 +108,45 @@ def test_the_table_of_what_tests_share_is_current():
 
 def test_each_module_that_tests_share_says_what_it_gives():
     assert [name for name, path in readme.list_modules().items() if not readme.read_first_sentence(path)] == []
+
+
+@functools.cache
+def list_public_names(folder):
+    """Return the functions and classes in the files of a folder, as files are called: `KeepSparse` is `keep_sparse`."""
+    names = set()
+    for path in folder.glob("*.py"):
+        for name in re.findall(r"^(?:def|class) ([A-Za-z]\w*)", path.read_text(), re.MULTILINE):
+            names.add(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+    return names
+
+
+def is_called_for_behavior(test):
+    return not CALLED_FOR_BEHAVIOR.isdisjoint(test.relative_to(TESTS).parts[:-1])
+
+
+def is_called_for_its_subject(test):
+    """Return whether a test has the name of a file of the package in the same folder, or of what is defined there."""
+    folder = PACKAGE / test.parent.relative_to(TESTS)
+    name = test.stem.removeprefix("test_")
+    files = {path.stem.removeprefix("_") for path in folder.glob("*.py")}
+    return name in files | list_public_names(folder)
+
+
+def list_tests():
+    return sorted(TESTS.rglob("test_*.py"))
+
+
+def test_a_test_has_the_name_of_what_it_tests_or_stands_among_those_called_for_behavior():
+    tests = [test for test in list_tests() if not is_called_for_behavior(test)]
+    misplaced = [str(test.relative_to(TESTS)) for test in tests if not is_called_for_its_subject(test)]
+    assert misplaced == [], "give them the names of what they test, or move them into a folder `behavior`"
+
+
+def test_a_test_that_is_called_for_behavior_says_in_its_first_line_what_it_shows():
+    tests = [test for test in list_tests() if is_called_for_behavior(test)]
+    assert [str(test.relative_to(TESTS)) for test in tests if not ast.get_docstring(ast.parse(test.read_text()))] == []
+
+
+def test_what_one_test_uses_alone_is_in_its_file_or_stays_for_a_reason():
+    alone = {name: path for name, path in readme.list_modules().items() if len(readme.find_users(name)) == 1}
+    assert [name for name, path in alone.items() if not readme.find_reason(name, path)] == []

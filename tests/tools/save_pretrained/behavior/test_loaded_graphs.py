@@ -12,8 +12,8 @@ import keras_initx
 from keras_initx.checkpoints._sources import is_torch_module
 
 load_pretrained = keras_initx.load_pretrained
-TESTS = pathlib.Path(__file__).parents[1] / "load_pretrained"
-FILES = sorted(path.name for path in TESTS.glob("test_*.py"))
+TESTS = pathlib.Path(__file__).parents[2] / "load_pretrained"
+FILES = sorted(str(path.relative_to(TESTS)) for path in TESTS.rglob("test_*.py"))
 # What cannot be saved, by its sentence, as the pages say.
 REFUSED = re.compile(
     r"the order of its .* is not known"

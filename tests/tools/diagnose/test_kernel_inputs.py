@@ -7,7 +7,7 @@ from asked import asked, seen
 from keras import layers
 from modes import to_numpy
 
-from keras_initx.tools.diagnose._first_inputs import find_largest_inputs, input_differences
+from keras_initx.tools.diagnose._kernel_inputs import find_largest_inputs, input_differences
 
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
 

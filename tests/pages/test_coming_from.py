@@ -227,7 +227,7 @@ def test_numbers_of_connections():
 
 def names_of_the_page():
     """Return the functions and classes in the first columns of the tables that draw a weight."""
-    page = (pathlib.Path(__file__).parents[1] / "docs" / "coming_from.md").read_text(encoding="utf-8")
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "coming_from.md").read_text(encoding="utf-8")
     names = set()
     for line in page.splitlines():
         there, here, *_ = [*line.strip("|").split("|"), "", ""]

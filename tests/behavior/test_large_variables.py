@@ -171,7 +171,7 @@ def test_initialize_makes_a_large_weight_in_its_shards(monkeypatch):
 
 @pytest.mark.rare
 def test_the_example_of_the_documentation_prints_what_is_shown(capsys):
-    docs = pathlib.Path(__file__).parents[1] / "docs"
+    docs = pathlib.Path(__file__).parents[2] / "docs"
     runpy.run_path(str(docs / "examples" / "many_devices.py"))
     printed = capsys.readouterr().out
     assert "The weights are equal: True" in printed

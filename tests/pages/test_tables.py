@@ -16,7 +16,7 @@ from keras_initx.initializers._initializer import Catalog
 from keras_initx.report._export import section
 from keras_initx.report._table import Table
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = runpy.run_path(str(ROOT / "docs" / "tables.py"))
 FIRST = CatalogEntry(
     ("initx.one", "initx.first"), int, "a * b * c", "where one is enough: for few units, or small ones"

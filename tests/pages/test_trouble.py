@@ -17,7 +17,7 @@ from keras_initx import _compiled_kernel, _extras
 from keras_initx.backends import _current
 
 WITHOUT_TENSORFLOW = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="it is installed")
-PAGE = pathlib.Path(__file__).parents[1].joinpath("docs", "trouble.md").read_text()
+PAGE = pathlib.Path(__file__).parents[2].joinpath("docs", "trouble.md").read_text()
 HEADINGS = re.findall(r"^### (.*)$", PAGE, re.MULTILINE)
 X = np.zeros((4, 3), "float32")
 

@@ -16,24 +16,24 @@ MAX_REPEATS = 1000
 
 
 def mean_of(values: Sequence[float] | FloatArray) -> float:
-    """Return the mean of `values`, or NaN if there are none."""
+    """Compute the mean of `values`, or NaN if there are none."""
     return float(np.mean(values)) if len(values) else math.nan
 
 
 def median_of(values: Sequence[float] | FloatArray) -> float:
-    """Return the median of `values`, or NaN if there are none."""
+    """Compute the median of `values`, or NaN if there are none."""
     return float(np.median(values)) if len(values) else math.nan
 
 
 def needed_repeats(count: float) -> str:
-    """Return the result of `repeats_needed` in words."""
+    """Describe the result of `repeats_needed` in words."""
     return f"at least {count}" if math.isfinite(count) else f"more than {MAX_REPEATS}"
 
 
 def t_interval(
     values: Sequence[float], bounds: Sequence[float] = (-math.inf, math.inf)
 ) -> tuple[float, float, float]:
-    """Return the mean of `values`, and the lower and upper end of its Student's t interval.
+    """Compute the mean of `values`, and the lower and upper end of its Student's t interval.
 
     NaN means unknown.
 
@@ -54,7 +54,7 @@ def t_interval(
 
 
 def paired_p_value(differences: Sequence[float] | FloatArray) -> float:
-    """Return the two-sided p-value of the paired t test.
+    """Compute the two-sided p-value of the paired t test.
 
     Its null hypothesis is a mean difference of 0. If all differences are equal, t is infinite and
     meaningless, and the sign test is used instead. A single difference gives NaN.
@@ -69,12 +69,12 @@ def paired_p_value(differences: Sequence[float] | FloatArray) -> float:
 
 
 def _sign_p_value(n: int) -> float:
-    """Return the p-value of the sign test for `n` differences with one sign."""
+    """Compute the p-value of the sign test for `n` differences with one sign."""
     return 2.0 ** (1 - n)
 
 
 def _effect(differences: Sequence[float] | FloatArray) -> float:
-    """Return the absolute mean difference in standard deviations of the differences.
+    """Measure the absolute mean difference in standard deviations of the differences.
 
     It is infinite if all differences are equal. To ignore rounding errors, a mean or a deviation
     below 1e-12 times the other counts as zero.
@@ -115,7 +115,7 @@ def paired_test(differences: Sequence[float], max_difference: float = math.inf) 
 
 
 def repeats_needed(effect: float, level: float = SIGNIFICANT) -> float:
-    """Return the number of pairs that make a test significant with probability `POWER`.
+    """Count the pairs that make a test significant with probability `POWER`.
 
     Args:
         effect: The absolute mean difference in standard deviations.
