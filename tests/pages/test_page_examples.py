@@ -56,11 +56,12 @@ def with_marks(page):
 @pytest.mark.parametrize("page", [with_marks(page) for page in PAGES])
 def test_a_page_prints_what_it_shows(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     keras.utils.clear_session(free_memory=False)  # names of layers are counted from the start
     program = doctest.DocTest(examples_of(page), {}, page.stem, str(page), 0, None)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     wrong = []
-    # Pages set the width of the terminal, and one adds classes to those of Keras and of the catalog.
+    # Some pages set another width of the terminal, and one adds classes to those of Keras and of the catalog.
     monkeypatch.setattr(_initializer, "_ENTRIES", [*_initializer._ENTRIES])
     classes = keras.saving.get_custom_objects()
     with unittest.mock.patch.dict(os.environ), unittest.mock.patch.dict(classes):
