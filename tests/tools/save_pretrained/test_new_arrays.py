@@ -387,9 +387,9 @@ def test_views_of_one_array_are_saved_as_two_arrays(begin, tmp_path):
 
 def test_equal_bits_in_a_file_are_a_note(tmp_path):
     state = state_of({"words.weight": (7, 3), "other": (7, 3)})
-    # Zeros are equal by chance, whether they come before or after.
-    zeros = np.zeros((7, 3), "float32")
-    state |= {"zeros": zeros, "average.weight": state["words.weight"], "more zeros": zeros}
+    # Zeros and vectors are equal by chance, whether they come before or after.
+    zeros, vector = np.zeros((7, 3), "float32"), np.ones(3, "float32")
+    state |= {"a vector": vector, "all zeros": zeros, "average.weight": state["words.weight"], "zeros": zeros}
     np.savez(tmp_path / "like.npz", **state)
     model = change(built((6,), layers.Embedding(7, 3, name="words")))
     path = tmp_path / "a.safetensors"
