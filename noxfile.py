@@ -381,7 +381,7 @@ def bench(session, backend):
     install(session, "keras", backend)
     session.env["KERAS_BACKEND"] = backend
     options = ("--quick", "--out", "benchmarks/results", *session.posargs)
-    for script in ("sampling", "build", "save_pretrained"):
+    for script in ("sampling", "build", "save_pretrained", "startup"):
         session.run("python", f"benchmarks/{script}.py", *options)
     session.run("python", "docs/tables.py")
 

@@ -24,15 +24,29 @@ def slower_than_peers():
     slower = [row for row in found if _below_1(row[-1])]
     slower.sort(key=lambda row: row[-1]["median"])
     summary = f"A peer is faster in {len(slower)} of {len(found)} comparisons.\n"
-    header = ("backend", "initializer", "size", "dtype", "peer", "call", "ratio (quartiles)")
-    rows = [(*names, with_spread(figure)) for *names, figure in slower]
+    header = ("backend", "initializer", "size", "dtype", "peer", "call", "ratio (quartiles)", "why")
+    rows = []
+    for *names, figure in slower:
+        _, initializer, size, _, _, call, *_ = names
+        rows.append((*names, with_spread(figure), _name_reason(initializer, size, call)))
     return f"{summary}\n{table(header, rows)}" if slower else summary
+
+
+def _name_reason(initializer, size, call):
+    """Name the reason of the page for which a peer is faster."""
+    if initializer == "`OrthogonalQR`":
+        return "float64"
+    if call == "first":
+        return "first call"
+    if initializer == "`Orthogonal`":
+        return "matrix products"
+    return "small array" if size == "64x64" else "not known"
 
 
 def _comparisons(document):
     """Yield what each ratio of a file compares, and the ratio."""
     where = _where(document)
-    if document["benchmark"] in ("save_pretrained", "tools"):  # which have no peers
+    if document["benchmark"] in ("save_pretrained", "startup", "tools"):  # which have no peers
         return
     for label, case in document.get("cases", {}).items():
         name, size, dtype = _LABEL.fullmatch(label).groups("float32")
@@ -164,6 +178,22 @@ def tools(document):
     return table(("tool", "seconds", "lasts as long as", "limit"), rows)
 
 
+def new_processes():
+    """Return a table for each backend of the processes of `startup.py`."""
+    return _sections("New processes", "startup", "cpu", startups) or "No results yet.\n"
+
+
+def startups(document):
+    """Return the table of a file of `startup.py`."""
+    rows = []
+    for name, case in document["cases"].items():
+        more = ""
+        if "more" in case:
+            more = f"{with_spread(case['more'])} more than `{case['peer']}`"
+        rows.append((f"`{name}`", with_spread(case["seconds"]), more))
+    return table(("process", "seconds", "of these"), rows)
+
+
 def build_on_jax():
     """Return the sentence of the README of the package on the time of a build on JAX."""
     (models,) = (
@@ -233,6 +263,7 @@ TABLES = {
         devices,
         saved_models,
         costs_of_tools,
+        new_processes,
         build_on_jax,
     )
 }

@@ -6,8 +6,6 @@ from keras_initx._signatures import shorten_signature
 from keras_initx.checkpoints._sources import LayoutName
 from keras_initx.inspection._batch import Data
 from keras_initx.tools.audit._audit import Like, audit_at
-from keras_initx.tools.audit._contract import Contract
-from keras_initx.tools.audit._subjects import Audited
 from keras_initx.tools.compare_outputs._compare import LikeOutputs, compare_outputs
 from keras_initx.tools.initialize._rules import RulesOrPlan
 from keras_initx.tools.load_pretrained._array_names import NamesDict
@@ -20,7 +18,7 @@ _ALPHA = 1e-6
 
 @shorten_signature
 def assert_initialized(
-    weights: Contract | Audited,
+    weights: Like,
     rules: RulesOrPlan | None = None,
     *,
     like: Like | None = None,

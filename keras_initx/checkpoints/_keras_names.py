@@ -36,7 +36,7 @@ from keras_initx.inspection._names import (
     AutomaticName,
     list_own_weights,
     split_automatic_name,
-    split_automatic_part_name,
+    split_automatic_sublayer_name,
 )
 from keras_initx.inspection._pairing import (
     BY_ATTRIBUTES,
@@ -501,7 +501,7 @@ def _make_shown_path(weight: ModelWeight) -> tuple[PathPart, ...]:
     for depth, path in enumerate(weight.layer_paths[1:]):
         name = path[len(outer_path) :].removeprefix("/")
         outer_path = path
-        automatic = split_automatic_part_name(weight.layers[depth], weight.layers[depth + 1])
+        automatic = split_automatic_sublayer_name(weight.layers[depth], weight.layers[depth + 1])
         if automatic is None:
             parts += [PathPart(piece) for piece in re.split("[/.]", name)]
         else:

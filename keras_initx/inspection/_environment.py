@@ -1,4 +1,4 @@
-"""The versions of packages and the devices of a model."""
+"""Read the versions of packages and the devices of a model, for reports that compare models."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ class Environment:
     devices: Sequence[str] = ()
 
     def as_content(self) -> dict[str, Any]:
-        """Convert the environment to the content of JSON."""
+        """Convert the environment to a dict for JSON."""
         return {"versions": dict(self.versions), "devices": list(self.devices)}
 
     def __str__(self) -> str:
@@ -36,7 +36,7 @@ class Environment:
 
 
 def read_environment(model: Any) -> Environment:
-    """Return the versions of packages and the devices of a Keras model or a torch module.
+    """Read the versions of packages and the devices of a Keras model or a torch module.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
@@ -51,9 +51,9 @@ def read_environment(model: Any) -> Environment:
     else:
         packages = ["torch"]
         devices.update(str(value.device) for value in (*model.parameters(), *model.buffers()))
-    own = type(model).__module__.partition(".")[0]
+    model_package = type(model).__module__.partition(".")[0]
     versions = {}
-    for package in dict.fromkeys([*packages, own]):
+    for package in dict.fromkeys([*packages, model_package]):
         # A module of a user, or a script, has no version.
         version = getattr(sys.modules.get(package), "__version__", None)
         if isinstance(version, str):

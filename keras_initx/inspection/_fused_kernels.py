@@ -15,12 +15,13 @@ from typing import TypeAlias
 import keras
 
 from keras_initx.inspection._graph import Node
-from keras_initx.inspection._kernels import DEPTHWISE, multiplies_by_kernel
+from keras_initx.inspection._kernels import DEPTHWISE, SEPARABLE, multiplies_by_kernel
 from keras_initx.inspection._operations import ATTENTION, SPLITTING, SUMS_OF_PRODUCTS, get_kind
 
-# A piece of the outputs of a kernel: all outputs, and the pieces of pieces that lead to it.
+# A piece of the outputs of a kernel, as a path: (outputs, piece of them, piece of this piece).
 _Piece: TypeAlias = tuple[Node, ...]
-# How a product uses a tensor: as which input, and whether another input comes from a product.
+# How a product uses a tensor: as which input, and whether another input comes from a product. By
+# the second, keys and values differ: both are second inputs, of `q @ k.T` and of `weights @ v`.
 _Use: TypeAlias = tuple[int, bool]
 _PRODUCTS = (*SUMS_OF_PRODUCTS, *ATTENTION, "Attention", "AdditiveAttention")
 
@@ -36,11 +37,14 @@ def count_fused_kernels(nodes: Iterable[Node]) -> dict[keras.Operation, int]:
     """
     pieces: dict[Node, set[_Piece]] = {}
     after_products: set[Node] = set()
-    used: dict[Node, dict[_Use, set[_Piece]]] = {}
+    uses_by_kernel: dict[Node, dict[_Use, set[_Piece]]] = {}
     for node in nodes:
         pieces_before = set[_Piece]().union(*(pieces.get(source, ()) for source in node.inputs))
-        is_depthwise = isinstance(node.producer, DEPTHWISE) and pieces_before
-        if not node.is_form and multiplies_by_kernel(node.producer) and not is_depthwise:
+        # A depthwise convolution has a kernel, but keeps the pieces apart.
+        is_depthwise = isinstance(node.producer, DEPTHWISE)
+        is_depthwise = is_depthwise and not isinstance(node.producer, SEPARABLE)
+        has_kernel = not node.is_form and multiplies_by_kernel(node.producer)
+        if has_kernel and not (is_depthwise and pieces_before):
             pieces[node] = {(node,)}
             continue
         if not after_products.isdisjoint(node.inputs):
@@ -50,9 +54,10 @@ def count_fused_kernels(nodes: Iterable[Node]) -> dict[keras.Operation, int]:
             after_products.add(node)
             for place, source in enumerate(node.inputs):
                 others = {other for other in node.inputs if other is not source}
-                use = place, not others.isdisjoint(after_products)
+                use = (place, not others.isdisjoint(after_products))
                 for kernel, group in _group_by_kernel(pieces.get(source, ())).items():
-                    used.setdefault(kernel, {}).setdefault(use, set()).update(group)
+                    pieces_by_use = uses_by_kernel.setdefault(kernel, {})
+                    pieces_by_use.setdefault(use, set()).update(group)
         elif kind in SPLITTING:
             pieces[node] = set()
             for source in node.inputs:
@@ -60,14 +65,16 @@ def count_fused_kernels(nodes: Iterable[Node]) -> dict[keras.Operation, int]:
         else:
             pieces[node] = pieces_before
     counts: dict[keras.Operation, int] = {}
-    for kernel in pieces:  # in the order of the graph
-        groups = _join_overlapping(used.get(kernel, {}).values())
+    for kernel in pieces:  # in the order of the graph; only kernels have uses
+        groups = _join_overlapping(uses_by_kernel.get(kernel, {}).values())
         layer = kernel.producer
         if len(groups) > 1 and layer is not None:
-            size = _count_numbers_in(kernel)
-            shares = [_count_numbers(group) / size for group in groups]
-            is_even = math.isclose(min(shares), max(shares)) and math.isclose(sum(shares), 1)
-            count = len(groups) if is_even else 0
+            size = _count_elements(kernel)
+            shares = [_sum_elements(group) / size for group in groups]
+            are_equal = math.isclose(min(shares), max(shares))
+            are_all = math.isclose(sum(shares), 1)
+            count = len(groups) if are_equal and are_all else 0
+            # All calls of a layer must give the same count.
             counts[layer] = count if counts.get(layer, count) == count else 0
     return counts
 
@@ -80,16 +87,20 @@ def _group_by_kernel(pieces: Iterable[_Piece]) -> dict[Node, set[_Piece]]:
 
 
 def _split_pieces(pieces: Iterable[_Piece], whole: Node, part: Node) -> set[_Piece]:
-    """Return the pieces that a part of a tensor has, if the whole tensor has these.
+    """Find the pieces in a part of a tensor, given those in the whole tensor.
 
     If the tensor has more than one piece of a kernel, its part may have some of each. They stay as
     they are: otherwise they would double at each step of a loop that splits what it has mixed.
     """
-    number = _count_numbers_in(whole)
+    number = _count_elements(whole)
     split: set[_Piece] = set()
-    for mixed in _group_by_kernel(pieces).values():
-        is_all = len(mixed) == 1 and all(_count_numbers_in(piece[-1]) == number for piece in mixed)
-        split |= {(*piece, part) for piece in mixed} if is_all else mixed
+    for group in _group_by_kernel(pieces).values():
+        if len(group) > 1:
+            split |= group
+            continue
+        (piece,) = group
+        is_whole = _count_elements(piece[-1]) == number  # nothing else is in the tensor
+        split.add((*piece, part) if is_whole else piece)
     return split
 
 
@@ -104,22 +115,24 @@ def _join_overlapping(groups: Iterable[set[_Piece]]) -> list[set[_Piece]]:
 
 
 def _have_overlap(first: Collection[_Piece], second: Collection[_Piece]) -> bool:
-    pairs = ((first, second), (second, first))
-    return any(_is_inside(piece, others) for pieces, others in pairs for piece in pieces)
+    if any(_is_inside(piece, second) for piece in first):
+        return True
+    return any(_is_inside(piece, first) for piece in second)
 
 
 def _is_inside(piece: _Piece, others: Collection[_Piece]) -> bool:
-    # Whether a piece is one of the others, or inside of one.
+    # Whether a piece is one of the others, or inside of one: a piece begins with those that it is
+    # inside of.
     return any(piece[: length + 1] in others for length in range(len(piece)))
 
 
-def _count_numbers(group: Collection[_Piece]) -> int:
+def _sum_elements(group: Collection[_Piece]) -> int:
     # Without pieces inside of others.
     outermost = [piece for piece in group if not _is_inside(piece[:-1], group)]
-    return sum(_count_numbers_in(piece[-1]) for piece in outermost)
+    return sum(_count_elements(piece[-1]) for piece in outermost)
 
 
-def _count_numbers_in(node: Node) -> int:
+def _count_elements(node: Node) -> int:
     # Without the lengths that are not known, such as that of the batch.
-    symbol = node.tensor()
+    symbol = node.tensor()  # a weak reference
     return math.prod(length for length in getattr(symbol, "shape", ()) if length is not None)

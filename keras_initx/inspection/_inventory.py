@@ -26,7 +26,7 @@ from keras_initx.inspection._names import (
     make_distinct,
     renumber_names,
     split_automatic_name,
-    split_automatic_part_name,
+    split_automatic_sublayer_name,
 )
 from keras_initx.inspection._weights import ModelWeight
 
@@ -230,7 +230,9 @@ def _name_sublayers(layer: keras.Layer) -> dict[keras.Layer, str]:
     counts: Counter[str] = Counter()
     # The others are numbered last, so that paths of weights do not depend on them.
     for group in (with_weights, others):
-        pairs = ((sublayer.name, split_automatic_part_name(layer, sublayer)) for sublayer in group)
+        pairs = (
+            (sublayer.name, split_automatic_sublayer_name(layer, sublayer)) for sublayer in group
+        )
         names.update(zip(group, renumber_names(pairs, counts), strict=True))
     return names
 

@@ -37,12 +37,9 @@ TRANSPOSED = (
     keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
 )
-DEPTHWISE = (
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
-)
+# Depthwise, with a kernel across channels behind.
+SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D, *SEPARABLE)
 ALL_CONVOLUTIONS = (*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE)
 # These normalize inputs and weights.
 _OTHER_NORMALIZATIONS = (keras.layers.Normalization, keras.layers.SpectralNormalization)

@@ -26,12 +26,12 @@ class AutomaticName(NamedTuple):
 
 
 def list_sublayers(layer: keras.Layer, *, recursive: bool = True) -> list[keras.Layer]:
-    """Return the layers inside `layer`, only those directly inside unless `recursive`."""
+    """List the layers inside `layer`, only those directly inside unless `recursive`."""
     return list_layers(layer, include_self=False, recursive=recursive)
 
 
 def list_own_weights(layer: keras.Layer) -> list[keras.Variable]:
-    """Return the weights of `layer` that do not belong to a layer inside it."""
+    """List the weights of `layer` that do not belong to a layer inside it."""
     inner_ids: set[int] = set()
     for sublayer in list_sublayers(layer, recursive=False):
         inner_ids.update(id(weight) for weight in sublayer.weights)
@@ -39,7 +39,7 @@ def list_own_weights(layer: keras.Layer) -> list[keras.Variable]:
 
 
 def make_distinct(name: str, taken: set[str]) -> str:
-    """Return `name`, with a number if it is taken: `dense (2)`. It is taken from then on."""
+    """Number `name` if it is taken, as in `dense (2)`, and add the result to `taken`."""
     distinct = name
     number = 1
     while distinct in taken:
@@ -49,15 +49,21 @@ def make_distinct(name: str, taken: set[str]) -> str:
     return distinct
 
 
-def split_automatic_part_name(layer: keras.Layer, sublayer: keras.Layer) -> AutomaticName | None:
+def split_automatic_sublayer_name(
+    layer: keras.Layer, sublayer: keras.Layer
+) -> AutomaticName | None:
     """Split the automatic name of `sublayer`, directly inside `layer`; `None` for a chosen name."""
     class_name = type(sublayer).__name__
     automatic = split_automatic_name(sublayer.name, class_name)
-    if not isinstance(layer, keras.layers.Bidirectional) or automatic is not None:
-        return automatic  # of a `Bidirectional` that of a backward layer that it was given
+    if not isinstance(layer, keras.layers.Bidirectional):
+        return automatic
+    if automatic is not None:
+        return automatic  # the user gave this backward layer, so its name has no direction
     direction, _, name = sublayer.name.partition("_")  # `forward_lstm_3`
     automatic = split_automatic_name(name, class_name)
-    return automatic and automatic._replace(stem=f"{direction}_{automatic.stem}")
+    if automatic is None:
+        return None
+    return automatic._replace(stem=f"{direction}_{automatic.stem}")
 
 
 def split_automatic_name(name: str, class_name: str) -> AutomaticName | None:
@@ -77,6 +83,8 @@ def renumber_names(
 ) -> list[str]:
     """Renumber the automatic names of each stem in the order of creation.
 
+    `["dense_7", "encoder", "dense_3"]` becomes `["dense_1", "encoder", "dense"]`.
+
     Args:
         names: Pairs of a name, and its stem and number if it is automatic.
         counts: How often each stem was numbered before. These names are added.
@@ -88,6 +96,7 @@ def renumber_names(
         if stem_and_number is not None:
             stem, number = stem_and_number
             automatic.append((stem, number, index))
+    # By number, which is the order of creation.
     for stem, _, index in sorted(automatic):
         renumbered[index] = f"{stem}_{counts[stem]}" if counts[stem] else stem
         counts[stem] += 1

@@ -37,7 +37,7 @@ from keras_initx._checks import truncate
 from keras_initx._keras import layers_by_group, list_attribute_layers
 from keras_initx._typing import Shape
 from keras_initx.inspection._inventory import Inventory
-from keras_initx.inspection._names import AutomaticName, split_automatic_part_name
+from keras_initx.inspection._names import AutomaticName, split_automatic_sublayer_name
 from keras_initx.inspection._weights import ModelWeight
 
 # Why weights are left. Each room says what the other side is to its users, see `Pairs.worded`.
@@ -174,7 +174,7 @@ def canonical_layer_paths(inventory: Inventory) -> dict[keras.Layer, str]:
 
 
 def _make_part(outer: keras.Layer, layer: keras.Layer, group: str) -> PathPart:
-    automatic = split_automatic_part_name(outer, layer)
+    automatic = split_automatic_sublayer_name(outer, layer)
     attribute = "" if _is_in_call_list(outer, group) else group
     return PathPart(layer.name, automatic, group, attribute, has_weights=bool(layer.weights))
 

@@ -90,22 +90,24 @@ def find_roles(inventory: Inventory) -> Roles:
     has.update(list_features(inventory, found).items())
     names, graph = ByNames(parts), ByGraph(inventory, parts, found)
     is_followed = not found.hidden
-    is_named = names.tells(graph.ends(), graph.outputs(), is_followed=is_followed)
+    is_named = names.tells(graph.find_ends(), graph.find_outputs(), is_followed=is_followed)
     roles = _read_blocks(parts, _Readers(names, graph, is_followed, is_named))
     if not is_named:
-        reading = graph.count(roles)
+        reading = graph.count_blocks_and_branches(roles)
     elif is_followed:
-        reading = graph.count_named(roles, names.ends)
+        reading = graph.count_with_names(roles, names.ends)
     else:
-        reading = names.count(roles, hidden=graph.hidden(), unseen=graph.unseen())
+        reading = names.count(roles, hidden=graph.list_hidden(), unseen=graph.describe_hidden())
     doubts = dict(reading.doubts)
     for text in found.loops:
         doubts[Doubt.LENGTHS] = f"layers called in a loop: {text}"
     if not found.is_placement_seen:
-        doubts[Doubt.PLACEMENT] = f"a place of normalizations that is not seen in {graph.unseen()}"
+        doubts[Doubt.PLACEMENT] = (
+            f"a place of normalizations that is not seen in {graph.describe_hidden()}"
+        )
     if not (is_followed or Feature.SELU in has):
-        doubts[Doubt.ACTIVATIONS] = f"activations that are not seen in {graph.unseen()}"
-    held = graph.kernels_held()
+        doubts[Doubt.ACTIVATIONS] = f"activations that are not seen in {graph.describe_hidden()}"
+    held = graph.count_kernels_held()
     final = []
     for part in parts:
         role = reading.roles[part.weight.path]
@@ -120,7 +122,7 @@ def find_roles(inventory: Inventory) -> Roles:
         doubts={**doubts, **_doubts_on_time_steps(final)},
         notes=reading.notes,
         is_by_graph=reading.is_by_graph,
-        unseen=graph.unseen(),
+        unseen=graph.describe_hidden(),
     )
 
 

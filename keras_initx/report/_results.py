@@ -25,7 +25,7 @@ from keras_initx.report._export import as_csv, as_json, finite, image, page, par
 from keras_initx.report._figures import as_png, save_figure
 from keras_initx.report._markdown import format_line, format_small
 from keras_initx.report._markdown import paragraphs as markdown_paragraphs
-from keras_initx.report._table import Column, Row, Table, cell_text, columns_with_values, legend
+from keras_initx.report._table import Column, Row, Table, cell_text, drop_empty_columns, legend
 from keras_initx.report._terminal import line_width, unlimited_width
 
 if TYPE_CHECKING:
@@ -441,7 +441,7 @@ class Tabular(Result, Generic[Row]):
         return []
 
     def _legend(self) -> list[str]:
-        text = legend(columns_with_values(self._columns(), self._rows()))
+        text = legend(drop_empty_columns(self._columns(), self._rows()))
         return [text] if text else []
 
     def __str__(self) -> str:
@@ -457,14 +457,14 @@ class Tabular(Result, Generic[Row]):
         blocks = markdown_paragraphs(line for line in self._above() if line != self._title())
         if rows:
             blocks.append(
-                Table.of(columns_with_values(self._columns(), rows), rows).as_markdown().rstrip()
+                Table.of(drop_empty_columns(self._columns(), rows), rows).as_markdown().rstrip()
             )
         return [*blocks, *markdown_paragraphs(self._below())]
 
     def _repr_html_(self) -> str:
         rows = self._rows()
         parts = (
-            [Table.of(columns_with_values(self._columns(), rows), rows).as_html()] if rows else []
+            [Table.of(drop_empty_columns(self._columns(), rows), rows).as_html()] if rows else []
         )
         for line in self._below():
             if line:

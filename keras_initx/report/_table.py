@@ -13,9 +13,12 @@ from keras_initx.report._markdown import escape
 from keras_initx.report._text import format_number, shorten_names
 
 _GAP = 2  # characters between two columns
-# Characters of a line of text: below the first number columns are left out instead.
+# If a column of texts must be narrower than this, optional columns are left out first.
 _NARROW = 22
+# No column of texts is made narrower than this.
 _LEAST = 16
+# Where a narrow screen may break a name: "encoder/|self_|attention" and "Dense|(units=3)".
+_HTML_BREAKS = re.compile(r"(?<=[a-z\d*][/_])(?=[\w*])|(?<=\w)(?=\([^)])")
 Row = TypeVar("Row")
 
 
@@ -31,9 +34,9 @@ class Column(Generic[Row]):
         note: Its meaning, for the legend of the table.
         is_optional: Whether a table that would be too wide drops it.
         is_name: Whether it has a name in each row. A name is shortened, other texts are wrapped.
-        alike: The rule for rows that share a line, see `WeightTable`. `"equal"`: their cells must
-            be equal. `"range"`: the line shows the range of their numbers. `"any"`: the cell is
-            empty if they differ.
+        alike: The rule for rows that share a line, see `WeightTable` in `_results.py`. `"equal"`:
+            their cells must be equal. `"range"`: the line shows the range of their numbers.
+            `"any"`: the cell is empty if they differ.
     """
 
     header: str
@@ -69,7 +72,7 @@ class Table(NamedTuple):
         It drops empty columns. If it is too wide, it wraps texts, the longest most. If texts would
         be very narrow, it drops optional columns, the last first.
         """
-        shown = columns_with_values(columns, rows)
+        shown = drop_empty_columns(columns, rows)
         table = cls.of(shown, rows)
         optional = [column for column in shown if column.is_optional]
         while optional and not table._has_room(width):
@@ -80,8 +83,8 @@ class Table(NamedTuple):
     def _has_room(self, width: int) -> bool:
         """Return whether lines of `width` characters are enough if long texts are wrapped."""
         needed = 0
-        for of_column, is_text in zip(self._widths(), self.are_text, strict=True):
-            needed += _GAP + (min(of_column, _NARROW) if is_text else of_column)
+        for column_width, is_text in zip(self._measure_columns(), self.are_text, strict=True):
+            needed += _GAP + (min(column_width, _NARROW) if is_text else column_width)
         return needed - _GAP <= width
 
     def wrapped(self, width: int, are_names: Sequence[bool] = ()) -> "Table":
@@ -89,15 +92,17 @@ class Table(NamedTuple):
 
         Names are shortened before other texts are wrapped.
         """
-        widths = self._widths()
-        texts = list(itertools.compress(widths, self.are_text))
-        room = width - _GAP * (len(widths) - 1) - (sum(widths) - sum(texts))
-        limit = max(texts, default=_LEAST)
-        while limit > _LEAST and sum(min(text, limit) for text in texts) > room:
+        widths = self._measure_columns()
+        text_widths = list(itertools.compress(widths, self.are_text))
+        gaps = _GAP * (len(widths) - 1)
+        width_of_numbers = sum(widths) - sum(text_widths)
+        room = width - gaps - width_of_numbers  # for all columns of texts
+        limit = max(text_widths, default=_LEAST)
+        while limit > _LEAST and sum(min(each, limit) for each in text_widths) > room:
             limit -= 1
         wrapper = _Wrapper(limit, subsequent_indent="  ")
 
-        def in_lines(cell: str, is_text: bool) -> str:
+        def wrap_cell(cell: str, is_text: bool) -> str:
             if not is_text:
                 return cell
             lines = []
@@ -105,14 +110,14 @@ class Table(NamedTuple):
                 lines += wrapper.wrap(line)
             return "\n".join(lines)
 
-        cells = [list(column) for column in zip(*self.rows, strict=True)]
-        for place, is_name in enumerate(are_names):
-            if is_name and cells:
-                cells[place] = shorten_names(cells[place], limit)
-        rows = [tuple(map(in_lines, row, self.are_text)) for row in zip(*cells, strict=True)]
+        columns = [list(column) for column in zip(*self.rows, strict=True)]
+        for index, is_name in enumerate(are_names):
+            if is_name and columns:  # without rows there are none
+                columns[index] = shorten_names(columns[index], limit)
+        rows = [tuple(map(wrap_cell, row, self.are_text)) for row in zip(*columns, strict=True)]
         return self._replace(rows=tuple(rows))
 
-    def _lines(self) -> list[tuple[str, ...]]:
+    def _list_lines(self) -> list[tuple[str, ...]]:
         """List the cells of each line of the text. A wrapped cell has several lines."""
         lines: list[tuple[str, ...]] = []
         if self.headers:
@@ -122,16 +127,16 @@ class Table(NamedTuple):
             lines.extend(itertools.zip_longest(*cells, fillvalue=""))
         return lines
 
-    def _widths(self) -> list[int]:
+    def _measure_columns(self) -> list[int]:
         """Measure the width of each column."""
-        columns = zip(*self._lines(), strict=True)
+        columns = zip(*self._list_lines(), strict=True)
         return [max(map(_text_width, column)) for column in columns]
 
     def as_text(self, *, rule: bool = False) -> str:
         """Format the table as aligned columns, with a line below the headers if `rule`."""
-        widths = self._widths()
+        widths = self._measure_columns()
         lines = []
-        for row in self._lines():
+        for row in self._list_lines():
             padded = map(_padded, row, widths, self.are_text)
             lines.append((" " * _GAP).join(padded).rstrip())
         if rule:
@@ -150,9 +155,7 @@ class Table(NamedTuple):
         cells = []
         for cell, is_text in zip(row, self.are_text, strict=True):
             alignment = "left" if is_text else "right"
-            # A narrow screen may break a name between its words, and before its arguments.
-            text = html.escape(cell)
-            text = re.sub(r"(?<=[a-z\d*][/_])(?=[\w*])|(?<=\w)(?=\([^)])", "<wbr>", text)
+            text = _HTML_BREAKS.sub("<wbr>", html.escape(cell))
             text = text.replace("\n", "<br>")
             cells.append(f'<{tag} style="text-align: {alignment}">{text}</{tag}>')
         return f"<tr>{''.join(cells)}</tr>"
@@ -167,12 +170,12 @@ class Table(NamedTuple):
 
 
 def cell_text(value: object) -> str:
-    """Format the text in a cell."""
+    """Convert the value of a cell to text; `None` is an empty cell."""
     return "" if value is None else str(value)
 
 
 def format_cell(value: float | None, write: Callable[[float], str] = format_number) -> str:
-    """Format a number. The text is empty if the number is not known."""
+    """Format a number for a cell, which is empty if the number is not known."""
     return "" if value is None else write(value)
 
 
@@ -186,8 +189,8 @@ def _padded(cell: str, width: int, is_text: bool) -> str:
 def _text_width(text: str) -> int:
     """Measure the width of `text` in terminal characters."""
     width = 0
-    for sign in text:
-        is_wide = unicodedata.east_asian_width(sign) in "WF"
+    for character in text:
+        is_wide = unicodedata.east_asian_width(character) in "WF"
         width += 2 if is_wide else 1
     return width
 
@@ -197,6 +200,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 
 def _markdown_cell(cell: str) -> str:
+    # Code stays as it is: "`a`, `b`".
     if re.fullmatch("(`[^`]+`(, )?)+", cell):
         return cell
     return escape(cell.strip()).replace("\n", "<br>")
@@ -210,27 +214,28 @@ class _Wrapper(textwrap.TextWrapper):
     a slash or an underscore, such as in `encoder/self_attention/kernel`. `1/sqrt(2)` is not broken.
     """
 
+    # `wordsep_re` and `_split` are those of `textwrap.TextWrapper`, which wraps between parts.
     wordsep_re = re.compile(r"(\s+)|(?<=,)")
-    _in_a_long_word = re.compile(r"(?<!sqrt)(?=\()|(?<=[a-z][/_=])")
+    _breaks_in_long_words = re.compile(r"(?<!sqrt)(?=\()|(?<=[a-z][/_=])")
 
     def _split(self, text: str) -> list[str]:
         parts: list[str] = []
         for word in super()._split(text):
             if len(word) > self.width - len(self.subsequent_indent):
-                parts += filter(None, self._in_a_long_word.split(word))
+                parts += filter(None, self._breaks_in_long_words.split(word))
             else:
                 parts.append(word)
         return parts
 
 
-def columns_with_values(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> list[Column[Row]]:
-    """Select the columns that have a value in any row, or all if there are no rows."""
+def drop_empty_columns(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> list[Column[Row]]:
+    """Leave out the columns without a value in any row; keep all if there are no rows."""
     if not rows:
         return list(columns)
     return [column for column in columns if any(cell_text(column.cell(row)) for row in rows)]
 
 
 def legend(columns: Iterable[Column[Row]]) -> str:
-    """Join the notes of the columns as text."""
+    """Join the notes of the columns to a text."""
     notes = [f"{column.header}: {column.note}." for column in columns if column.note]
     return " ".join(notes)

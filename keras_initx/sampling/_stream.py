@@ -25,23 +25,24 @@ from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace, cho
 from keras_initx.sampling._words import Words, fill, words_at
 
 _MAX_SIZE = 1 << 32
-# Elements at chosen places that are made at a time: few enough for the cache.
-_PART_BLOCK = 1 << 16
+# Elements of `places` that are made at a time: few enough for the cache.
+_PLACES_BLOCK = 1 << 16
 
 
 class Draw(enum.IntEnum):
     """The purpose of a draw. Draws for different purposes are independent."""
 
     VALUES = 0
-    SUPPORT = 1
-    FRAME = 2
+    SUPPORT = 1  # the words that choose the connections of a sparse matrix
+    FRAME = 2  # the normal values that an orthogonal matrix is made from
 
 
 class Stream:
     """Random arrays from one key.
 
-    Use it if you need random numbers that are the same on every backend. Every method takes the
-    `shape` and the `draw`, a number that you use only once with a key. Some methods take more:
+    Use it if you need random numbers that are the same on every backend. A method that draws takes
+    the `draw`, a number that you use only once with a key, and the `shape`; `words_at` and
+    `normal_at` take the indices of single elements instead. Some methods take more:
 
     - `start` is the index of the first element. With it you compute a part of a draw.
     - `then` is a function that is applied to the draws. The draws are then *finished*: clipped to
@@ -52,7 +53,8 @@ class Stream:
     Args:
         key: Two words: Python integers in `[0, 2**32)`, or scalar integer tensors.
         dtype: The dtype of finished draws, by default the dtype of the computation.
-        xp: The namespace to draw in, by default the current one.
+        xp: The namespace to draw in, by default the current one: `HOST` (NumPy), `DEVICE` or
+            `TRACED` (`keras.ops`).
         places: Vector of the indices of the elements to make, by default all. Draws on the host
             then return a vector of these elements, in this order.
 
@@ -159,14 +161,15 @@ class Stream:
         xp = self.xp
         if isinstance(bounds, int):
             bounds = self._word(bounds)
-        # In 16-bit limbs, because not every backend has 64-bit integers.
-        upper = xp.shift_right(words, 16)
-        lower = words & 0xFFFF
-        high = xp.shift_right(bounds, 16)
-        low = bounds & 0xFFFF
-        middle = upper * low + xp.shift_right(lower * low, 16)
-        carry = xp.shift_right(lower * high + (middle & 0xFFFF), 16)
-        return upper * high + xp.shift_right(middle, 16) + carry
+        # The high half of `words * bounds`, in 16-bit limbs, because not every backend has 64-bit
+        # integers.
+        words_high = xp.shift_right(words, 16)
+        words_low = words & 0xFFFF
+        bounds_high = xp.shift_right(bounds, 16)
+        bounds_low = bounds & 0xFFFF
+        middle = words_high * bounds_low + xp.shift_right(words_low * bounds_low, 16)
+        carry = xp.shift_right(words_low * bounds_high + (middle & 0xFFFF), 16)
+        return words_high * bounds_high + xp.shift_right(middle, 16) + carry
 
     def flat_index(self, shape: Shape, start: Tensor = 0) -> Tensor:
         """Return the row-major index of each element, plus `start`, as words."""
@@ -175,16 +178,16 @@ class Stream:
         for axis, length in enumerate(shape):
             stride //= max(length, 1)
             steps = self.xp.arange(length, dtype=self.xp.word) * self._word(stride)
-            along = (1,) * axis + (-1,) + (1,) * (len(shape) - axis - 1)
-            index = index + self.xp.reshape(steps, along)
+            axis_shape = (1,) * axis + (-1,) + (1,) * (len(shape) - axis - 1)
+            index = index + self.xp.reshape(steps, axis_shape)  # such as (1, -1, 1)
         return self.xp.reshape(index, shape)
 
     def finished_dtype(self, dtype: DType) -> DType:
         """Return the dtype of finished draws after a computation in `dtype`."""
         return self._dtype or dtype
 
-    def arguments(self, *values: int) -> Tensor:
-        """Return the key and `values` as words, the argument of a program, see `unpacked`."""
+    def pack_arguments(self, *values: int) -> Tensor:
+        """Pack the key and `values` into one tensor of words, which a program takes apart again."""
         words = [int(value) & 0xFFFFFFFF for value in (*self.key, *values)]
         return backend.to_tensor(np.array(words, "uint32").view(TRACED.word))
 
@@ -197,7 +200,10 @@ class Stream:
         start: int = 0,
         then: Affine | None = None,
     ) -> Tensor:
-        """Convert the words of `shape` from element `start` on. With `then`, finish the draws."""
+        """Convert the words of `shape` from element `start` on. With `then`, finish the draws.
+
+        `kind` is how words are converted, and the table for it.
+        """
         check_size(start + math.prod(shape), shape)
         convert, table = kind
         out = dtype if then is None else self.finished_dtype(dtype)
@@ -212,6 +218,7 @@ class Stream:
             return array.reshape(shape)
         if self.xp is DEVICE:
             return self._map_on_device(draw, shape, dtype, kind, start, numbers, out)
+        # In a trace.
         if table is not None:
             table = self.xp.convert_to_tensor(table)
         words = self.words_at(draw, self.flat_index(shape, start))
@@ -233,13 +240,14 @@ class Stream:
         """Convert the words of the elements at these places, on the host."""
         convert, table = kind
         result = HOST.empty((places.size,), out)
-        for first in range(0, result.size, _PART_BLOCK):
-            here = places[first : first + _PART_BLOCK] + start
-            block = result[first : first + _PART_BLOCK]
-            if np.all(np.diff(here) == 1):
-                fill(block, kind, dtype, numbers, self.key, draw, int(here[0]))
+        for first in range(0, result.size, _PLACES_BLOCK):
+            indices = places[first : first + _PLACES_BLOCK] + start
+            block = result[first : first + _PLACES_BLOCK]
+            # Consecutive elements, which the compiled kernel can make.
+            if np.all(np.diff(indices) == 1):
+                fill(block, kind, dtype, numbers, self.key, draw, int(indices[0]))
                 continue
-            values = convert(HOST, self.words_at(draw, here.astype(HOST.word)), table, dtype)
+            values = convert(HOST, self.words_at(draw, indices.astype(HOST.word)), table, dtype)
             if convert is not _conversion.as_words:
                 values = finish(HOST, values, numbers)
             block[:] = values
@@ -261,27 +269,27 @@ class Stream:
         and standard deviations.
         """
         convert, table = kind
-        kept = None if table is None else backend.constant(table)
+        device_table = None if table is None else backend.constant(table)
         size = math.prod(shape)
         device = backend.triton_device()
         if size and device and _runs_triton(device):
-            words = [int(self.key[0]), int(self.key[1]), int(draw)]
-            return _by_triton(words, shape, start, convert, numbers, kept, out)
-        tables = [backend.to_tensor(numbers)]
-        if kept is not None:
-            tables.append(kept)
+            words = [int(word) & 0xFFFFFFFF for word in (*self.key, draw)]
+            return _draw_by_triton(words, shape, start, convert, numbers, device_table, out)
+        arguments = [backend.to_tensor(numbers)]
+        if device_table is not None:
+            arguments.append(device_table)
         length = block_length(size)
-        program = _block_program(convert, dtype, out, length)
+        program = _make_block_program(convert, dtype, out, length)
 
-        def block(first: int) -> Tensor:
-            return program(self.arguments(draw, start + first), *tables)
+        def make_block(first: int) -> Tensor:
+            return program(self.pack_arguments(draw, start + first), *arguments)
 
-        return backend.joined(block, length, shape, out)
+        return backend.joined(make_block, length, shape, out)
 
     def _word(self, value: Tensor) -> Tensor:
         """Return the lowest 32 bits of an integer, or of a scalar integer tensor, as one word."""
-        # NumPy would warn of a scalar that overflows. JAX may be told to refuse to broadcast arrays
-        # of different ranks, but not scalars.
+        # Of length 1 on the host, because NumPy would warn of a scalar that overflows. A scalar
+        # elsewhere, because JAX may be told to refuse to broadcast arrays of different ranks.
         shape = (1,) if self.xp is HOST else ()
         if isinstance(value, int):
             word = np.full(shape, value & 0xFFFFFFFF, "uint32").astype(self.xp.word)
@@ -289,13 +297,13 @@ class Stream:
         return self.xp.reshape(self.xp.cast(value, self.xp.word), shape)
 
 
-def unpacked(arguments: Tensor, count: int) -> list[Tensor]:
-    """Return the words of `Stream.arguments` one by one."""
+def unpack_arguments(arguments: Tensor, count: int) -> list[Tensor]:
+    """Take the words of `Stream.pack_arguments` apart."""
     return [arguments[i] for i in range(count)]
 
 
 def check_size(count: int, shape: Shape) -> None:
-    """Raise `ValueError` if values of `shape` need `count` elements, and a draw has fewer."""
+    """Raise `ValueError` if `shape` needs more random numbers, `count`, than one draw has."""
     if count > _MAX_SIZE:
         raise ValueError(
             "`shape` must need at most 2**32 random numbers. "
@@ -308,17 +316,18 @@ _MOST_BLOCKS = 32
 
 
 def block_length(size: int, unit: int = 1) -> int:
-    """Return the number of elements per block for `size` elements, a multiple of `unit`."""
+    """Choose the number of elements per block for `size` elements, a multiple of `unit`."""
     block = backend.block
     while size > _MOST_BLOCKS * block:
-        block *= 2  # and not what fits, because each length has a program of its own
+        block *= 2  # doubled, so that there are few lengths: each needs a program of its own
     length = max(block // unit, 1) * unit
     if backend.compiles_shapes:
         return length
     return max(min(length, size), 1)
 
 
-def _by_triton(*arguments: Any) -> Tensor:
+def _draw_by_triton(*arguments: Any) -> Tensor:
+    # Imported late, because the module cannot be imported without Triton.
     from keras_initx.sampling import _triton
 
     return _triton.draws(*arguments)
@@ -329,7 +338,7 @@ def _runs_triton(device: str) -> bool:
     """Return whether Triton's kernel runs on `device`, by drawing one value there."""
     try:
         numbers = Affine().numbers("float32")
-        _by_triton([0, 0, 0], (1,), 0, _conversion.as_words, numbers, None, TRACED.word)
+        _draw_by_triton([0, 0, 0], (1,), 0, _conversion.as_words, numbers, None, TRACED.word)
     except Exception as error:  # whatever it is, operations of torch make the same values
         warnings.warn(
             f"Triton does not run on {device}, so large arrays are made by operations of torch, "
@@ -342,20 +351,20 @@ def _runs_triton(device: str) -> bool:
 
 
 @functools.cache
-def _block_program(
+def _make_block_program(
     convert: Convert, dtype: DType, out: DType, length: int
 ) -> Callable[..., Tensor]:
-    """Return the program that makes one block."""
+    """Compile the program that makes one block of a draw."""
 
-    def block(words: Tensor, numbers: Tensor, table: Tensor = None) -> Tensor:
-        key0, key1, draw, start = unpacked(words, 4)
+    def compute_block(words: Tensor, numbers: Tensor, table: Tensor = None) -> Tensor:
+        key0, key1, draw, start = unpack_arguments(words, 4)
         index = TRACED.arange(length, dtype=TRACED.word) + start
         values = convert(TRACED, words_at(TRACED, (key0, key1), draw, index), table, dtype)
         if convert is not _conversion.as_words:
             values = finish(TRACED, values, numbers)
         return TRACED.cast(values, out)
 
-    return backend.program(block)
+    return backend.program(compute_block)
 
 
 def computing_dtype(dtype: DType | None) -> DType:

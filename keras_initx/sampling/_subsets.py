@@ -10,7 +10,7 @@ from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.sampling._conversion import LEAST, Affine, finish
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
-from keras_initx.sampling._stream import Draw, Stream, block_length, check_size, unpacked
+from keras_initx.sampling._stream import Draw, Stream, block_length, check_size, unpack_arguments
 from keras_initx.sampling._words import run_blocks
 
 # Up to this k use Floyd's algorithm, with k^2/2 comparisons per unit; above it, one key per entry.
@@ -245,7 +245,7 @@ def _draw_on_device(
         program = _columns_program(inputs, length // inputs, dtype, out)
 
         def columns(first: int) -> Tensor:
-            return program(stream.arguments(first // inputs, connections), numbers)
+            return program(stream.pack_arguments(first // inputs, connections), numbers)
 
         return xp.transpose(backend.joined(columns, length, (units, inputs), out))
     # There are few connections. To choose them on a device takes hundreds of small operations.
@@ -262,7 +262,7 @@ def _columns_program(inputs: int, count: int, dtype: DType, out: DType) -> Calla
     """Return the program that makes `count` columns by keys, one after the other."""
 
     def columns(words: Tensor, numbers: Tensor) -> Tensor:
-        key0, key1, begin, connections = unpacked(words, 4)
+        key0, key1, begin, connections = unpack_arguments(words, 4)
         stream = Stream((key0, key1), xp=TRACED)
         matrix = _smallest_keys(stream, inputs, count, begin, connections, numbers, dtype, out)
         return TRACED.cast(TRACED.reshape(TRACED.transpose(matrix), (-1,)), out)

@@ -14,17 +14,13 @@ PACKAGE = TESTS.parent / "keras_initx"
 # Folders of tests that are called for what they show: of the whole package, or of the folder that they stand in; of
 # the pages; and those with a session of their own.
 CALLED_FOR_BEHAVIOR = {"behavior", "pages", "browser", "device", "frameworks", "hosts", "hunt", "roundtrip"}
-CALLED_FOR_BEHAVIOR |= {"audit", "load_pretrained", "recipes", "studies"}
 # Files without behavior of their own, and those of which a test of another name says more.
 TESTED_THROUGH = {
     "_checks.py": "behavior/test_contract.py",
     "_typing.py": "initializers/test_activations.py",
-    "tools/audit/_extremes.py": "tools/audit/test_properties.py",
-    "tools/audit/_distribution.py": "tools/audit/test_properties.py",
-    "tools/audit/_equal_values.py": "tools/audit/test_properties.py",
-    "tools/audit/_zeros.py": "tools/audit/test_properties.py",
-    "tools/audit/_compare_profiles.py": "tools/audit/test_properties.py",
-    "tools/audit/_property_test.py": "tools/audit/test_properties.py",
+    "tools/audit/_zeros.py": "tools/audit/behavior/test_properties.py",
+    "tools/audit/_compare_profiles.py": "tools/audit/behavior/test_properties.py",
+    "tools/audit/_property_test.py": "tools/audit/behavior/test_properties.py",
     "backends/_current.py": "test_startup.py",
     "inspection/_drawn_values.py": "tools/loading/test_draws.py",
     "cli/_inputs.py": "cli/behavior/test_diagnose_command.py",
@@ -50,10 +46,8 @@ TESTED_THROUGH = {
     "tools/port_report/_agreement.py": "tools/port_report/test_port_report.py",
     "tools/port_report/_ported_weights.py": "tools/port_report/test_port_report.py",
     "tools/port_report/_report.py": "tools/port_report/test_port_report.py",
-    "tools/load_pretrained/_conversion.py": "tools/load_pretrained/test_load_pretrained.py",
     "tools/load_pretrained/_layout_walk.py": "tools/load_pretrained/test_row_orders.py",
     "tools/load_pretrained/_load_plan.py": "tools/load_pretrained/test_load_pretrained.py",
-    "tools/load_pretrained/_load_report.py": "tools/load_pretrained/test_load_pretrained.py",
     "tools/save_pretrained/_save_report.py": "tools/save_pretrained/test_save_pretrained.py",
     "tools/load_pretrained/_axis_orders.py": "tools/load_pretrained/test_row_orders.py",
     "recipes/_features.py": "recipes/test_roles.py",
@@ -62,20 +56,17 @@ TESTED_THROUGH = {
     "recipes/_transformers.py": "recipes/test_recipe.py",
     "report/_table.py": "pages/test_tables.py",
     "sampling/_triton.py": "backends/behavior/test_place.py",
-    "tools/studies/_engine.py": "tools/studies/test_kept_programs.py",
+    "tools/studies/_engine.py": "tools/studies/test_trial.py",
     "tools/studies/_plots.py": "tools/studies/test_study.py",
     "tools/studies/_result.py": "report/test_results.py",
-    "tools/studies/_settings.py": "tools/studies/test_compare_initializers.py",
     "tools/studies/_significance.py": "tools/studies/test_study.py",
-    "tools/studies/_trial.py": "tools/studies/test_compare_initializers.py",
     "tools/studies/_types.py": "tools/studies/test_compare_initializers.py",
-    "inspection/_experts.py": "recipes/test_architectures.py",
+    "inspection/_experts.py": "recipes/behavior/test_architectures.py",
     "inspection/_operations.py": "inspection/test_branch_zeros.py",
-    "inspection/_streams.py": "recipes/test_architectures.py",
+    "inspection/_streams.py": "recipes/behavior/test_architectures.py",
     "inspection/_torch_modules.py": "tools/diagnose/verdicts/test_alike.py",
-    "inspection/_fused_kernels.py": "recipes/test_fused.py",
-    "inspection/_norm_scales.py": "recipes/test_closing.py",
-    "recipes/_each_kernel.py": "recipes/test_fused.py",
+    "inspection/_fused_kernels.py": "recipes/test_each_kernel.py",
+    "inspection/_norm_scales.py": "recipes/behavior/test_closing.py",
     "types.py": "behavior/test_package.py",
 }
 

@@ -25,7 +25,7 @@ def programs():
     }
     for convert in _conversion.KINDS:
         for out in ("int32",) if convert is _conversion.as_words else ("float32", "bfloat16", "float16"):
-            program = _stream._block_program(convert, "float32", out, LENGTH)
+            program = _stream._make_block_program(convert, "float32", out, LENGTH)
             yield f"{convert.__name__}-{out}", program, (words(4), numbers, *tables.get(convert.__name__, ()))
     yield "columns", _subsets._columns_program(70, 30, "float32", "bfloat16"), (words(4), numbers)
     draws = np.zeros(_orthonormal_frames._draws_in(300, 200), "float32")

@@ -16,7 +16,7 @@ from keras_initx.inspection._weights import ModelWeight, is_frozen
 from keras_initx.recipes._weight_rules import Left, WeightRules
 from keras_initx.report._export import folding
 from keras_initx.report._results import Judgement, Tabular
-from keras_initx.report._table import Column, Table, columns_with_values, legend
+from keras_initx.report._table import Column, Table, drop_empty_columns, legend
 from keras_initx.report._text import format_count, format_number, join_names
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._layer_report import LayerReport
@@ -174,14 +174,14 @@ class DiagnosisReport(Judgement, Tabular[LayerReport]):
             (title, evidence), (_, remedy) = verdict.paragraphs()
             lines = [html.escape(evidence), f"Remedy: {html.escape(remedy)}"]
             parts.append(folding(title, "".join(f"<p>{line}</p>" for line in lines)))
-        table = Table.of(columns_with_values(self._columns(), self.rows), self.rows).as_html()
+        table = Table.of(drop_empty_columns(self._columns(), self.rows), self.rows).as_html()
         heading = format_count(len(self.rows), "layer")
         parts.append(folding(heading, table, is_open=len(self.rows) <= _MOST_OPEN))
         return "".join(parts)
 
     def _legend(self) -> list[str]:
         mark = "!: a layer with a problem."
-        return [f"{mark} {legend(columns_with_values(self._columns(), self.rows))}"]
+        return [f"{mark} {legend(drop_empty_columns(self._columns(), self.rows))}"]
 
     def _columns(self) -> list[Column[LayerReport]]:
         def marked_title(layer: LayerReport) -> str:

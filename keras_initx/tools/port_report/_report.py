@@ -12,7 +12,7 @@ from keras_initx.inspection._environment import Environment
 from keras_initx.report._export import paragraphs
 from keras_initx.report._markdown import bullets, fold
 from keras_initx.report._results import Judgement, Problem, Tabular
-from keras_initx.report._table import Column, Row, Table, columns_with_values
+from keras_initx.report._table import Column, Row, Table, drop_empty_columns
 from keras_initx.report._terminal import line_width
 from keras_initx.report._text import format_count, format_number
 from keras_initx.tools.compare_outputs._outputs_report import OutputsReport
@@ -429,4 +429,4 @@ def _wrap(line: str) -> str:
 
 
 def _format_table(columns: Sequence[Column[Row]], rows: Sequence[Row]) -> str:
-    return Table.of(columns_with_values(columns, rows), rows).as_markdown().rstrip()
+    return Table.of(drop_empty_columns(columns, rows), rows).as_markdown().rstrip()

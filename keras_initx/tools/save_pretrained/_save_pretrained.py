@@ -22,7 +22,7 @@ from keras_initx.checkpoints._sources import (
 )
 from keras_initx.files._formats import Contents
 from keras_initx.files._local import check_local, replace_file
-from keras_initx.files._safetensors import write_safetensors
+from keras_initx.files._safetensors import ArraySpec, write_safetensors
 from keras_initx.inspection._inventory import Inventory, check_unshared, checked_inventory
 from keras_initx.inspection._kernels import is_adapter
 from keras_initx.inspection._weights import is_quantized
@@ -159,14 +159,38 @@ def save_pretrained(
             if file != checked_path:
                 checked_path.mkdir(parents=True, exist_ok=True)
             metadata = {**_METADATA, **contents.metadata}
-            with replace_file(file) as partial:
-                with show_progress("Saving weights", len(lines), "arrays") as advance:
-                    write_safetensors(partial, lines, _make_arrays(new, advance), metadata)
-                _check_rows(new)
-                _load_again(inventory, partial, new, load._replace(layout=plan.layout))
-                _check_rows(new)
+            _write(file, lines, inventory, new, metadata, load._replace(layout=plan.layout))
         notes = [*new.list_notes(), *equal_copies, *inventory.note_unbuilt()]
     return SaveReport(list(new.rows.values()), str(path), dry_run, new.copied, notes)
+
+
+def _write(
+    file: Path,
+    lines: Mapping[str, ArraySpec],
+    inventory: Inventory,
+    new: NewArrays,
+    metadata: Mapping[str, str],
+    load: NamesAndLayout,
+) -> None:
+    """Write the new arrays to a file, which replaces an older one only if it loads as it should.
+
+    Args:
+        file: The path of the file.
+        lines: The head of the file: a line for each array.
+        inventory: The layers and weights of the model.
+        new: The arrays.
+        metadata: The metadata of the file.
+        load: The names and the layout by which the file is loaded again.
+
+    Raises:
+        ValueError: If a weight cannot be saved, or is another one after loading.
+    """
+    with replace_file(file) as partial:
+        with show_progress("Saving weights", len(lines), "arrays") as advance:
+            write_safetensors(partial, lines, _make_arrays(new, advance), metadata)
+        _check_rows(new)
+        _load_again(inventory, partial, new, load)
+        _check_rows(new)
 
 
 def _check_path(path: str | os.PathLike[str]) -> Path:

@@ -44,7 +44,7 @@ def test_the_device_is_the_one_that_keras_uses(monkeypatch):
 def test_no_program_is_compiled_for_another_shape_or_scale(way, monkeypatch, name):
     compilations, words_at = [], _stream.words_at
     monkeypatch.setattr(_stream, "words_at", lambda *arguments: compilations.append(1) or words_at(*arguments))
-    _stream._block_program.cache_clear()
+    _stream._make_block_program.cache_clear()
     cls = getattr(keras_initx, name)
     for argument, shape in ((0.5, (70, 30)), (0.7, (70, 30)), (0.7, (3, 3, 10, 5)), (0.7, (5000,)), (0.2, (7,))):
         cls(-0.3, argument, seed=1)(shape)
@@ -101,7 +101,7 @@ def broken_triton(monkeypatch):
         raise RuntimeError("Failed to find C compiler.")
 
     monkeypatch.setattr(backend, "triton_device", lambda: "cuda:7")
-    monkeypatch.setattr(_stream, "_by_triton", launch)
+    monkeypatch.setattr(_stream, "_draw_by_triton", launch)
     _stream._runs_triton.cache_clear()
     yield
     _stream._runs_triton.cache_clear()

@@ -34,9 +34,13 @@ def network():
     return keras.Model(inputs, {"first": x, "second": layers.Dense(2, name="out")(x)}, name="net")
 
 
+@pytest.fixture(scope="module")
+def outputs():
+    return record_outputs(network(), X)
+
+
 @pytest.mark.release_backends
-def test_each_call_has_a_row_in_the_order_in_which_calls_end():
-    outputs = record_outputs(network(), X)
+def test_each_call_has_a_row_in_the_order_in_which_calls_end(outputs):
     assert [(row.path, row.call, row.kind) for row in outputs.rows] == [
         ("twice/inner", 1, "Dense"),
         ("twice/inner", 2, "Dense"),
@@ -54,10 +58,9 @@ def test_each_call_has_a_row_in_the_order_in_which_calls_end():
     assert str(outputs.rows[-1]).count("(4, 6)") == 1
 
 
-def test_paths_do_not_depend_on_what_else_was_made():
-    first = record_outputs(network(), X)
+def test_paths_do_not_depend_on_what_else_was_made(outputs):
     second = record_outputs(network(), X)
-    assert [row.path for row in first.rows] == [row.path for row in second.rows]
+    assert [row.path for row in outputs.rows] == [row.path for row in second.rows]
 
 
 @pytest.mark.release_backends
@@ -125,8 +128,7 @@ def test_a_model_that_is_not_built_is_refused():
         record_outputs(layers.Dense(2), X)
 
 
-def test_outputs_are_a_table():
-    outputs = record_outputs(network(), X)
+def test_outputs_are_a_table(outputs):
     assert repr(outputs) == "<RecordedOutputs of 12 calls>"
     assert str(outputs).splitlines()[0].split() == ["layer", "call", "class", "shape", "dtype", "mean", "std"]
     assert outputs.to_pandas()["path"].tolist()[:3] == ["twice/inner", "twice/inner", "twice"]

@@ -52,6 +52,21 @@ def test_a_plan_object_is_executed_too(path):
     np.testing.assert_array_equal(arrays(other)["norm/gamma"], before)
 
 
+def test_a_plan_equals_its_file_which_has_no_roles_and_not_one_with_another_reason(path):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden")])
+    plan = initialize(model, "torch", seed=5, dry_run=True)
+    plan.save(path)
+    loaded = InitializationPlan.load(path)
+    assert (plan["hidden/kernel"].detail, loaded["hidden/kernel"].detail) == ("by its layer in torch.nn", "")
+    assert plan == loaded
+    left = initialize(model, [{"hidden/bias": None}, "torch"], seed=5, dry_run=True)
+    assert left != plan
+    left.save(path)
+    assert left == InitializationPlan.load(path)
+    path.write_text(path.read_text().replace("by rule", "by hand"))
+    assert left != InitializationPlan.load(path)
+
+
 # Of a version that did not count the strides of transposed convolutions.
 WITHOUT_STRIDES = """{
  "format": "keras_initx plan",

@@ -1,9 +1,7 @@
 """A whole model takes the weights of a file, of another model or of arrays at hand: by names, all or nothing."""
 
-import functools
 import re
 import shutil
-import weakref
 
 import keras
 import numpy as np
@@ -14,11 +12,8 @@ from modes import to_numpy
 from stacks import arrays, built
 
 from keras_initx import load_pretrained
-from keras_initx.inspection._inventory import Inventory
-from keras_initx.types import LoadedWeight
 
 layers = keras.layers
-
 
 # As torch has it.
 STATE = {
@@ -66,19 +61,6 @@ def test_a_file_has_weights_that_are_no_real_numbers(dtype, tmp_path):
     model = built((2,), Counting(dtype, name="counting"))
     load_pretrained(model, tmp_path / "a.safetensors", {"counting/count": "n"}, layout="keras")
     np.testing.assert_array_equal(to_numpy(model.weights[0]), [1, 0, 1])
-
-
-@pytest.mark.parametrize("stored", ["float16", "float64", pytest.param("bfloat16", marks=pytest.mark.every_backend)])
-def test_values_get_the_dtype_of_the_weight(stored, tmp_path):
-    kernel = normal(3, 2).astype(stored)
-    if stored == "float64":
-        np.savez(tmp_path / "a.npz", **{"dense.kernel": kernel})
-    else:
-        safetensors.numpy.save_file({"dense.kernel": kernel}, tmp_path / "a.safetensors")
-    for dtype in ("float32", "bfloat16"):
-        model = built((3,), layers.Dense(2, use_bias=False, name="dense", dtype=dtype))
-        load_pretrained(model, next(tmp_path.iterdir()), layout="keras")
-        np.testing.assert_array_equal(to_numpy(model.layers[0].kernel.value), kernel.astype(dtype))
 
 
 def test_another_model_gives_weights_by_path():
@@ -224,180 +206,6 @@ def test_a_pattern_covers_weights_by_the_outermost_layer_that_it_matches():
     state = {"m.inner.dense.weight": normal(4, 4), "m.inner.dense.bias": normal(4)}
     plan = load_pretrained(model, state, {"dense": None, "*": "m.{0}"}, layout="torch")
     assert [row.path for row in plan.rows if row.sources] == ["inner/dense/kernel", "inner/dense/bias"]
-
-
-def test_parts_and_functions_are_told_as_they_are_written():
-    state = {"stack": normal(2, 6, 4), "vector": normal(8)}
-    rules = {
-        "a/kernel": ("stack", 0),
-        "a/bias": ("vector", np.s_[..., 2:]),
-        "c/kernel": ("stack", np.s_[1, ::2, :3, None]),
-        "c/bias": ("vector", np.s_[:6:2]),
-        "d/kernel": ("stack", functools.partial(np.resize, new_shape=(3, 2))),
-        "d/bias": ("vector", np.s_[4:6:1]),
-    }
-    model = built(
-        (4,),
-        layers.Dense(6, name="a"),
-        layers.Reshape((2, 3)),
-        layers.Conv1D(3, 1, name="c"),
-        layers.Dense(2, name="d"),
-    )
-    plan = load_pretrained(model, state, rules, layout="torch")
-    assert {row.path: row.detail for row in plan.rows if row.sources} == {
-        "a/kernel": "[0], transposed, the order of the units is not known",
-        "a/bias": "[..., 2:], the order of the units is not known",
-        "c/kernel": "[1, ::2, :3, None], transposed",
-        "c/bias": "[:6:2]",
-        "d/kernel": "partial()",
-        "d/bias": "[4:6:1]",
-    }
-    found = arrays(model)
-    np.testing.assert_array_equal(found["a/kernel"], state["stack"][0].T)
-    np.testing.assert_array_equal(found["c/kernel"][0], state["stack"][1, ::2, :3].T)
-    np.testing.assert_array_equal(found["c/bias"], state["vector"][:6:2])
-
-
-def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    model = built((5, 4), layers.LSTM(3, name="lstm"), layers.Dense(2, dtype="bfloat16", name="head"))
-    state = recurrent_state(4, "lstm.") | {"head.weight": normal(3, 3), "other": normal(7)}
-    rules = {"lstm": "lstm", "head/kernel": ("head.weight", np.s_[:2]), "head": None}
-    plan = load_pretrained(model, state, rules, layout="torch")
-    biases, parts = ("lstm.bias_ih_l0", "lstm.bias_hh_l0"), "[:2], transposed"
-    assert plan.rows[2:] == [
-        LoadedWeight(
-            "lstm/lstm_cell/bias",
-            "loaded",
-            detail="summed",
-            shape=(12,),
-            dtype="float32",
-            size=12,
-            changed=12,
-            sources=biases,
-            source_shape=(12,),
-        ),
-        LoadedWeight(
-            "head/kernel",
-            "loaded",
-            detail=parts,
-            shape=(3, 2),
-            dtype="bfloat16",
-            size=6,
-            changed=6,
-            sources=("head.weight",),
-            source_shape=(3, 3),
-        ),
-        LoadedWeight(
-            "head/bias",
-            "left",
-            detail="None in names",
-            shape=(2,),
-            dtype="bfloat16",
-            size=2,
-            changed=0,
-            sources=(),
-            source_shape=None,
-        ),
-    ]
-    lines = [" ".join(line.split()) for line in str(plan).splitlines()]
-    assert lines[4] == "lstm/lstm_cell/bias (12,) lstm.bias_ih_l0 + lstm.bias_hh_l0 (12,) loaded: summed"
-    assert lines[6] == "head/bias (2,) left: None in names"
-    assert lines[-1] == "4 of 5 weights loaded, 1 left unchanged; unused arrays: other (7,)."
-
-
-def test_a_recurrent_layer_needs_both_biases():
-    model = built((5, 4), layers.LSTM(3, name="lstm"))
-    state = recurrent_state(4, "lstm.")
-    both = dict(state)
-    del state["lstm.bias_hh_l0"]
-    before = arrays(model)
-    message = r"no array .*'lstm.bias_ih_l0' and 'lstm.bias_hh_l0'"
-    with pytest.raises(ValueError, match=message):
-        load_pretrained(model, state, {"lstm": "lstm"}, layout="torch")
-    with pytest.raises(ValueError, match=r"'lstm/lstm_cell/bias' .*: cannot cast 'lstm.bias_hh_l0', int64, to float32"):
-        load_pretrained(model, {**both, "lstm.bias_hh_l0": np.arange(12)}, layout="torch")
-    assert all((value == before[path]).all() for path, value in arrays(model).items())
-    plan = load_pretrained(model, state, layout="torch")
-    assert [(row.path, row.detail) for row in plan.left] == [("lstm/lstm_cell/bias", "not in the source")]
-    assert list(plan.unused) == ["lstm.bias_ih_l0"]
-    # A part is that of both.
-    longer = {"bias_ih": normal(15), "bias_hh": normal(15)}
-    load_pretrained(model, longer, {"lstm/lstm_cell/bias": ("bias_ih", np.s_[3:])}, layout="torch")
-    expected = (longer["bias_ih"].astype("float64") + longer["bias_hh"])[3:].astype("float32")
-    np.testing.assert_array_equal(arrays(model)["lstm/lstm_cell/bias"], expected)
-    # Those of a cell of torch have no number, and only a recurrent layer has two.
-    cell = {name.removesuffix("_l0"): array for name, array in both.items()}
-    assert not load_pretrained(model, cell, layout="torch").left
-    dense = built((4,), layers.Dense(3, name="dense"))
-    load_pretrained(dense, {"bias_ih": normal(3)}, {"dense/bias": "bias_ih"}, layout="torch")
-
-
-def test_what_a_function_returns_is_not_kept():
-    made = []
-
-    def doubled(array):
-        made.append(weakref.ref(result := 2 * array))
-        return result
-
-    model = built((2,), *(layers.Dense(2, name=f"of {name}", use_bias=False) for name in "abc"))
-    load_pretrained(model, {"a": np.eye(2)}, {"*/kernel": ("a", doubled)}, layout="keras", dry_run=True)
-    assert len(made) == 3
-    assert not any(reference() is not None for reference in made)
-
-
-def recurrent_state(gates, module=""):
-    names = {"weight_ih_l0": (3 * gates, 4), "weight_hh_l0": (3 * gates, 3)}
-    names |= {"bias_ih_l0": (3 * gates,), "bias_hh_l0": (3 * gates,)}
-    return {f"{module}{name}": normal(*shape) for name, shape in names.items()}
-
-
-def test_an_lstm_takes_a_bias_that_was_summed_before():
-    model, bias = built((5, 4), layers.LSTM(3, name="lstm")), normal(12)
-    plan = load_pretrained(model, {"b": bias}, {"lstm/lstm_cell/bias": "b"}, layout="torch")
-    np.testing.assert_array_equal(arrays(model)["lstm/lstm_cell/bias"], bias)
-    assert row(plan, "lstm/lstm_cell/bias").detail == ""
-
-
-def test_a_gru_that_torch_does_not_have_is_refused():
-    model = built((5, 4), layers.GRU(3, reset_after=False, name="gru"))
-    with pytest.raises(ValueError, match=r"no GRU with `reset_after=False`: make .* with `reset_after=True`"):
-        load_pretrained(model, recurrent_state(3, "gru."), layout="torch")
-
-
-IMAGE = (6, 6, 4)
-
-
-@pytest.mark.parametrize(
-    ("layout", "shape", "layer", "given"),
-    [
-        ("torch", IMAGE, layers.Conv2D(5, (3, 1)), (5, 4, 1, 3)),
-        ("torch", (5,), layers.Dense(1), (5, 1)),
-        ("torch", (5,), layers.Dense(1), (5,)),
-        ("keras", (5,), layers.Dense(1), (1, 5)),
-    ],
-)
-def test_axes_of_length_1_are_neither_moved_nor_dropped(layout, shape, layer, given):
-    model = built(shape, layer)
-    path = Inventory(model).weights[0].path
-    with pytest.raises(ValueError, match=rf"'{path}' .*: the shape is {re.escape(str(given))} instead of "):
-        load_pretrained(model, {"weight": normal(*given)}, {path: "weight"}, layout=layout)
-
-
-@pytest.mark.parametrize(
-    ("layer", "shape"),
-    [
-        (layers.PReLU(shared_axes=[2, 3]), (5, 6, 4)),
-        (layers.LayerNormalization([1, 2, 3]), (4, 4, 4)),
-        (layers.ConvLSTM1D(1, 1), (5, 6, 1)),
-    ],
-)
-def test_axes_that_torch_may_have_elsewhere_want_a_function(layer, shape):
-    # torch has channels first, and slopes for each channel only.
-    model = built(shape, layer)
-    weight = Inventory(model).weights[0]
-    with pytest.raises(ValueError, match=r"the order of axes of a \w+ in torch is unknown"):
-        load_pretrained(model, {"weight": normal(*weight.shape)}, {weight.path: "weight"}, layout="torch")
 
 
 @pytest.mark.parametrize(
@@ -559,76 +367,6 @@ def test_axes_that_are_not_known_want_a_function():
         load_pretrained(model, state, {"mixture/experts": "experts"}, layout="torch")
     load_pretrained(model, state, {"mixture/experts": ("experts", np.asarray)}, layout="torch")
     np.testing.assert_array_equal(arrays(model)["mixture/experts"], state["experts"])
-
-
-def test_a_dry_run_tells_everything_and_changes_nothing(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    model = network()
-    before = arrays(model)
-    rules = {"hidden": "body.fc", "norm": None, "out": "haed"}
-    plan = load_pretrained(model, STATE, rules, layout="torch", dry_run=True)
-    assert plan.dry_run
-    assert all((value == before[path]).all() for path, value in arrays(model).items())
-    assert len(plan.problems) == 2
-    lines = str(plan).splitlines()
-    assert lines[0].split() == ["weight", "shape", "array", "array", "shape", "status"]
-    assert lines[2].split() == ["hidden/kernel", "(4,", "4)", "body.fc.weight", "(4,", "4)", "loaded:", "transposed"]
-    assert "error: no array" in str(plan)
-    assert lines[-1].startswith(
-        "2 of 8 weights to be loaded, 4 left unchanged, 2 with errors; unused arrays: body.bn.weight (4,), "
-    )
-    assert "haed" in plan._repr_html_()
-
-
-def test_a_dry_run_without_a_match_shows_the_names():
-    plan = load_pretrained(network(), {"other.weight": normal(4, 4)}, layout="torch", dry_run=True)
-    assert len(plan.left) == len(plan.rows)
-    assert "unused arrays: other.weight (4, 4)" in str(plan)
-
-
-def test_a_function_may_change_its_array():
-    def swapped(array):
-        array[[0, 1]] = array[[1, 0]]
-        return array
-
-    model, kernel = built((3,), layers.Dense(1, name="gates")), np.array([[1.0], [2.0], [3.0]], "float32")
-    source = {"w": kernel, "b": np.zeros(1)}
-    load_pretrained(model, source, {"gates/kernel": ("w", swapped), "gates/bias": "b"}, layout="keras")
-    assert to_numpy(model.layers[0].kernel).ravel().tolist() == [2, 1, 3]
-    assert kernel.ravel().tolist() == [1, 2, 3]
-
-
-def test_a_normalization_uses_what_it_gets():
-    x = normal(64, 4) * 3 + 5
-    source, model = (built((4,), layers.Normalization(dtype="mixed_bfloat16")) for _ in range(2))
-    source.layers[0].adapt(x)
-    load_pretrained(model, source)
-    np.testing.assert_array_equal(to_numpy(model(x)), to_numpy(source(x)))
-
-
-def test_a_function_makes_a_bias_from_the_array_of_its_rule_alone():
-    model = built((5, 4), layers.LSTM(3, name="lstm"))
-    state = {"bias_ih": normal(12), "bias_hh": normal(12)}
-    plan = load_pretrained(model, state, {"lstm/lstm_cell/bias": ("bias_ih", np.negative)}, layout="torch")
-    np.testing.assert_array_equal(arrays(model)["lstm/lstm_cell/bias"], -state["bias_ih"])
-    assert list(plan.unused) == ["bias_hh"]
-
-
-def test_the_sum_of_two_biases_is_rounded_once():
-    model = built((5, 4), layers.LSTM(3, recurrent_initializer="zeros", dtype="bfloat16", name="lstm"))
-    state = {"lstm.bias_ih_l0": normal(12), "lstm.bias_hh_l0": normal(12)}
-    load_pretrained(model, state, layout="torch")
-    expected = sum(state.values()).astype("bfloat16")
-    np.testing.assert_array_equal(arrays(model)["lstm/lstm_cell/bias"], expected)
-
-
-def test_a_sum_of_two_biases_that_the_weight_cannot_hold_is_refused():
-    model = built((5, 4), layers.LSTM(3, recurrent_initializer="zeros", dtype="float16", name="lstm"))
-    before = arrays(model)
-    state = {"lstm.bias_ih_l0": np.full(12, 4e4), "lstm.bias_hh_l0": np.full(12, 4e4)}
-    with pytest.raises(ValueError, match=r"Received: 'lstm.bias_ih_l0' \+ 'lstm.bias_hh_l0' for 'lstm/lstm_cell/bias'"):
-        load_pretrained(model, state, layout="torch")
-    assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 
 # Of `network`, whose first kernel is square, as Keras has it and as torch has it.

@@ -169,6 +169,19 @@ def test_steps_of_a_loop_are_no_kernels():
     assert recipes.spectral(model(loop_over_steps)).by_path["qkv/kernel"].blocks == 3
 
 
+@pytest.mark.parametrize(
+    ("convolution", "count"),
+    [(layers.DepthwiseConv1D, 3), (lambda size, **options: layers.SeparableConv1D(3 * WIDTH, size, **options), 1)],
+    ids=["depthwise", "separable"],
+)
+def test_a_convolution_between_keeps_the_kernels_apart_unless_it_mixes_channels(convolution, count):
+    def attend(x):
+        both = convolution(3, padding="same", name="local")(layers.Dense(3 * WIDTH, name="qkv")(x))
+        return attention(*map(heads, ops.split(both, 3, -1)))
+
+    assert recipes.spectral(model(attend)).by_path["qkv/kernel"].blocks == count
+
+
 def test_kernels_of_several_sizes_are_left_with_a_question_and_a_rule_answers_it():
     made = model(grouped)
     plan = initialize(made, "vit_jax", seed=0)
