@@ -27,12 +27,11 @@ def slower_than_peers():
     header = ("backend", "initializer", "size", "dtype", "peer", "call", "ratio (quartiles)", "why")
     rows = []
     for *names, figure in slower:
-        _, initializer, size, _, _, call, *_ = names
-        rows.append((*names, with_spread(figure), _name_reason(initializer, size, call)))
+        rows.append((*names, with_spread(figure), _name_reason(*names)))
     return f"{summary}\n{table(header, rows)}" if slower else summary
 
 
-def _name_reason(initializer, size, call):
+def _name_reason(where, initializer, size, dtype, peer, call):
     """Name the reason of the page for which a peer is faster."""
     if initializer == "`OrthogonalQR`":
         return "float64"
@@ -40,7 +39,9 @@ def _name_reason(initializer, size, call):
         return "first call"
     if initializer == "`Orthogonal`":
         return "matrix products"
-    return "small array" if size == "64x64" else "not known"
+    if where == TITLES["torch"] and size == "64x64":
+        return "small array"
+    return "not known"
 
 
 def _comparisons(document):

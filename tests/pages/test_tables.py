@@ -105,9 +105,9 @@ def test_comparisons_in_which_a_peer_is_faster_come_by_their_ratio(measured):
     summary, _, _, _, *rows = SCRIPT["TABLES"]["slower_than_peers"]().splitlines()
     assert summary == "A peer is faster in 3 of 4 comparisons."
     assert [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows] == [
-        ["JAX", "`Sparse(10)`", "64x64", "bfloat16", "Keras", "warm", "0.5 (0.5 to 2)"],
-        ["JAX, GPU", "`Sparse(10)`", "64x64", "bfloat16", "Keras", "warm", "0.7 (0.7 to 2)"],
-        ["JAX", "`Sparse(10)`", "64x64", "bfloat16", "Keras", "first", "0.8 (0.8 to 2)"],
+        ["JAX", "`Sparse(10)`", "64x64", "bfloat16", "Keras", "warm", "0.5 (0.5 to 2)", "not known"],
+        ["JAX, GPU", "`Sparse(10)`", "64x64", "bfloat16", "Keras", "warm", "0.7 (0.7 to 2)", "not known"],
+        ["JAX", "`Sparse(10)`", "64x64", "bfloat16", "Keras", "first", "0.8 (0.8 to 2)", "first call"],
     ]
 
 

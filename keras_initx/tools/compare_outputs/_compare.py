@@ -537,7 +537,7 @@ def compare_outputs(
     tells you so.
 
     If you pass targets, `report.step` compares the first step of training. For this,
-    `compare_outputs` takes eight more steps.
+    `compare_outputs` takes four more steps.
 
     Args:
         model: A built Keras model.

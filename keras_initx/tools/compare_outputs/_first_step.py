@@ -13,7 +13,7 @@ words, why a value is not known. It is empty if the value is known.
 
 import collections
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -278,7 +278,7 @@ class FirstStep:
 
     def _take_gradients(self) -> RecordedStep:
         """Compute the gradients of the weights that are trained, and nothing else."""
-        gradients = self._compute_gradients()
+        gradients = self._record_gradients(self._compute_gradients())
         weights = []
         for path, weight in self._weights.items():
             gradient = gradients.get(id(weight.variable))
@@ -306,9 +306,10 @@ class FirstStep:
         gradients: dict[int, RecordedChange] = {}
         updates = _Updates(step.without_gradients)
         if not step.without_gradients:
-            gradients = self._compute_gradients()
+            computed = self._compute_gradients()
+            gradients = self._record_gradients(computed)
             if self._has_updates:
-                updates = self._compute_updates()
+                updates = self._compute_updates(computed)
         weights = []
         for path, weight in self._weights.items():
             address = id(weight.variable)
@@ -348,27 +349,35 @@ class FirstStep:
         outputs = self._model(x, training=True)
         return compute_objective(self._model, x, y, outputs, sample_weight)
 
-    def _step_with(self, optimizer: keras.optimizers.Optimizer) -> None:
+    def _step_with(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        function: Callable[..., Tensor],
+        arguments: Sequence[Any],
+    ) -> None:
+        """Take the step of an optimizer down a function of the weights and of these arguments."""
         if not optimizer.built:
             optimizer.build(self._trained)
-        descent = backend.descend(
-            self._compute_loss, self._trained, self._layers, optimizer, self._batch, 1
-        )
+        descent = backend.descend(function, self._trained, self._layers, optimizer, arguments, 1)
         collections.deque(descent, maxlen=0)
 
-    def _compute_gradients(self) -> dict[int, RecordedChange]:
-        """Compute the gradients of the weights that are trained, by the ids of the variables."""
-        keeper = _RowGradientKeeper()
+    def _compute_gradients(self) -> "_ComputedGradients":
+        """Compute the gradients of the weights that are trained."""
+        computed = _ComputedGradients()
         # A step of no length puts weights into their constraints too.
         with preserve_variables(self._trained):
-            self._step_with(keeper)
+            self._step_with(computed, self._compute_loss, self._batch)
+        self._in_rows = {id(self._trained[position]) for position in computed.in_rows}
+        return computed
+
+    def _record_gradients(self, computed: "_ComputedGradients") -> dict[int, RecordedChange]:
+        """Record gradients, by the ids of the variables."""
         gradients = {}
-        for variable, gradient in zip(self._trained, keeper.kept, strict=True):
+        for variable, gradient in zip(self._trained, computed.kept, strict=True):
             gradients[id(variable)] = self._record_change(variable, backend.host_view(gradient))
-        self._in_rows = {id(self._trained[position]) for position in keeper.in_rows}
         return gradients
 
-    def _compute_updates(self) -> "_Updates":
+    def _compute_updates(self, computed: "_ComputedGradients") -> "_Updates":
         """Take a step with a copy of the optimizer of the model, in its first state."""
         optimizer = self._model.optimizer
         if optimizer is None:
@@ -379,11 +388,34 @@ class FirstStep:
             return _Updates(f"there is no copy of the optimizer, {error.received}")
         updates = {}
         with preserve_variables(self._trained) as former:
-            self._step_with(copied)
+            if computed.in_rows:  # an optimizer may treat rows in another way than their sum
+                self._step_with(copied, self._compute_loss, self._batch)
+            elif computed.reached:  # otherwise a step changes nothing
+                self._step_by_gradients(copied, computed)
             for variable in self._trained:
                 increase = _compute_increase(variable, former)
                 updates[id(variable)] = self._record_change(variable, increase)
         return _Updates(by_id=updates)
+
+    def _step_by_gradients(
+        self, optimizer: keras.optimizers.Optimizer, computed: "_ComputedGradients"
+    ) -> None:
+        """Take the step of an optimizer with gradients that are known.
+
+        They are exactly the gradients of the sum of all weights times them, which takes a moment,
+        while the loss takes another pass through the model.
+        """
+        positions = sorted(computed.reached)
+        weights = [self._trained[position] for position in positions]
+        gradients = [computed.kept[position].value for position in positions]
+
+        def sum_products(*gradients: Tensor) -> Tensor:
+            products = []
+            for weight, gradient in zip(weights, gradients, strict=True):
+                products.append(keras.ops.sum(keras.ops.multiply(weight, gradient)))
+            return keras.ops.sum(keras.ops.stack(products))
+
+        self._step_with(optimizer, sum_products, gradients)
 
     def _record_change(self, variable: keras.Variable, values: Array) -> RecordedChange:
         return record_change(values, self._indices.get(id(variable)))
@@ -411,24 +443,27 @@ class _Updates(NamedTuple):
     by_id: Mapping[int, RecordedChange] = {}
 
 
-class _RowGradientKeeper(GradientKeeper):
-    """A keeper that notes which gradients have a row for each use, and not their sum.
-
-    TensorFlow gives such gradients to embeddings: `IndexedSlices`, with the shape of the whole.
+class _ComputedGradients(GradientKeeper):
+    """A keeper that notes which gradients there are.
 
     Attributes:
-        in_rows: The positions of such gradients in `kept`.
+        reached: The positions in `kept` of the weights that have a gradient.
+        in_rows: The positions of gradients with a row for each use, and not their sum. TensorFlow
+            gives such gradients to embeddings: `IndexedSlices`, with the shape of the whole.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.reached: set[int] = set()
         self.in_rows: set[int] = set()
 
     def update_step(
         self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
     ) -> None:
+        position = index_in_optimizer(self, variable)
+        self.reached.add(position)
         if hasattr(gradient, "dense_shape"):
-            self.in_rows.add(index_in_optimizer(self, variable))
+            self.in_rows.add(position)
         super().update_step(gradient, variable, learning_rate)
 
 
