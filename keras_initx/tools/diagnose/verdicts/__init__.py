@@ -4,7 +4,7 @@ A file has thresholds with their meaning, and a function with `@rule`, which get
 and the layers that it may report. Its docstring is a section of the page on all problems. In its
 private functions, `_report_...` makes a `Finding` or yields several, `_propose_...` makes its
 `Remedy`, and `_describe_...` writes a part of its text. Measurements of several rules are in the
-folder above, proposals of several rules in `remedies/`.
+folder above, proposals of several rules in `_remedies.py`.
 
 Read `dropped_output.py` first: a whole verdict in forty lines.
 """

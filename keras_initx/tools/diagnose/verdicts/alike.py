@@ -27,6 +27,7 @@ from keras_initx.tools.diagnose._measured_layers import (
     trained_layers,
 )
 from keras_initx.tools.diagnose._recurrence import compute_unread_share
+from keras_initx.tools.diagnose._remedies import propose_for_depth
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule, write_count
 from keras_initx.tools.diagnose._signal import LEAST_VALUES
@@ -36,7 +37,6 @@ from keras_initx.tools.diagnose._unreached_layers import (
     only_idle_layers_read,
     unreached_layers,
 )
-from keras_initx.tools.diagnose.remedies.deep_networks import propose_for_depth
 
 # Standard deviation of the inputs of the last layer between examples, relative to their root mean
 # square, below which they are nearly the same.

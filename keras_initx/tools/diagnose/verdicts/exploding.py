@@ -18,6 +18,15 @@ from keras_initx.tools.diagnose._measured_layers import (
     trained_layers,
 )
 from keras_initx.tools.diagnose._redrawing import find_larger_weights, propose_redraw
+from keras_initx.tools.diagnose._remedies import (
+    describe_deviations,
+    find_growing_kernels,
+    misses_targets,
+    propose_for_growing_sums,
+    propose_for_signal,
+    propose_orthogonal_recurrence,
+    propose_standardized_targets,
+)
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import (
     EXPLODING,
@@ -38,16 +47,6 @@ from keras_initx.tools.diagnose._suitable_initializers import (
     find_common_activation,
 )
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.remedies.branches import propose_for_growing_sums
-from keras_initx.tools.diagnose.remedies.large_outputs import (
-    misses_targets,
-    propose_standardized_targets,
-)
-from keras_initx.tools.diagnose.remedies.recurrence import (
-    find_growing_kernels,
-    propose_orthogonal_recurrence,
-)
-from keras_initx.tools.diagnose.remedies.signals import describe_deviations, propose_for_signal
 
 # Gradient norm of a layer above which the gradient has exploded.
 EXPLODING_GRADIENT = 1e5

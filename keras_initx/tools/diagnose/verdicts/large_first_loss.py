@@ -4,16 +4,16 @@ from collections.abc import Iterator
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, measured_layers
-from keras_initx.tools.diagnose._remedy import Remedy
-from keras_initx.tools.diagnose._rules import FIRST_LOSS, Finding, rule, write_count
-from keras_initx.tools.diagnose._signal import Signal, compute_signal_rms
-from keras_initx.tools.diagnose.remedies.large_outputs import (
+from keras_initx.tools.diagnose._remedies import (
     describe_smaller_factor,
     misses_targets,
     propose_smaller_inputs,
     propose_smaller_last_layer,
     propose_standardized_targets,
 )
+from keras_initx.tools.diagnose._remedy import Remedy
+from keras_initx.tools.diagnose._rules import FIRST_LOSS, Finding, rule, write_count
+from keras_initx.tools.diagnose._signal import Signal, compute_signal_rms
 
 
 @rule(

@@ -19,16 +19,16 @@ from keras_initx.tools.diagnose._recurrence import (
     list_cells,
     recurrent_kernels,
 )
+from keras_initx.tools.diagnose._remedies import (
+    propose_open_gates,
+    propose_orthogonal_recurrence,
+)
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import (
     Finding,
     list_titles,
     rule,
     write_count,
-)
-from keras_initx.tools.diagnose.remedies.recurrence import (
-    propose_open_gates,
-    propose_orthogonal_recurrence,
 )
 
 # The number of steps over which a recurrent layer should have a memory.

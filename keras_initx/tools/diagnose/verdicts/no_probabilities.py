@@ -5,13 +5,13 @@ from dataclasses import replace
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
+from keras_initx.tools.diagnose._remedies import propose_activation, propose_loss
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
 from keras_initx.tools.diagnose.losses.heads import OutputHead, are_probabilities
 from keras_initx.tools.diagnose.losses.labels import has_arbitrary_numbers, has_several_classes
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.losses.reach import reaches
-from keras_initx.tools.diagnose.remedies.output_heads import propose_activation, propose_loss
 
 # How far a probability may be beyond [0, 1], as 16 bits round it.
 BEYOND = 0.01

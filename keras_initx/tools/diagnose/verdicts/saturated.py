@@ -6,13 +6,13 @@ from keras_initx.tools.diagnose._dead_ends import dead_ends
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._kernel_inputs import UNSCALED_INPUTS, find_largest_inputs
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer
-from keras_initx.tools.diagnose._rules import Finding, Level, exceeds, rule, write_count
-from keras_initx.tools.diagnose._signal import compute_signal_rms
-from keras_initx.tools.diagnose.remedies.large_outputs import (
+from keras_initx.tools.diagnose._remedies import (
+    propose_for_signal,
     propose_smaller_inputs,
     propose_smaller_last_layer,
 )
-from keras_initx.tools.diagnose.remedies.signals import propose_for_signal
+from keras_initx.tools.diagnose._rules import Finding, Level, exceeds, rule, write_count
+from keras_initx.tools.diagnose._signal import compute_signal_rms
 
 # Fraction of saturated outputs above which an activation passes too little gradient.
 SATURATED = 0.25

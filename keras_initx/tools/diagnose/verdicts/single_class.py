@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
+from keras_initx.tools.diagnose._remedies import propose_activation
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule, write_count
 from keras_initx.tools.diagnose.losses.labels import has_sign_labels
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.remedies.output_heads import propose_activation
 
 
 @rule("single class")

@@ -18,12 +18,12 @@ from keras_initx.tools.diagnose._nan_origins import (
     undefined_gradient,
     undefined_output,
 )
+from keras_initx.tools.diagnose._remedies import propose_activation, propose_loss
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import EXPLODING, Finding, rule
 from keras_initx.tools.diagnose._signal_probe import input_signal, target_signal
 from keras_initx.tools.diagnose.losses.heads import OutputHead
 from keras_initx.tools.diagnose.losses.probes import LossProbe, OutputProbe
-from keras_initx.tools.diagnose.remedies.output_heads import propose_activation, propose_loss
 
 # The remedy if the operation is unknown.
 _GUARD = (

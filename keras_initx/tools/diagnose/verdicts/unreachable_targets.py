@@ -7,12 +7,12 @@ import numpy as np
 
 from keras_initx.tools.diagnose._diagnosis import Diagnosis
 from keras_initx.tools.diagnose._measured_layers import MeasuredLayer, pair_with_heads
+from keras_initx.tools.diagnose._remedies import propose_activation, propose_removal
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, rule
 from keras_initx.tools.diagnose.losses.heads import OutputHead, are_probabilities
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.losses.reach import Reach, compute_activation_limits, reaches
-from keras_initx.tools.diagnose.remedies.output_heads import propose_activation, propose_removal
 
 # Fraction of the targets beyond the range of the last activation above which a distance cannot
 # become small.

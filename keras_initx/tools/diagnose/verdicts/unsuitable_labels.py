@@ -16,6 +16,7 @@ from keras_initx.tools.diagnose._measured_layers import (
     list_layers_until,
     pair_with_heads,
 )
+from keras_initx.tools.diagnose._remedies import propose_activation, propose_loss
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import Finding, Level, rule
 from keras_initx.tools.diagnose.losses.heads import OutputHead
@@ -29,7 +30,6 @@ from keras_initx.tools.diagnose.losses.labels import (
 )
 from keras_initx.tools.diagnose.losses.probes import LossProbe
 from keras_initx.tools.diagnose.losses.training import RepeatableLoss
-from keras_initx.tools.diagnose.remedies.output_heads import propose_activation, propose_loss
 
 # The losses for numbers that are not negative.
 _COUNT_LOSSES = ("mean_squared_logarithmic_error", "poisson")

@@ -12,6 +12,13 @@ from keras_initx.tools.diagnose._measured_layers import (
     measured_layers,
     trained_layers,
 )
+from keras_initx.tools.diagnose._remedies import (
+    compute_scale_size,
+    describe_deviations,
+    find_small_scales,
+    propose_for_signal,
+    propose_ones,
+)
 from keras_initx.tools.diagnose._rules import (
     Finding,
     Level,
@@ -20,12 +27,6 @@ from keras_initx.tools.diagnose._rules import (
     write_rest,
 )
 from keras_initx.tools.diagnose.losses.probes import LossProbe
-from keras_initx.tools.diagnose.remedies.scales import (
-    compute_scale_size,
-    find_small_scales,
-    propose_ones,
-)
-from keras_initx.tools.diagnose.remedies.signals import describe_deviations, propose_for_signal
 
 
 @rule(

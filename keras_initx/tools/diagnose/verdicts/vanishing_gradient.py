@@ -13,11 +13,10 @@ from keras_initx.tools.diagnose._measured_layers import (
     measured_layers,
     trained_layers,
 )
+from keras_initx.tools.diagnose._remedies import propose_for_depth, propose_larger_batch
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rounding import select_rounding_gradients
 from keras_initx.tools.diagnose._rules import Finding, Level, rule, write_count
-from keras_initx.tools.diagnose.remedies.deep_networks import propose_for_depth
-from keras_initx.tools.diagnose.remedies.signals import propose_larger_batch
 
 # Ratio of the gradient norm of the first layers to the largest gradient norm of a layer, below
 # which the gradient has vanished.

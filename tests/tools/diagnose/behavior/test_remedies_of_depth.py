@@ -8,7 +8,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx.tools.diagnose._measured_layers import measured_layers
-from keras_initx.tools.diagnose.remedies.deep_networks import propose_for_depth
+from keras_initx.tools.diagnose._remedies import propose_for_depth
 
 ROWS = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
 
