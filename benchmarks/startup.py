@@ -5,6 +5,7 @@
 README.md in this folder explains the results.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -26,11 +27,14 @@ def main():
     arguments = _common.parse_arguments(__doc__.partition("\n")[0])
     rounds = arguments.repeats or (5 if arguments.quick else 15)
     seconds = {name: [] for name in PROCESSES}
+    # Otherwise each process compiles all files that it imports.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     with _common.progress("rounds", rounds) as advance:
         for number in range(rounds + 1):
             for name, (_, options) in PROCESSES.items():
                 start = time.perf_counter()
-                subprocess.run([sys.executable, *options], check=True, capture_output=True)
+                command = [sys.executable, *options]
+                subprocess.run(command, check=True, capture_output=True, env=environment)
                 if number:  # the first round compiles files
                     seconds[name].append(time.perf_counter() - start)
             if number:
