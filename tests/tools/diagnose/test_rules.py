@@ -18,7 +18,7 @@ from stated import levels_of, stated
 
 import keras_initx
 from keras_initx.tools import diagnose as diagnostics
-from keras_initx.tools.diagnose import remedies, verdicts
+from keras_initx.tools.diagnose import _remedies, verdicts
 from keras_initx.tools.diagnose._diagnosis import Probe
 from keras_initx.tools.diagnose._remedy import Remedy
 from keras_initx.tools.diagnose._rules import LEVELS, Finding, evaluate
@@ -76,7 +76,7 @@ def imported_verdicts(path):
 
 
 def test_no_verdict_and_no_remedy_imports_a_verdict():
-    files = [path for room in (verdicts, remedies) for path in Path(room.__path__[0]).glob("[!_]*.py")]
+    files = [Path(_remedies.__file__), *Path(verdicts.__path__[0]).glob("[!_]*.py")]
     assert len(files) > len(RULES)
     assert {path.name: names for path in files if (names := imported_verdicts(path))} == {}
 
