@@ -52,7 +52,6 @@ TESTED_THROUGH = {
     "recipes/_layer_recipe.py": "recipes/test_frameworks.py",
     "recipes/_parts.py": "recipes/test_roles.py",
     "recipes/_transformers.py": "recipes/test_recipe.py",
-    "report/_table.py": "pages/test_tables.py",
     "sampling/_triton.py": "backends/behavior/test_place.py",
     "tools/studies/_engine.py": "tools/studies/test_trial.py",
     "tools/studies/_plots.py": "tools/studies/test_study.py",
