@@ -18,6 +18,20 @@ def network():
     )
 
 
+# What a module of torch has for this network, under other names.
+STATE = {
+    "body.fc.weight": normal(4, 4),
+    "body.fc.bias": normal(4),
+    "body.bn.weight": normal(4),
+    "body.bn.bias": normal(4),
+    "body.bn.running_mean": normal(4),
+    "body.bn.running_var": normal(4) ** 2,
+    "body.bn.num_batches_tracked": np.array(3),
+    "head.weight": normal(2, 4),
+    "head.bias": normal(2),
+}
+
+
 class Counting(layers.Layer):
     """Has a weight of the dtype `counts`."""
 

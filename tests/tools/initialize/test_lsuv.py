@@ -6,31 +6,14 @@ import pytest
 from fused import Fused
 from keras import layers
 from modes import BACKEND, float64
+from scaled_networks import STEPS, X, dense, same, status, values_of
 from tied import SharedKernel
 
 import keras_initx
 from keras_initx import weight_seed
 from keras_initx.inspection._inventory import Inventory
 
-X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
 IMAGES = np.random.default_rng(1).normal(size=(32, 6, 6, 3)).astype("float32")
-STEPS = np.random.default_rng(2).normal(size=(32, 5, 4)).astype("float32")
-
-
-def values_of(model):
-    return [np.array(keras.ops.convert_to_numpy(variable), "float32") for variable in model.variables]
-
-
-def same(first, second):
-    return all(np.array_equal(*pair) for pair in zip(first, second, strict=True))
-
-
-def dense(*hidden, **options):
-    return keras.Sequential([keras.Input((6,)), *hidden, layers.Dense(3, **options)])
-
-
-def status(result):
-    return [row.status for row in result.rows]
 
 
 @pytest.mark.release_backends

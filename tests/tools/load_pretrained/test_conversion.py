@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+from drawn import row
 from loaded import normal
 from modes import to_numpy
 from stacks import arrays, built
@@ -15,10 +16,6 @@ from keras_initx import load_pretrained
 from keras_initx.inspection._inventory import Inventory
 
 layers = keras.layers
-
-
-def row(plan, path):
-    return next(weight for weight in plan.rows if weight.path == path)
 
 
 @pytest.mark.parametrize("stored", ["float16", "float64", pytest.param("bfloat16", marks=pytest.mark.every_backend)])

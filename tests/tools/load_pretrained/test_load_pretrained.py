@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
-from loaded import Counting, network, normal
+from drawn import row
+from loaded import STATE, Counting, network, normal
 from modes import to_numpy
 from stacks import arrays, built
 
@@ -15,23 +16,7 @@ from keras_initx import load_pretrained
 
 layers = keras.layers
 
-# As torch has it.
-STATE = {
-    "body.fc.weight": normal(4, 4),
-    "body.fc.bias": normal(4),
-    "body.bn.weight": normal(4),
-    "body.bn.bias": normal(4),
-    "body.bn.running_mean": normal(4),
-    "body.bn.running_var": normal(4) ** 2,
-    "body.bn.num_batches_tracked": np.array(3),
-    "head.weight": normal(2, 4),
-    "head.bias": normal(2),
-}
 RULES = {"hidden": "body.fc", "norm": "body.bn", "out": "head"}
-
-
-def row(plan, path):
-    return next(weight for weight in plan.rows if weight.path == path)
 
 
 def assert_as_in_torch(model):

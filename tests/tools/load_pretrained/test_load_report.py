@@ -5,30 +5,13 @@ import functools
 import keras
 import numpy as np
 import results
-from loaded import network, normal
+from loaded import STATE, network, normal
 from stacks import arrays, built
 
 from keras_initx import load_pretrained
 from keras_initx.types import LoadedWeight
 
 layers = keras.layers
-
-# As torch has it.
-STATE = {
-    "body.fc.weight": normal(4, 4),
-    "body.fc.bias": normal(4),
-    "body.bn.weight": normal(4),
-    "body.bn.bias": normal(4),
-    "body.bn.running_mean": normal(4),
-    "body.bn.running_var": normal(4) ** 2,
-    "body.bn.num_batches_tracked": np.array(3),
-    "head.weight": normal(2, 4),
-    "head.bias": normal(2),
-}
-
-
-def row(plan, path):
-    return next(weight for weight in plan.rows if weight.path == path)
 
 
 def test_parts_and_functions_are_told_as_they_are_written():

@@ -5,6 +5,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from drawn import row
 from loaded import normal
 from modes import often, to_numpy
 from resizable import Positions, drawn, resnet, table
@@ -14,10 +15,6 @@ from keras_initx import load_pretrained, weights_digest
 from keras_initx.types import Channels, Grid, Rows, Units
 
 layers = keras.layers
-
-
-def row(plan, path):
-    return next(weight for weight in plan.rows if weight.path == path)
 
 
 def as_gray(channels):

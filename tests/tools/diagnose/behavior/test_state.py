@@ -9,34 +9,18 @@ import time
 import keras
 import numpy as np
 import pytest
+from kept_state import X, Y, buffers, state, wrapped
 from keras import layers
 from modes import BACKEND, needs_keras, to_numpy
 
 import keras_initx
 import keras_initx.tools.initialize
 
-X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
-Y = np.random.default_rng(1).normal(size=(16, 3)).astype("float32")
-
 # Keras warns of a layer that a model never calls.
 pytestmark = pytest.mark.filterwarnings(r"ignore:`build\(\)` was called")
 
 needs_torch = pytest.mark.skipif(BACKEND != "torch", reason="modules of torch need torch")
 needs_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="saved models of TensorFlow need TensorFlow")
-
-
-def wrapped():
-    """Return a model around a module of torch that keeps moving averages, and the module."""
-    import torch
-
-    torch.manual_seed(0)
-    module = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.5))
-    model = keras.Sequential([keras.Input((6,)), layers.TorchModuleWrapper(module), layers.Dense(3)])
-    return model, module
-
-
-def buffers(module):
-    return {name: buffer.detach().cpu().numpy().copy() for name, buffer in module.named_buffers()}
 
 
 @needs_torch
@@ -108,10 +92,6 @@ def test_a_loss_that_nothing_trained_takes_part_in_has_gradients_of_zero():
     model = keras.Sequential([keras.Input((6,)), layers.Dense(3), Stopped()])
     (dense,) = keras_initx.diagnose(model, X, Y, loss="mse").rows
     assert dense.gradient.norm == 0
-
-
-def state(model):
-    return [to_numpy(variable.value).copy() for variable in model.variables]
 
 
 class Leaving(layers.Layer):
