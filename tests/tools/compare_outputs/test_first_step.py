@@ -47,6 +47,35 @@ def test_it_is_the_step_that_training_takes(name):
             np.testing.assert_allclose(update.norm, expected.norm, rtol=1e-3, atol=1e-9)
 
 
+class Seen(layers.Layer):
+    """Notes each call, and whether gradients pass back through it."""
+
+    def __init__(self, passes):
+        super().__init__()
+        self.passes = passes
+
+    def call(self, x):
+        self.passes("forward")
+        if x.requires_grad:
+            x.register_hook(lambda gradient: self.passes("back"))
+        return x
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="torch calls a layer in each pass")
+def test_a_record_takes_four_steps_and_a_comparison_too():
+    seen = []
+    stack = [layers.Dense(4), Seen(seen.append), layers.Dense(3)]
+    model = keras.Sequential([keras.Input((6,)), *stack])
+    model.compile("adam", "mse")
+    x, y = np.random.default_rng(0).normal(size=(8, 6)), np.random.default_rng(1).normal(size=(8, 3))
+    seen.clear()
+    recorded = record_outputs(model, x, y)
+    assert (seen.count("back"), seen.count("forward")) == (4, 4 + 4)
+    seen.clear()
+    assert compare_outputs(model, x, recorded, y).ok
+    assert (seen.count("back"), seen.count("forward")) == (4, 4 + 8)
+
+
 @pytest.mark.parametrize("name", often(CLEAN, ["cnn", "holding"]))
 def test_nothing_has_changed_afterward(name):
     model, x, y = clean(name)
