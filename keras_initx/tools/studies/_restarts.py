@@ -24,10 +24,10 @@ from keras_initx.tools.studies._result import StudyResult, records_of, remarks_o
 from keras_initx.tools.studies._settings import Settings
 from keras_initx.tools.studies._significance import (
     SIGNIFICANT,
+    count_repeats_needed,
+    describe_repeats,
     mean_of,
-    needed_repeats,
     paired_test,
-    repeats_needed,
 )
 from keras_initx.tools.studies._trial import Job, Repeat, new_model, train
 from keras_initx.tools.studies._types import DataLike, Direction, Mode, Record
@@ -313,7 +313,7 @@ class RestartStudy(StudyResult):
         return {
             **test,
             "significant": significant,
-            "repeats_needed": math.nan if significant else repeats_needed(test["effect"]),
+            "repeats_needed": math.nan if significant else count_repeats_needed(test["effect"]),
             "selection_bias": sign(self.mode) * (self.score - mean_of(scores_again)),
         }
 
@@ -425,7 +425,7 @@ def _remarks_on_gain(gain: Record) -> list[str]:
     if gain["significant"]:
         remarks.append("That is more than the noise of single runs.")
     else:
-        needed = needed_repeats(gain["repeats_needed"])
+        needed = describe_repeats(gain["repeats_needed"])
         remarks.append(
             f"{gain['pairs']} checks do not show that this is more than the noise of single runs. "
             f"To show it would take {needed}."

@@ -25,8 +25,8 @@ def median_of(values: Sequence[float] | FloatArray) -> float:
     return float(np.median(values)) if len(values) else math.nan
 
 
-def needed_repeats(count: float) -> str:
-    """Describe the result of `repeats_needed` in words."""
+def describe_repeats(count: float) -> str:
+    """Describe the result of `count_repeats_needed` in words."""
     return f"at least {count}" if math.isfinite(count) else f"more than {MAX_REPEATS}"
 
 
@@ -114,7 +114,7 @@ def paired_test(differences: Sequence[float], max_difference: float = math.inf) 
     }
 
 
-def repeats_needed(effect: float, level: float = SIGNIFICANT) -> float:
+def count_repeats_needed(effect: float, level: float = SIGNIFICANT) -> float:
     """Count the pairs that make a test significant with probability `POWER`.
 
     Args:

@@ -29,11 +29,11 @@ from keras_initx.tools.studies._result import (
 from keras_initx.tools.studies._significance import (
     POWER,
     SIGNIFICANT,
+    count_repeats_needed,
+    describe_repeats,
     mean_of,
     median_of,
-    needed_repeats,
     paired_test,
-    repeats_needed,
     t_interval,
 )
 from keras_initx.tools.studies._types import Direction, FloatArray, Record
@@ -367,7 +367,7 @@ def _correct(pairs: list[Record]) -> None:
     for pair in pairs:
         pair["repeats_needed"] = math.nan
         if not pair["significant"]:
-            pair["repeats_needed"] = repeats_needed(pair["effect"], level)
+            pair["repeats_needed"] = count_repeats_needed(pair["effect"], level)
         pair["verdict"] = _verdict(pair)
 
 
@@ -377,7 +377,7 @@ def _verdict(pair: Record) -> str:
         return f"{pair['first']} is better"
     if pair["pairs"] < 2:
         return f"not tested with {format_count(pair['pairs'], 'repeat')}"
-    needed = needed_repeats(pair["repeats_needed"])
+    needed = describe_repeats(pair["repeats_needed"])
     return f"not shown with {pair['pairs']} repeats, would take {needed}"
 
 
@@ -449,7 +449,7 @@ def _remarks_on_tests(study: Study) -> list[str]:
 def _remark_on_clearest(tested: list[Record]) -> str:
     """Write the remark on pairs without a significant difference."""
     clearest = min(tested, key=lambda pair: pair["repeats_needed"])
-    needed = needed_repeats(clearest["repeats_needed"])
+    needed = describe_repeats(clearest["repeats_needed"])
     return (
         f"With {_repeats(tested)} no difference is shown between any two of them. The clearest, "
         f"between {clearest['first']} and {clearest['second']}, would take {needed}."
@@ -482,7 +482,7 @@ def _remarks_on_the_best(study: Study, tested: list[Record]) -> list[str]:
                 continue
             tests_of_best.append(pair)
             if not pair["significant"]:
-                needed = needed_repeats(pair["repeats_needed"])
+                needed = describe_repeats(pair["repeats_needed"])
                 not_shown.append(f"{name} (would take {needed})")
     if not not_shown:
         return []

@@ -12,7 +12,7 @@ from networks import build_he, build_without_input, data
 
 from keras_initx import random_restarts
 from keras_initx.tools.studies._restarts import rounds
-from keras_initx.tools.studies._significance import repeats_needed
+from keras_initx.tools.studies._significance import count_repeats_needed
 from keras_initx.types import RestartStudy
 
 
@@ -163,7 +163,7 @@ def test_a_gain_is_that_of_the_checks(mode, sign):
         {
             **{"pairs": 3, "difference": 0.2 * sign, "ci_low": 0.2 * sign - margin, "ci_high": 0.2 * sign + margin},
             **{"p": scipy.stats.ttest_1samp([0.3, 0.1, 0.2], 0).pvalue, "effect": 2, "significant": False},
-            **{"repeats_needed": repeats_needed(2.0), "selection_bias": 0.15 * sign},
+            **{"repeats_needed": count_repeats_needed(2.0), "selection_bias": 0.15 * sign},
         }
     )
 

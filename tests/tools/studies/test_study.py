@@ -7,7 +7,7 @@ import pytest
 import scipy
 
 from keras_initx.tools.audit._probabilities import holm
-from keras_initx.tools.studies._significance import paired_p_value, repeats_needed, t_interval
+from keras_initx.tools.studies._significance import count_repeats_needed, paired_p_value, t_interval
 from keras_initx.types import Study
 
 
@@ -196,7 +196,7 @@ def test_what_is_not_shown_is_counted_at_the_level_where_holms_method_stops():
     rows = study({"good": GOOD, **others}).comparisons()
     assert sum(row["significant"] for row in rows) == 3
     (row,) = (row for row in rows if {row["first"], row["second"]} == {"good", "fair"})
-    assert row["repeats_needed"] == repeats_needed(0.5, 0.05 / 3)
+    assert row["repeats_needed"] == count_repeats_needed(0.5, 0.05 / 3)
 
 
 def test_what_one_pair_says_nothing_of_does_not_hide_the_rest():
@@ -251,8 +251,8 @@ def test_pairs_that_rank_otherwise_than_the_means_have_the_better_first():
     assert (row["difference"], row["ci_low"], row["ci_high"]) == pytest.approx((0.2, 0.2 - margin, 0.2 + margin))
     assert row["p"] == pytest.approx(scipy.stats.ttest_1samp([0.1, 0.2, 0.3], 0).pvalue)
     assert row["effect"] == pytest.approx(2)
-    assert row["repeats_needed"] == repeats_needed(2.0)
-    assert row["verdict"] == f"not shown with 3 repeats, would take at least {repeats_needed(2.0)}"
+    assert row["repeats_needed"] == count_repeats_needed(2.0)
+    assert row["verdict"] == f"not shown with 3 repeats, would take at least {count_repeats_needed(2.0)}"
     assert "is better than" not in str(both)
 
 
@@ -306,18 +306,18 @@ def test_p_value_without_spread(differences, p):
 )
 def test_repeats_that_a_difference_takes(effect, level, repeats):
     """The first two are those of the usual tables for the paired t test with a power of 80 %."""
-    assert repeats_needed(effect, level) == repeats
+    assert count_repeats_needed(effect, level) == repeats
 
 
 def test_no_number_of_repeats_shows_nothing():
-    assert repeats_needed(0.0) == repeats_needed(0.01) == math.inf
-    assert math.isnan(repeats_needed(math.nan))
+    assert count_repeats_needed(0.0) == count_repeats_needed(0.01) == math.inf
+    assert math.isnan(count_repeats_needed(math.nan))
 
 
 def test_the_repeats_that_are_said_to_be_needed_find_four_of_five():
     """Of 2000 studies about 80 % should find the difference; 4 deviations are 3.6 %."""
     effect = 1.3
-    draws = np.random.default_rng(0).normal(effect, size=(2000, repeats_needed(effect)))
+    draws = np.random.default_rng(0).normal(effect, size=(2000, count_repeats_needed(effect)))
     found = np.mean([paired_p_value(differences) < 0.05 for differences in draws])
     assert 0.8 - 0.036 < found < 0.9
 
